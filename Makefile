@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: help demo test install weights clean
+
+help:
+	@echo 'make demo     set up, then score, synthesise, meta-train, adapt (about 5 minutes)'
+	@echo 'make test     set up, then run the tests and the linter'
+	@echo 'make install  set up only: a virtual environment in $(VENV)/'
+	@echo 'make weights  rebuild the weights that ship (needs LIVE Challenge; an hour)'
+	@echo 'make clean    remove the environment and what the demo made'
+	@echo
+	@echo 'PYTHON=python3.12 make test   with another Python (3.11 or newer)'
+
+install: $(READY)
+
+$(READY): setup.py requirements-dev.txt requirements-learn2learn.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " \
+	  + sys.version.split()[0] + "; use PYTHON=...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --no-deps -r requirements-learn2learn.txt
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python -m metaiqa_plugin.demo
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+weights: $(READY)
+	$(BIN)/python benchmarks/ship_livec.py
+
+clean:
+	rm -rf $(VENV) demo-results *.egg-info build
