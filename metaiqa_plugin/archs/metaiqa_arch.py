@@ -1,0 +1,368 @@
+"""MetaIQA: a convolutional backbone, global average pooling, a regression head.
+
+Paper: Zhu, Li, Wu, Dong, Shi, "MetaIQA: Deep Meta-learning for No-Reference Image
+Quality Assessment", CVPR 2020, Section 3.1 and Eq. 1.
+Authors' code: github.com/zhuhancheng/MetaIQA (weights in its layout load here).
+
+Where we depart from the paper:
+
+- The backbone is any timm network; the paper's is ResNet-18. The default,
+  EfficientNet-Lite0, has ImageNet weights that install without a model hub.
+- Between the two fully connected layers stand PReLU and dropout, and a sigmoid
+  bounds the score, as in the authors' code; the paper names neither.
+- At test time the whole image is used, resized with antialiasing to a shorter side
+  of ``input_size`` with its aspect ratio kept (the longer side ends at
+  ``MAX_ASPECT`` times that). The authors squash every image to 224x224 without
+  antialiasing; networks with the authors' head do that here, too.
+
+Where the authors depart from the paper: their network keeps ResNet-18's 1000-way
+classifier and puts 1000-1024-512-1 with BatchNorm behind it (``head='authors'``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metaiqa_plugin.archs.backbones import build_backbone, input_facts
+from metaiqa_plugin.checkpoint import (
+    EXTRA_STATE,
+    decode_config,
+    encode_config,
+    read_state_dict,
+)
+from metaiqa_plugin.checks import one_of, real_number, whole_number
+from metaiqa_plugin.errors import CheckpointError, UserError
+from metaiqa_plugin.weights import shipped_path
+
+__all__ = ['AuthorsHead', 'MetaIQA', 'NetworkConfig', 'RegressionHead']
+
+MAX_ASPECT = 3.0
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """All that rebuilds a network and its preprocessing, as a checkpoint carries it.
+
+    Attributes:
+        backbone: timm model name.
+        head: ``'paper'`` (features-hidden-1) or ``'authors'`` (1000-1024-512-1).
+        hidden: width of the first fully connected layer of the paper's head.
+        dropout: probability in the head, training only.
+        input_size: pixels: the shorter side (``'shorter'``) or both (``'squash'``).
+        resize: ``'shorter'`` keeps the aspect ratio, ``'squash'`` does not.
+        interpolation: of that resize, ``'bicubic'`` or ``'bilinear'``.
+        antialias: filter before shrinking.
+        mean, std: per channel, of inputs in [0, 1].
+    """
+
+    backbone: str = 'tf_efficientnet_lite0'
+    head: Literal['paper', 'authors'] = 'paper'
+    hidden: int = 512
+    dropout: float = 0.5
+    input_size: int = 256
+    resize: Literal['shorter', 'squash'] = 'shorter'
+    interpolation: Literal['bicubic', 'bilinear'] = 'bilinear'
+    antialias: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    WEIGHT_FIELDS = ('backbone', 'head', 'hidden')
+
+    def __post_init__(self) -> None:
+        one_of('head', self.head, ('paper', 'authors'))
+        one_of('resize', self.resize, ('shorter', 'squash'))
+        one_of('interpolation', self.interpolation, ('bicubic', 'bilinear'))
+        whole_number('hidden', self.hidden)
+        whole_number('input_size', self.input_size)
+        real_number('dropout', self.dropout, 0, 1)
+        for name in ('mean', 'std'):
+            value = tuple(getattr(self, name))
+            if len(value) != 3:
+                raise UserError(f'{name}={value!r}: expected three numbers, R, G, B')
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
+        """Inverse of ``dataclasses.asdict``; unknown keys raise CheckpointError."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise CheckpointError(
+                f'the checkpoint has network arguments {unknown} that this version '
+                'does not know; it was written by a newer one'
+            )
+        return cls(**values)
+
+
+AUTHORS_CONFIG = NetworkConfig(
+    backbone='resnet18',
+    head='authors',
+    input_size=224,
+    resize='squash',
+    antialias=False,
+)
+
+
+class RegressionHead(nn.Sequential):
+    """Two fully connected layers: (N, features) to (N, 1) in [0, 1]."""
+
+    def __init__(self, features: int, hidden: int, dropout: float) -> None:
+        super().__init__(
+            nn.Linear(features, hidden),
+            nn.PReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, 1),
+            nn.Sigmoid(),
+        )
+
+
+class AuthorsHead(nn.Module):
+    """The authors' head, 1000-1024-512-1: (N, 1000) to (N, 1) in [0, 1].
+
+    Layer names are those of the authors' checkpoints.
+    """
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(1000, 1024)
+        self.bn1 = nn.BatchNorm1d(1024)
+        self.relu1 = nn.PReLU()
+        self.fc2 = nn.Linear(1024, 512)
+        self.bn2 = nn.BatchNorm1d(512)
+        self.relu2 = nn.PReLU()
+        self.fc3 = nn.Linear(512, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        hidden = self.dropout(self.relu1(self.bn1(self.fc1(logits))))
+        hidden = self.dropout(self.relu2(self.bn2(self.fc2(hidden))))
+        return torch.sigmoid(self.fc3(hidden))
+
+
+class MetaIQA(nn.Module):
+    """Quality score of an image, Eq. 1: y^ = f_theta(x).
+
+    The network arguments default to what the weights say, and to
+    :class:`NetworkConfig` where there are none to load.
+
+    Args:
+        backbone, head, hidden, dropout, input_size, resize, interpolation,
+            antialias: see :class:`NetworkConfig`. With weights to load, the first
+            three must agree with them and the others replace what they carry.
+        pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
+            ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
+        pretrained_model_path: a checkpoint of ours, or of the authors' network in
+            their key layout (``resnet_layer.*``, ``net.*``) or pyiqa's
+            (``resnet_layer.*``, ``head.*``); comes before ``pretrained``.
+
+    Raises:
+        UserError: an argument is out of its range or contradicts the weights.
+        CheckpointError: the file is not there, damaged, of another network, or
+            has a key too many or too few.
+    """
+
+    def __init__(
+        self,
+        backbone: str | None = None,
+        head: str | None = None,
+        hidden: int | None = None,
+        dropout: float | None = None,
+        input_size: int | None = None,
+        resize: str | None = None,
+        interpolation: str | None = None,
+        antialias: bool | None = None,
+        pretrained: bool | str = True,
+        pretrained_model_path: str | None = None,
+    ) -> None:
+        super().__init__()
+        given = {
+            'backbone': backbone,
+            'head': head,
+            'hidden': hidden,
+            'dropout': dropout,
+            'input_size': input_size,
+            'resize': resize,
+            'interpolation': interpolation,
+            'antialias': antialias,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        one_of('pretrained', pretrained, (True, False, 'imagenet'))
+        path = pretrained_model_path
+        if path is None and pretrained is True:
+            path = shipped_path('metaiqa')
+        if path is None:
+            self._build(NetworkConfig(**given), imagenet=pretrained == 'imagenet')
+            self._adopt_input_facts(given)
+        else:
+            state, config = load_checkpoint(path)
+            _check_agreement(given, config, path)
+            self._build(replace(config, **given), imagenet=False)
+            load_exactly(self, state, path)
+        self.to(memory_format=torch.channels_last)
+
+    def _build(self, config: NetworkConfig, imagenet: bool) -> None:
+        self.config = config
+        classes = 1000 if config.head == 'authors' else 0
+        self.backbone = build_backbone(config.backbone, imagenet, classes)
+        if config.head == 'authors':
+            self.head = AuthorsHead(config.dropout)
+        else:
+            features = self.backbone.num_features
+            features = getattr(self.backbone, 'head_hidden_size', features)
+            self.head = RegressionHead(features, config.hidden, config.dropout)
+
+    def _adopt_input_facts(self, given: dict[str, Any]) -> None:
+        facts = input_facts(self.backbone)
+        fixed = facts.pop('fixed_size')
+        if fixed is not None:
+            if given.get('input_size', fixed) != fixed:
+                raise UserError(
+                    f'input_size={given["input_size"]}: {self.config.backbone} takes '
+                    f'{fixed}x{fixed} only'
+                )
+            facts.update(input_size=fixed, resize='squash')
+        self.config = replace(self.config, **facts)
+
+    @property
+    def head_dtype(self) -> torch.dtype:
+        """The head runs in the precision of its weights, outside autocast."""
+        return next(self.head.parameters()).dtype
+
+    @property
+    def fixed_input_size(self) -> int | None:
+        """Side in pixels where the backbone takes no other size, else None."""
+        return input_facts(self.backbone)['fixed_size']
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score a batch.
+
+        Args:
+            images: (N, C, H, W) floating, C = 1 (gray) or 3 (RGB), in [0, 1], any
+                size. In training mode they are taken at the size they have (crops),
+                in evaluation mode they are resized as the configuration says.
+
+        Returns:
+            (N, 1) in [0, 1], higher is better. Differentiable.
+        """
+        features = self.backbone(self.preprocess(images))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.to(self.head_dtype))
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Gray to RGB, resize (evaluation, or a fixed-size backbone), normalise."""
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+            raise ValueError(
+                f'images has shape {tuple(images.shape)}; expected (N, 3, H, W) or '
+                '(N, 1, H, W)'
+            )
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        if not self.training or self.fixed_input_size is not None:
+            images = self._resized(images)
+        mean = images.new_tensor(self.config.mean).view(1, 3, 1, 1)
+        std = images.new_tensor(self.config.std).view(1, 3, 1, 1)
+        images = (images - mean) / std
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _resized(self, images: Tensor) -> Tensor:
+        size = target_size(images.shape[-2:], self.config)
+        if size == tuple(images.shape[-2:]):
+            return images
+        return functional.interpolate(
+            images,
+            size=size,
+            mode=self.config.interpolation,
+            antialias=self.config.antialias,
+            align_corners=False,
+        )
+
+    def get_extra_state(self) -> Tensor:
+        return encode_config(asdict(self.config))
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse weights of another network; preprocessing stays as configured."""
+        theirs = NetworkConfig.from_dict(decode_config(state))
+        for name in NetworkConfig.WEIGHT_FIELDS:
+            ours = getattr(self.config, name)
+            if ours != getattr(theirs, name):
+                raise CheckpointError(
+                    f'the checkpoint is of a network with {name}='
+                    f'{getattr(theirs, name)!r}, this one has {ours!r}'
+                )
+
+
+def target_size(size: tuple[int, int], config: NetworkConfig) -> tuple[int, int]:
+    """Height and width in pixels that an image of ``size`` is resized to."""
+    if config.resize == 'squash':
+        return config.input_size, config.input_size
+    shorter = min(size)
+    longest = round(config.input_size * MAX_ASPECT)
+    height, width = (
+        min(max(1, round(side * config.input_size / shorter)), longest) for side in size
+    )
+    return height, width
+
+
+def load_checkpoint(path: str) -> tuple[dict[str, Tensor], NetworkConfig]:
+    """State dict in our layout, and the configuration it implies.
+
+    Raises:
+        CheckpointError: no layout that we know.
+    """
+    state = read_state_dict(path)
+    if EXTRA_STATE in state:
+        return state, NetworkConfig.from_dict(decode_config(state[EXTRA_STATE]))
+    if any(key.startswith('resnet_layer.') for key in state):
+        return _from_authors_layout(state), AUTHORS_CONFIG
+    examples = ', '.join(sorted(state)[:3])
+    raise CheckpointError(
+        f'{path!r} is no MetaIQA checkpoint: it has neither network arguments '
+        f'({EXTRA_STATE}) nor the keys of the authors (resnet_layer.*); found '
+        f'{examples}, ...'
+    )
+
+
+def _from_authors_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
+    for key, value in state.items():
+        if key in ('mean', 'std'):
+            continue
+        for theirs, ours in (('resnet_layer.', 'backbone.'), ('net.', 'head.')):
+            if key.startswith(theirs):
+                key = ours + key.removeprefix(theirs)
+        renamed[key] = value
+    renamed[EXTRA_STATE] = encode_config(asdict(AUTHORS_CONFIG))
+    return renamed
+
+
+def load_exactly(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load ``state`` with every key matching.
+
+    Raises:
+        CheckpointError: keys or shapes differ, with the first ones named.
+    """
+    try:
+        network.load_state_dict(state, strict=True)
+    except CheckpointError as error:
+        raise CheckpointError(f'{source!r}: {error}') from error
+    except RuntimeError as error:
+        faults = [line.strip() for line in str(error).splitlines()[1:]]
+        raise CheckpointError(
+            f'{source!r} does not fit the network: {" ".join(faults)[:400]}'
+        ) from error
+
+
+def _check_agreement(given: dict[str, Any], config: NetworkConfig, path: str) -> None:
+    for name in NetworkConfig.WEIGHT_FIELDS:
+        if name in given and given[name] != getattr(config, name):
+            raise UserError(
+                f'{name}={given[name]!r} contradicts the weights in {path!r}, which '
+                f'have {name}={getattr(config, name)!r}; leave it out, or give '
+                "pretrained='imagenet' or False to start a network of your own"
+            )

@@ -1,0 +1,50 @@
+"""The weights that ship, and the facts about them.
+
+Each ``NAME.safetensors`` has a card ``NAME.md`` beside it, whose YAML head holds the
+SHA-256 of the file; loading checks it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metaiqa_plugin.checkpoint import sha256_of
+from metaiqa_plugin.errors import CheckpointError
+
+__all__ = ['card', 'shipped_path']
+
+FOLDER = Path(__file__).parent
+FILES = {'metaiqa': 'metaiqa-livec'}
+
+
+def card(name: str) -> dict[str, Any]:
+    """The YAML head of the card of shipped weights ``name``."""
+    text = (FOLDER / f'{FILES[name]}.md').read_text(encoding='utf-8')
+    return yaml.safe_load(text.split('---')[1])
+
+
+@lru_cache
+def shipped_path(name: str) -> str:
+    """Path of shipped weights, after their SHA-256 was compared with the card's.
+
+    Raises:
+        CheckpointError: the file is missing or is not what the card describes.
+    """
+    path = FOLDER / f'{FILES[name]}.safetensors'
+    if not path.is_file():
+        raise CheckpointError(
+            f'{path} is missing; the installation is incomplete: reinstall '
+            'metaiqa_plugin'
+        )
+    expected = card(name)['sha256']
+    found = sha256_of(path)
+    if found != expected:
+        raise CheckpointError(
+            f'{path}: SHA-256 is {found}, its card says {expected}; reinstall '
+            'metaiqa_plugin'
+        )
+    return str(path)

@@ -1,0 +1,50 @@
+"""Shared fixtures: real photos that the package carries, and a tiny backbone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import metaiqa_plugin
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.data.images import read_rgb
+
+torch.set_num_threads(2)
+
+PHOTOS = Path(metaiqa_plugin.__file__).parent / 'photos' / 'kodak24'
+TINY = 'test_efficientnet'
+
+
+@pytest.fixture(scope='session')
+def photos():
+    """Paths of the 24 carried photos."""
+    return sorted(PHOTOS.glob('*.webp'))
+
+
+@pytest.fixture(scope='session')
+def small_photos(tmp_path_factory, photos):
+    """A folder of six carried photos, shrunk to 96x64."""
+    folder = tmp_path_factory.mktemp('photos')
+    for path in photos[:6]:
+        read_rgb(path).resize((96, 64)).save(folder / f'{path.stem}.png')
+    return folder
+
+
+@pytest.fixture
+def tiny_network():
+    """An untrained network of 64x64 inputs that runs in milliseconds."""
+    torch.manual_seed(0)
+    return MetaIQA(TINY, pretrained=False, input_size=64, hidden=16).eval()
+
+
+@pytest.fixture(scope='session')
+def database(tmp_path_factory, small_photos):
+    """A synthetic database of six small photos, three types, five levels."""
+    from metaiqa_plugin.data.synthesis import Synthesis, synthesize
+
+    out = tmp_path_factory.mktemp('synthetic') / 'small'
+    types = ('gaussian_blur', 'jpeg', 'white_noise')
+    synthesize(
+        small_photos, out, Synthesis(distortions=types), processes=1, progress=False
+    )
+    return out

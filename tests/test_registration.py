@@ -1,0 +1,100 @@
+"""How pyiqa finds us: in fresh processes, with plugin failures as errors."""
+
+import os
+import subprocess
+import sys
+from urllib.error import URLError
+
+import pytest
+
+import metaiqa_plugin
+from metaiqa_plugin.errors import UserError
+
+OURS = 'metaiqa_plugin.archs.metaiqa_arch'
+CREATE = "pyiqa.create_metric('metaiqa', backbone='test_resnet', pretrained=False)"
+
+
+def python(code, *flags):
+    """Standard output of a fresh interpreter that has no network to use."""
+    blocked = {'HF_HUB_OFFLINE': '1', 'http_proxy': 'http://127.0.0.1:9'}
+    blocked['https_proxy'] = blocked['http_proxy']
+    done = subprocess.run(
+        [sys.executable, '-W', 'error::RuntimeWarning', *flags, '-c', code],
+        capture_output=True,
+        text=True,
+        env=os.environ | blocked,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_create_metric_without_importing_the_plugin():
+    code = f'import pyiqa; print(type({CREATE}.net).__module__)'
+    assert python(code) == OURS
+
+
+@pytest.mark.parametrize(
+    'imports',
+    [
+        'import metaiqa_plugin, pyiqa',
+        'import pyiqa, metaiqa_plugin',
+        'import pyiqa.archs.metaiqa_arch, metaiqa_plugin',
+        'import metaiqa_plugin, pyiqa.archs.metaiqa_arch',
+        'import pyiqa.archs.metaiqa_arch',
+    ],
+)
+def test_every_import_order_gives_our_network_and_keeps_theirs(imports):
+    code = (
+        f'{imports}\n'
+        'import pyiqa, pyiqa.archs.metaiqa_arch as theirs\n'
+        f'ours = {CREATE}.net\n'
+        "official = pyiqa.create_metric('metaiqa-official', pretrained=False).net\n"
+        'assert isinstance(official, theirs.MetaIQA)\n'
+        'assert not isinstance(ours, theirs.MetaIQA)\n'
+        'print(type(ours).__module__)'
+    )
+    assert python(code) == OURS
+
+
+def test_our_metric_names_are_listed_after_import():
+    code = (
+        'import metaiqa_plugin, pyiqa\n'
+        "print(','.join(pyiqa.list_models('NR', filter='metaiqa*')))"
+    )
+    assert python(code) == 'metaiqa,metaiqa-official'
+
+
+def test_importing_does_not_load_training_code():
+    code = (
+        'import sys, metaiqa_plugin\n'
+        "print('learn2learn' in sys.modules, 'matplotlib.pyplot' in sys.modules, "
+        "'metaiqa_plugin.models.metaiqa_model' in sys.modules)"
+    )
+    assert python(code) == 'False False False'
+
+
+def test_trainer_and_dataset_are_found_by_name_alone():
+    code = (
+        'from pyiqa.utils.registry import MODEL_REGISTRY, DATASET_REGISTRY\n'
+        "print(MODEL_REGISTRY.get('MetaIQAModel').__name__, "
+        "DATASET_REGISTRY.get('EpisodeDataset').__name__)"
+    )
+    assert python(code) == 'MetaIQAModel EpisodeDataset'
+
+
+def test_registering_again_changes_nothing():
+    metaiqa_plugin.register()
+    metaiqa_plugin.register()
+
+
+def test_official_metric_without_network_says_what_to_do(monkeypatch):
+    import pyiqa
+    import pyiqa.archs.metaiqa_arch as theirs
+
+    def unreachable(url):
+        raise URLError('no route')
+
+    monkeypatch.setattr(theirs, 'load_file_from_url', unreachable)
+    with pytest.raises(UserError, match='pretrained_model_path=FILE'):
+        pyiqa.create_metric('metaiqa-official')
