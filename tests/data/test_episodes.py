@@ -1,0 +1,218 @@
+"""Episodes: what they hold, that they are reproducible, and the dataset around them."""
+
+import builtins
+import random
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiqa.data import build_dataloader, build_dataset
+from pyiqa.data.data_sampler import EnlargedSampler
+from scipy.stats import chisquare
+
+from metaiqa_plugin.data.episode_dataset import EpisodeDataset, read_rows
+from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes, Row
+from metaiqa_plugin.errors import UserError
+
+
+def make_rows(tasks, references, levels):
+    return [
+        Row(
+            f'{reference}_{task}_{level}.png',
+            level / levels,
+            f't{task}',
+            f'r{reference}',
+        )
+        for task in range(tasks)
+        for reference in range(references)
+        for level in range(levels)
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    per_reference=st.integers(1, 3),
+    support=st.integers(1, 4),
+    query=st.integers(1, 4),
+    seed=st.lists(st.integers(0, 2**32), min_size=1, max_size=4),
+)
+def test_support_and_query_share_no_reference(per_reference, support, query, seed):
+    rows = make_rows(3, 9, 4)
+    sizes = EpisodeSizes(support * per_reference, query * per_reference, per_reference)
+    episode = EpisodeSampler(rows, sizes).sample(seed)
+    assert len(episode.support) == sizes.support
+    assert len(episode.query) == sizes.query
+    everything = episode.support + episode.query
+    assert len(set(everything)) == len(everything)
+    assert {rows[index].task for index in everything} == {episode.task}
+    support_references = Counter(rows[index].reference for index in episode.support)
+    query_references = Counter(rows[index].reference for index in episode.query)
+    assert not set(support_references) & set(query_references)
+    assert set(support_references.values()) == {per_reference}
+
+
+def test_same_seed_same_episode_and_global_states_untouched():
+    sampler = EpisodeSampler(make_rows(5, 8, 5), EpisodeSizes(4, 4, 2))
+    random.seed(1)
+    np.random.seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    first = sampler.sample([3, 1])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    random.seed(2)
+    assert sampler.sample([3, 1]) == first
+    assert sampler.sample([3, 2]) != first
+
+
+def test_tasks_are_drawn_evenly():
+    sampler = EpisodeSampler(make_rows(6, 6, 2), EpisodeSizes(2, 2))
+    counts = Counter(sampler.sample([0, index]).task for index in range(1200))
+    assert chisquare([counts[f't{task}'] for task in range(6)]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'message'),
+    [
+        ((8, 4, 2), "task 't0' has 5 references, an episode needs 6"),
+        ((2, 3, 2), 'query=3 is no multiple'),
+        ((0, 2, 1), 'support=0'),
+        ((4, 4, 4), 'images_per_reference=4'),
+    ],
+)
+def test_impossible_sizes_are_named(sizes, message):
+    with pytest.raises(UserError, match=message):
+        EpisodeSampler(make_rows(2, 5, 3), EpisodeSizes(*sizes))
+
+
+def test_absence_of_learn2learn_gives_the_command(monkeypatch):
+    real_import = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith('learn2learn'):
+            raise ImportError('No module named learn2learn')
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, '__import__', without)
+    with pytest.raises(UserError, match=r'PIP_USE_PEP517=1 pip install --no-deps'):
+        EpisodeSampler(make_rows(2, 5, 3), EpisodeSizes(2, 2))
+
+
+def options(database, **changes):
+    block = {
+        'name': 'small',
+        'type': 'EpisodeDataset',
+        'phase': 'train',
+        'meta_info_file': str(database / 'meta_info_small.csv'),
+        'dataroot_target': str(database / 'images'),
+        'mos_range': [1, 5],
+        'support_size': 4,
+        'query_size': 2,
+        'images_per_reference': 2,
+        'tasks_per_epoch': 12,
+        'resize': 40,
+        'crop_size': 32,
+        'seed': 5,
+        'batch_size_per_gpu': 3,
+        'num_worker_per_gpu': 0,
+    }
+    return block | changes
+
+
+def episodes(block, epoch=0):
+    dataset = build_dataset(block)
+    sampler = EnlargedSampler(dataset, 1, 0)
+    sampler.set_epoch(epoch)
+    return list(build_dataloader(dataset, block, num_gpu=0, sampler=sampler, seed=1))
+
+
+def test_an_item_is_a_task_with_the_promised_tensors(database):
+    batch = episodes(options(database))[0]
+    assert batch['support_img'].shape == (3, 4, 3, 32, 32)
+    assert batch['support_img'].dtype == torch.uint8
+    assert batch['query_img'].shape == (3, 2, 3, 32, 32)
+    assert batch['support_mos'].shape == (3, 4, 1)
+    assert batch['support_mos'].dtype == torch.float32
+    assert ((batch['query_mos'] >= 0) & (batch['query_mos'] <= 1)).all()
+    assert set(batch['task']) <= {'gaussian_blur', 'jpeg', 'white_noise'}
+
+
+def test_episodes_do_not_depend_on_the_workers(database):
+    alone = episodes(options(database))
+    shared = episodes(options(database, num_worker_per_gpu=2))
+    assert len(alone) == len(shared) == 4
+    for mine, theirs in zip(alone, shared, strict=True):
+        assert mine['task'] == theirs['task']
+        for key in ('support_img', 'support_mos', 'query_img', 'query_mos'):
+            assert torch.equal(mine[key], theirs[key])
+
+
+def test_episodes_differ_between_epochs_and_seeds(database):
+    first = episodes(options(database))
+    for other in (
+        episodes(options(database), epoch=1),
+        episodes(options(database, seed=6)),
+    ):
+        same = [
+            torch.equal(a['support_img'][i], b['support_img'][j])
+            for a in first
+            for b in other
+            for i in range(3)
+            for j in range(3)
+        ]
+        assert not any(same)
+
+
+def test_labels_belong_to_their_images(database):
+    rows = read_rows(str(database / 'meta_info_small.csv'), (1, 5))
+    table = pd.read_csv(database / 'meta_info_small.csv').set_index('img_name')
+    for row in rows:
+        truth = table.loc[row.image]
+        assert row.mos == pytest.approx((truth.pseudo_mos - 1) / 4)
+        assert (row.task, row.reference) == (truth.distortion, truth.ref_name)
+
+
+def test_distortions_are_left_out_and_kept(database):
+    left_out = EpisodeDataset(options(database, exclude_distortions=['jpeg']))
+    assert left_out.sampler.tasks == ['gaussian_blur', 'white_noise']
+    kept = EpisodeDataset(options(database, keep_distortions=['jpeg']))
+    assert kept.sampler.tasks == ['jpeg']
+
+
+def test_a_split_is_used(database):
+    dataset = EpisodeDataset(
+        options(database, split_index=2, support_size=2, query_size=2)
+    )
+    table = pd.read_csv(database / 'meta_info_small.csv')
+    column = table['ratio802_seed123_split_02']
+    assert {row.image for row in dataset.rows} == set(table.img_name[column == 'train'])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'tasks_per_epok': 3}, 'tasks_per_epok'),
+        ({'meta_info_file': 'nowhere.csv'}, 'nowhere.csv'),
+        ({'dataroot_target': 'nowhere'}, 'nowhere'),
+        ({'mos_range': [0, 1]}, 'outside the range 0 to 1'),
+        ({'mos_range': [5, 1]}, 'low < high'),
+        ({'exclude_distortions': ['jpg']}, 'jpg'),
+        ({'crop_size': 64}, 'crop_size=64'),
+        ({'split_index': 11}, 'split_index=11'),
+        ({'support_size': 12}, 'has 6 references'),
+        ({'seed': -1}, 'seed=-1'),
+    ],
+)
+def test_bad_options_name_themselves(database, change, message):
+    with pytest.raises(UserError, match=message):
+        EpisodeDataset(options(database, **change))
+
+
+def test_a_missing_image_is_named(database, tmp_path):
+    table = (database / 'meta_info_small.csv').read_text().splitlines()
+    table.append(table[-1].replace('white_noise_5.png', 'white_noise_6.png'))
+    (tmp_path / 'meta.csv').write_text('\n'.join(table))
+    with pytest.raises(UserError, match=r'1 of 91 images .*white_noise_6\.png'):
+        EpisodeDataset(options(database, meta_info_file=str(tmp_path / 'meta.csv')))

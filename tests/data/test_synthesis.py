@@ -1,0 +1,199 @@
+"""The synthetic database: its files, its table, and what interrupts it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from pyiqa.data import build_dataset
+
+from metaiqa_plugin.data import synthesis
+from metaiqa_plugin.data.pseudo_mos import pseudo_mos
+from metaiqa_plugin.data.synthesis import Synthesis, split_columns, synthesize
+from metaiqa_plugin.errors import UserError
+
+TWO = Synthesis(distortions=('jitter', 'jpeg'), levels=(1, 5), seed=4)
+
+
+def pixels(folder):
+    return {
+        path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob('*.png'))
+    }
+
+
+def build(photos, out, settings=TWO, **changes):
+    arguments = {'processes': 1, 'progress': False} | changes
+    return synthesize(photos, out, settings, **arguments)
+
+
+def test_table_and_images_agree(database):
+    table = pd.read_csv(database / 'meta_info_small.csv')
+    assert list(table.columns[:5]) == [
+        'img_name',
+        'pseudo_mos',
+        'ref_name',
+        'distortion',
+        'level',
+    ]
+    assert len(table) == 6 * 3 * 5
+    assert set(table.img_name) == set(pixels(database / 'images'))
+    assert set(table.ref_name) == set(pixels(database / 'references'))
+    for row in table.itertuples():
+        assert row.pseudo_mos == pseudo_mos(row.distortion, row.level)
+
+
+def test_splits_are_by_reference(database):
+    table = pd.read_csv(database / 'meta_info_small.csv')
+    columns = [name for name in table if 'split' in name]
+    assert columns == [f'ratio802_seed123_split_{i:02d}' for i in range(1, 11)]
+    for column in columns:
+        assert table.groupby('ref_name')[column].nunique().max() == 1
+        assert set(table[column]) == {'train', 'test'}
+    tests = {tuple(table[column]) for column in columns}
+    assert len(tests) > 3
+
+
+@pytest.mark.parametrize(('references', 'tests'), [(1, 0), (2, 1), (10, 2), (24, 5)])
+def test_a_fifth_of_the_references_is_for_testing(references, tests):
+    names = [f'{index}.png' for index in range(references)]
+    for column in split_columns(names).values():
+        assert sum(part == 'test' for part in column.values()) == tests
+
+
+def test_pyiqas_own_dataset_reads_it(database):
+    block = {
+        'name': 'small',
+        'type': 'GeneralNRDataset',
+        'phase': 'val',
+        'override_phase': 'test',
+        'meta_info_file': str(database / 'meta_info_small.csv'),
+        'dataroot_target': str(database / 'images'),
+        'split_index': 1,
+        'mos_range': [1, 5],
+        'mos_normalize': True,
+        'lower_better': False,
+    }
+    dataset = build_dataset(block)
+    assert len(dataset) == 15
+    assert 0 <= dataset[0]['mos_label'].item() <= 1
+
+
+def test_result_is_the_same_from_several_processes(small_photos, tmp_path):
+    build(small_photos, tmp_path / 'one')
+    build(small_photos, tmp_path / 'two', processes=2)
+    one, two = pixels(tmp_path / 'one/images'), pixels(tmp_path / 'two/images')
+    assert one.keys() == two.keys() and len(one) == 24
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_seed_changes_random_distortions(small_photos, tmp_path):
+    build(small_photos, tmp_path / 'a')
+    build(small_photos, tmp_path / 'b', Synthesis(TWO.distortions, (1, 5), seed=5))
+    a, b = pixels(tmp_path / 'a/images'), pixels(tmp_path / 'b/images')
+    name = next(name for name in a if 'jitter_5' in name)
+    assert not np.array_equal(a[name], b[name])
+
+
+def test_an_interrupted_run_is_finished_and_equals_a_whole_one(
+    small_photos, tmp_path, monkeypatch
+):
+    build(small_photos, tmp_path / 'whole')
+    calls = []
+    real = synthesis.distort
+
+    def killed(*args):
+        calls.append(args)
+        if len(calls) > 9:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(synthesis, 'distort', killed)
+    out = tmp_path / 'cut'
+    with pytest.raises(KeyboardInterrupt):
+        build(small_photos, out)
+    assert not list(out.glob('*.csv'))
+    assert not list(out.rglob('*.tmp*'))
+    monkeypatch.setattr(synthesis, 'distort', lambda *a: calls.append(a) or real(*a))
+    calls.clear()
+    report = build(small_photos, out, resume=True)
+    assert len(calls) == 24 - 9
+    assert (
+        report.meta_info.read_text()
+        == (tmp_path / 'whole' / 'meta_info_whole.csv').read_text()
+    )
+    one, two = pixels(out / 'images'), pixels(tmp_path / 'whole' / 'images')
+    assert all(np.array_equal(one[name], two[name]) for name in two)
+
+
+def test_an_existing_database_is_not_overwritten(small_photos, tmp_path):
+    build(small_photos, tmp_path / 'db')
+    with pytest.raises(UserError, match='exists and is not empty'):
+        build(small_photos, tmp_path / 'db')
+
+
+def test_resuming_with_other_settings_is_refused(small_photos, tmp_path):
+    build(small_photos, tmp_path / 'db')
+    with pytest.raises(UserError, match=r"other settings \(\['seed'\]\)"):
+        build(
+            small_photos,
+            tmp_path / 'db',
+            Synthesis(TWO.distortions, (1, 5)),
+            resume=True,
+        )
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'mine.txt').touch()
+    with pytest.raises(UserError, match='no interrupted synthesis'):
+        build(small_photos, tmp_path / 'other', resume=True)
+
+
+def test_unreadable_photos_are_skipped_and_reported(small_photos, tmp_path):
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    for path in sorted(small_photos.iterdir())[:2]:
+        (photos / path.name).write_bytes(path.read_bytes())
+    (photos / 'broken.png').write_bytes(b'not an image')
+    report = build(photos, tmp_path / 'db')
+    assert list(report.failed) == ['broken.png']
+    assert 'can not be read' in report.failed['broken.png']
+    assert len(pd.read_csv(report.meta_info)) == report.images == 2 * 4
+    record = json.loads((tmp_path / 'db' / 'synthesis.json').read_text())
+    assert record['seed'] == 4
+
+
+def test_photos_are_shrunk_to_the_working_size(photos, tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    (folder / photos[0].name).write_bytes(photos[0].read_bytes())
+    build(folder, tmp_path / 'db', Synthesis(('jpeg',), (3,), max_side=120))
+    for name in ('references', 'images'):
+        assert next(iter(pixels(tmp_path / 'db' / name).values())).shape == (80, 120, 3)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'distortions': ('jpg',)}, 'jpg'),
+        ({'levels': (6,)}, 'level=6'),
+        ({'levels': ()}, 'levels'),
+        ({'max_side': -1}, 'max_side=-1'),
+        ({'seed': 'a'}, "seed='a'"),
+    ],
+)
+def test_bad_settings_name_themselves(settings, message):
+    with pytest.raises(UserError, match=message):
+        Synthesis(**settings)
+
+
+def test_bad_folders_are_named(tmp_path, small_photos):
+    with pytest.raises(UserError, match='no such folder'):
+        build(tmp_path / 'nowhere', tmp_path / 'db')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match='no image in it'):
+        build(tmp_path / 'empty', tmp_path / 'db')
+    (tmp_path / 'empty' / 'x.png').write_bytes(b'')
+    with pytest.raises(UserError, match='no photo could be used'):
+        build(tmp_path / 'empty', tmp_path / 'db')
+    (tmp_path / 'empty' / 'x.jpg').write_bytes(b'')
+    with pytest.raises(UserError, match=r"'x\.jpg' and 'x\.png'"):
+        build(tmp_path / 'empty', tmp_path / 'db2')
