@@ -1,0 +1,1 @@
+"""How a network is trained: pure updates, and the trainers that call them."""

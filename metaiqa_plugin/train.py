@@ -1,0 +1,59 @@
+"""pyiqa's training pipeline with runs written below a folder of the user's.
+
+``python -m metaiqa_plugin.train -opt X.yml`` takes the arguments of
+``python -m pyiqa.train``. pyiqa itself writes below its own installation
+(``site-packages/experiments``); here the root is the current folder, or ``--root``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metaiqa_plugin.options import check_options, read_options
+
+__all__ = ['main', 'train']
+
+
+def train(arguments: Sequence[str], root: str | Path = '.') -> dict:
+    """Run ``pyiqa.train`` with ``arguments`` (``-opt FILE``, ``--force_yml`` ...).
+
+    Args:
+        arguments: as on pyiqa's command line.
+        root: folder that gets ``experiments/NAME`` and ``tb_logger/NAME``.
+
+    Returns:
+        pyiqa's best validation results, per data set and metric.
+
+    Raises:
+        UserError: an option file with faults, all of them named.
+    """
+    parser = argparse.ArgumentParser(prog='metaiqa train', add_help=False)
+    parser.add_argument('-opt', required=True)
+    known, _ = parser.parse_known_args(list(arguments))
+    check_options(read_options(known.opt), known.opt)
+    from pyiqa.train import train_pipeline
+
+    before = sys.argv
+    sys.argv = ['metaiqa train', *arguments]
+    try:
+        return train_pipeline(str(Path(root).resolve()))
+    finally:
+        sys.argv = before
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; see the top of this module."""
+    parser = argparse.ArgumentParser(prog='metaiqa train', add_help=False)
+    parser.add_argument('--root', default='.')
+    known, rest = parser.parse_known_args(arguments)
+    train(rest, known.root)
+    return 0
+
+
+if __name__ == '__main__':
+    from metaiqa_plugin.cli import run
+
+    sys.exit(run(main))
