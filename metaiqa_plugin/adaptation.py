@@ -1,0 +1,279 @@
+"""Adaptation of a quality prior to a target from labelled images (Eq. 9 and 10).
+
+Paper: MetaIQA, CVPR 2020, Section 3.2. Where we depart from it: the learning rate of
+P Adam steps follows half a cosine down to zero, head and backbone have rates of their
+own, and torch's Adam corrects the bias of its moments, which Eq. 10 does not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from metaiqa_plugin.checks import one_of, real_number, whole_number
+from metaiqa_plugin.data.crops import RandomCrop, resize_shorter
+from metaiqa_plugin.data.images import find_images, read_rgb
+from metaiqa_plugin.data.tables import normalise_mos, read_table, require_files
+from metaiqa_plugin.errors import UserError
+
+__all__ = ['AdaptSettings', 'LabelledImages', 'adapt', 'read_labels']
+
+IMAGE_COLUMNS = ('image', 'img_name', 'name', 'filename', 'dist_name')
+SCORE_COLUMNS = ('mos', 'score', 'pseudo_mos')
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """How to adapt.
+
+    Attributes:
+        steps: P, Adam steps; None: eight passes over the images, at least 30 steps.
+        batch_size: images a step.
+        lr: learning rate of the backbone, at the start.
+        lr_head: of the head.
+        weight_decay: L2 penalty.
+        batchnorm: ``'frozen'`` keeps the statistics of the prior, ``'running'``
+            normalises by the batch and goes on averaging.
+        resize: pixels: the shorter side of the images that crops are cut from; None:
+            what the network resizes to at test time.
+        crop_size: side of the training crops; None: 7/8 of ``resize``.
+        precision: ``'bf16'`` runs the backbone under autocast.
+        seed: of batches, crops and dropout.
+    """
+
+    steps: int | None = None
+    batch_size: int = 16
+    lr: float = 1e-4
+    lr_head: float = 1e-3
+    weight_decay: float = 0.0
+    batchnorm: Literal['frozen', 'running'] = 'running'
+    resize: int | None = None
+    crop_size: int | None = None
+    precision: Literal['fp32', 'bf16'] = 'fp32'
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ('steps', 'resize', 'crop_size'):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name))
+        whole_number('batch_size', self.batch_size, least=2)
+        whole_number('seed', self.seed, least=0)
+        real_number('lr', self.lr, 0)
+        real_number('lr_head', self.lr_head, 0)
+        real_number('weight_decay', self.weight_decay, 0)
+        one_of('batchnorm', self.batchnorm, ('frozen', 'running'))
+        one_of('precision', self.precision, ('fp32', 'bf16'))
+
+    def total_steps(self, images: int) -> int:
+        """P for so many images."""
+        if self.steps is not None:
+            return self.steps
+        return max(30, 8 * math.ceil(images / self.batch_size))
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Image files and their MOS.
+
+    Attributes:
+        paths: the files.
+        mos: in [0, 1], higher better, one a file.
+    """
+
+    paths: Sequence[str | os.PathLike]
+    mos: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if len(self.paths) != len(self.mos):
+            raise UserError(f'{len(self.paths)} paths but {len(self.mos)} mos')
+        if len(self.paths) < 2:
+            raise UserError(f'{len(self.paths)} labelled images; at least 2 are needed')
+        values = np.asarray(self.mos, dtype=float)
+        if not ((values >= 0) & (values <= 1)).all():
+            raise UserError(
+                f'mos reaches from {values.min():g} to {values.max():g}; expected '
+                'values in [0, 1], higher better'
+            )
+
+
+def read_labels(
+    images: str | os.PathLike,
+    scores: str | os.PathLike,
+    score_range: Sequence[float] | None = None,
+    lower_better: bool = False,
+    image_column: str | None = None,
+    score_column: str | None = None,
+    allow_unlabelled: bool = False,
+) -> LabelledImages:
+    """Join a folder of images with a csv of scores.
+
+    Args:
+        images: the folder.
+        scores: csv with a column of image names and one of scores.
+        score_range: (low, high) of the study; None: scores must lie in [0, 1].
+        lower_better: low scores are good ones.
+        image_column, score_column: None: the first of :data:`IMAGE_COLUMNS` and
+            :data:`SCORE_COLUMNS` that the csv has.
+        allow_unlabelled: leave out images of the folder that have no row.
+
+    Raises:
+        UserError: missing folder, file, column, image or label; score out of range;
+            an image with two rows.
+    """
+    folder = Path(images)
+    found = find_images(folder, 'images')
+    table = read_table(scores, 'scores')
+    image_column = _column(table, image_column, IMAGE_COLUMNS, 'image_column', scores)
+    score_column = _column(table, score_column, SCORE_COLUMNS, 'score_column', scores)
+    names = table[image_column].tolist()
+    repeated = table[image_column].duplicated()
+    if repeated.any():
+        name = table[image_column][repeated].iloc[0]
+        raise UserError(f'{scores}: image {name!r} has more than one row')
+    require_files(folder, names, str(scores))
+    labelled = set(names)
+    unlabelled = [path.name for path in found if path.name not in labelled]
+    if unlabelled and not allow_unlabelled:
+        raise UserError(
+            f'{scores}: {len(unlabelled)} images of {str(folder)!r} have no row, the '
+            f'first is {unlabelled[0]!r}; label them, or leave them out with '
+            '--allow-unlabelled'
+        )
+    mos = normalise_mos(
+        table[score_column].tolist(),
+        names,
+        (0, 1) if score_range is None else score_range,
+        lower_better,
+        str(scores),
+    )
+    return LabelledImages([folder / name for name in names], mos.tolist())
+
+
+def adapt(
+    network: nn.Module,
+    labelled: LabelledImages,
+    settings: AdaptSettings | None = None,
+    progress: bool = True,
+) -> list[float]:
+    """Fine-tune ``network`` in place by the squared error (Eq. 9) and Adam (Eq. 10).
+
+    Resized images are held in memory, about 0.3 MB each at 256 pixels.
+
+    Args:
+        network: a ``MetaIQA``; in evaluation mode afterwards.
+        labelled: the M images of the target.
+        settings: how to.
+        progress: show bars on stderr.
+
+    Returns:
+        the loss of each step.
+
+    Raises:
+        UserError: an image can not be read; or the loss is NaN or infinite, and then
+            the network is not to be used.
+    """
+    settings = settings or AdaptSettings()
+    resize = settings.resize or network.config.input_size
+    crop = RandomCrop(resize, settings.crop_size or resize * 7 // 8)
+    if network.fixed_input_size is not None:
+        crop = RandomCrop(resize, resize)
+    images = _read_resized(labelled.paths, resize, progress)
+    mos = torch.tensor(labelled.mos, dtype=torch.float32).view(-1, 1)
+    device = next(network.parameters()).device
+    generator = np.random.default_rng(settings.seed)
+    optimizer = torch.optim.Adam(
+        [
+            {'params': list(network.backbone.parameters()), 'lr': settings.lr},
+            {'params': list(network.head.parameters()), 'lr': settings.lr_head},
+        ],
+        weight_decay=settings.weight_decay,
+    )
+    total = settings.total_steps(len(images))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    _training_mode(network, settings.batchnorm)
+    losses = []
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        batches = _batches(len(images), settings.batch_size, total, generator)
+        for chosen in tqdm(batches, 'adapt', total, disable=not progress, unit='step'):
+            crops = torch.stack([crop.crop(images[i], generator) for i in chosen])
+            with torch.autocast(
+                device.type, torch.bfloat16, settings.precision == 'bf16'
+            ):
+                predicted = network(crops.to(device).float().div_(255)).float()
+            loss = functional.mse_loss(predicted, mos[chosen].to(device))
+            losses.append(_finite(loss, len(losses) + 1))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    network.eval()
+    return losses
+
+
+def _column(
+    table, given: str | None, usual: Sequence[str], argument: str, source
+) -> str:
+    present = list(table.columns)
+    if given is not None and given not in present:
+        raise UserError(f'{argument}={given!r}: {source} has the columns {present}')
+    for name in (given,) if given is not None else usual:
+        if name in present:
+            return name
+    option = '--' + argument.replace('_', '-')
+    raise UserError(
+        f'{source} has the columns {present}, none of them {list(usual)}; name the one '
+        f'to use with {option}'
+    )
+
+
+def _read_resized(paths: Sequence, size: int, progress: bool) -> list[Image.Image]:
+    def read(path) -> Image.Image:
+        return resize_shorter(read_rgb(path), size)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        images = pool.map(read, paths)
+        bar = tqdm(images, 'read', len(paths), disable=not progress, unit='image')
+        return list(bar)
+
+
+def _training_mode(network: nn.Module, batchnorm: str) -> None:
+    network.train()
+    if batchnorm == 'frozen':
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def _batches(images: int, size: int, total: int, generator: np.random.Generator):
+    """``total`` batches: passes over shuffled images, a short rest joins the next."""
+    size = min(size, images)
+    queue: list[int] = []
+    for _ in range(total):
+        while len(queue) < size:
+            fresh = generator.permutation(images).tolist()
+            queue += [index for index in fresh if index not in queue]
+        yield queue[:size]
+        queue = queue[size:]
+
+
+def _finite(loss: Tensor, step: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise UserError(
+            f'adaptation diverged: the loss of step {step} is {value}; lower lr or '
+            'lr_head'
+        )
+    return value

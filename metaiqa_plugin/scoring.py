@@ -1,0 +1,105 @@
+"""A folder of images in, a table of scores out."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pyiqa.metrics import calculate_plcc, calculate_srcc
+from torch import nn
+from torchvision.transforms.functional import to_tensor
+from tqdm import tqdm
+
+from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import replacing
+
+__all__ = ['Correlation', 'correlate', 'score_files', 'score_network', 'write_table']
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Agreement of predictions with MOS; NaN where one of them is constant.
+
+    Attributes:
+        srocc: Spearman's rank-order correlation.
+        plcc: Pearson's, without a logistic fit.
+        images: how many.
+    """
+
+    srocc: float
+    plcc: float
+    images: int
+
+
+def score_network(
+    network: nn.Module, paths: Sequence[str | os.PathLike], progress: str | None = None
+) -> np.ndarray:
+    """Scores (len(paths),) float64 of a network, one image at a time.
+
+    Args:
+        network: maps (1, 3, H, W) in [0, 1] to (1, 1); put in evaluation mode.
+        paths: the images.
+        progress: label of a bar on stderr; None: no bar.
+
+    Raises:
+        UserError: an image can not be read.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    bar = tqdm(paths, progress, disable=progress is None, unit='image')
+    with torch.inference_mode():
+        return np.array(
+            [
+                network(to_tensor(read_rgb(path)).unsqueeze(0).to(device)).item()
+                for path in bar
+            ]
+        )
+
+
+def score_files(
+    metric: nn.Module, paths: Sequence[str | os.PathLike], progress: bool = True
+) -> list[tuple[str, str, str]]:
+    """Rows (path, score, error) of a pyiqa NR metric; a bad image has an error."""
+    rows = []
+    for path in tqdm(paths, 'score', disable=not progress, unit='image'):
+        try:
+            rows.append((str(path), f'{metric(read_rgb(path)).item():.6f}', ''))
+        except UserError as error:
+            rows.append((str(path), '', str(error)))
+    return rows
+
+
+def correlate(predicted: Sequence[float], mos: Sequence[float]) -> Correlation:
+    """SROCC and PLCC, computed by pyiqa's metrics.
+
+    Raises:
+        UserError: different lengths, or fewer than two images.
+    """
+    predicted, mos = np.asarray(predicted, float), np.asarray(mos, float)
+    if len(predicted) != len(mos) or len(mos) < 2:
+        raise UserError(
+            f'{len(predicted)} predictions for {len(mos)} MOS; expected as many of '
+            'both and at least two'
+        )
+    return Correlation(
+        float(calculate_srcc(predicted, mos)),
+        float(calculate_plcc(predicted, mos)),
+        len(mos),
+    )
+
+
+def write_table(path: str | os.PathLike, header: Sequence[str], rows: Iterable) -> None:
+    """A csv, written at once."""
+    with (
+        replacing(Path(path)) as temporary,
+        temporary.open('w', encoding='utf-8', newline='') as file,
+    ):
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(header)
+        writer.writerows(rows)
