@@ -9,6 +9,7 @@ beta ("every rate").
 from __future__ import annotations
 
 import csv
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -95,6 +96,7 @@ class MetaIQAModel(GeneralIQAModel):
     :class:`MetaSettings`; ``train.optim.lr`` is the paper's beta. The training set is
     an ``EpisodeDataset``.
 
+    On a terminal a bar takes the place of pyiqa's log lines, which are in its log file.
     Writes ``learning_curve.csv`` and ``validation.csv`` into the experiment's folder
     as it goes.
 
@@ -110,7 +112,12 @@ class MetaIQAModel(GeneralIQAModel):
                 'the CPU or 1 for a GPU'
             )
         self.meta = MetaSettings.from_options(opt.get('train', {}).get('meta', {}))
+        self.show_bar = sys.stderr.isatty()
+        if self.show_bar:
+            _leave_terminal_to_the_bar()
         super().__init__(opt)
+        # pyiqa 0.1.16 reads this at the end of a run that validated nothing
+        self.best_metric_results = {}
 
     def load_network(
         self,
@@ -140,12 +147,11 @@ class MetaIQAModel(GeneralIQAModel):
             for buffer in norm.buffers()
             if buffer.is_floating_point()
         ]
-        total = self.opt['train'].get('total_iter')
         self.bar = tqdm(
-            total=total,
+            total=self.opt['train'].get('total_iter'),
             unit='update',
             desc='meta-train',
-            disable=not sys.stderr.isatty(),
+            disable=not self.show_bar,
         )
 
     def feed_data(self, data: dict[str, Any]) -> None:
@@ -185,6 +191,8 @@ class MetaIQAModel(GeneralIQAModel):
         self._append('learning_curve.csv', {'iter': current_iter, **self.log_dict})
         self.bar.update()
         self.bar.set_postfix(query=f'{self.log_dict["l_query"]:.4f}')
+        if self.bar.n == self.bar.total:
+            self.bar.close()
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
         super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
@@ -263,6 +271,12 @@ class MetaIQAModel(GeneralIQAModel):
             if new:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _leave_terminal_to_the_bar() -> None:
+    for handler in get_root_logger().handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setLevel(logging.WARNING)
 
 
 def _mean(values) -> float:
