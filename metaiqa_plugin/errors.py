@@ -1,8 +1,14 @@
-"""Errors that a user can act on."""
+"""Errors that a user can act on, and how a command ends with one."""
 
 from __future__ import annotations
 
-__all__ = ['CheckpointError', 'UserError']
+import sys
+from collections.abc import Callable
+
+__all__ = ['BAD_INPUT', 'SOME_FAILED', 'CheckpointError', 'UserError', 'run']
+
+SOME_FAILED = 1
+BAD_INPUT = 2
 
 
 class UserError(ValueError):
@@ -14,3 +20,25 @@ class UserError(ValueError):
 
 class CheckpointError(UserError):
     """A weight file is missing, damaged, or belongs to another network."""
+
+
+def run(command: Callable[..., int], *arguments) -> int:
+    """Exit code of ``command``; what the user can mend is one line on stderr."""
+    try:
+        return command(*arguments)
+    except UserError as error:
+        print(f'metaiqa: {_one_line(error)}', file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        return SOME_FAILED
+    except KeyboardInterrupt:
+        print('metaiqa: interrupted', file=sys.stderr)
+        return 130
+
+
+def _one_line(error: UserError) -> str:
+    """The message; that of a DataLoader's worker is the last line of its traceback."""
+    text = str(error).strip()
+    if 'Original Traceback' in text:
+        text = text.splitlines()[-1].partition(': ')[2]
+    return ' '.join(text.split())

@@ -64,7 +64,20 @@ SECTIONS = {
         'meta',
     },
 }
-REQUIRED = ('name', 'model_type', 'num_gpu', 'datasets', 'network', 'path', 'train')
+REQUIRED = (
+    'name',
+    'model_type',
+    'num_gpu',
+    'datasets.train.batch_size_per_gpu',
+    'datasets.train.num_worker_per_gpu',
+    'network',
+    'path',
+    'train.optim',
+    'train.scheduler',
+    'logger.print_freq',
+    'logger.save_latest_freq',
+    'logger.use_tb_logger',
+)
 PYIQA_DATASET_OPTIONS = LOADER_OPTIONS | {
     'dataroot_target',
     'dataroot_ref',
@@ -124,7 +137,7 @@ def check_options(options: dict[str, Any], source: str) -> None:
 
 def find_faults(options: dict[str, Any]) -> Iterator[str]:
     """What is missing in the options, and which keys nobody reads."""
-    yield from (f'{key} is missing' for key in REQUIRED if key not in options)
+    yield from (f'{key} is missing' for key in REQUIRED if not _has(options, key))
     yield from _unknown('', options, TOP)
     for section, known in SECTIONS.items():
         yield from _unknown(section, options.get(section), known)
@@ -144,6 +157,14 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
         yield from _signature(f'val.metrics.{name}', metric, METRIC_REGISTRY, allowed)
     for phase, block in (options.get('datasets') or {}).items():
         yield from _dataset_faults(f'datasets.{phase}', block)
+
+
+def _has(options: Any, path: str) -> bool:
+    for key in path.split('.'):
+        if not isinstance(options, dict) or key not in options:
+            return False
+        options = options[key]
+    return True
 
 
 def _dataset_faults(where: str, block: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.options import check_options, read_options
 
 __all__ = ['main', 'train']
@@ -54,6 +55,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    from metaiqa_plugin.cli import run
-
     sys.exit(run(main))

@@ -83,7 +83,7 @@ def test_all_faults_are_named_together():
         (None, 'no such option file'),
         ('a: [1', 'no YAML file'),
         ('', 'holds no options'),
-        ('name: x', 'datasets is missing'),
+        ('name: x', 'train.optim is missing'),
     ],
 )
 def test_the_command_ends_with_one_line(tmp_path, capfd, content, message):

@@ -24,7 +24,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from metaiqa_plugin.archs.metaiqa_arch import load_checkpoint, load_exactly
+from metaiqa_plugin.archs.metaiqa_checkpoint import load_checkpoint, load_exactly
 from metaiqa_plugin.checks import one_of, real_number, whole_number
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.meta_update import AdamSettings, Task, meta_gradient
@@ -111,6 +111,8 @@ class MetaIQAModel(GeneralIQAModel):
                 f'num_gpu={opt["num_gpu"]!r}: MetaIQAModel trains on one device, 0 for '
                 'the CPU or 1 for a GPU'
             )
+        if opt['num_gpu'] and not torch.cuda.is_available():
+            raise UserError('num_gpu=1, but torch finds no GPU; num_gpu: 0 is the CPU')
         self.meta = MetaSettings.from_options(opt.get('train', {}).get('meta', {}))
         self.show_bar = sys.stderr.isatty()
         if self.show_bar:

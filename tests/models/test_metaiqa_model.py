@@ -1,6 +1,7 @@
 """Meta-training through pyiqa's trainer, on a tiny backbone and real photos."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -237,6 +238,12 @@ def test_two_devices_are_refused(database, tmp_path):
         trainer(database, tmp_path, lambda options: options.update(num_gpu=2))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_a_gpu_that_is_not_there_is_named(database, tmp_path):
+    with pytest.raises(UserError, match='num_gpu=1'):
+        trainer(database, tmp_path, lambda options: options.update(num_gpu=1))
+
+
 def test_a_prior_of_another_network_is_refused(database, tmp_path):
     other = MetaIQA('test_resnet', pretrained=False)
     torch.save({'params': other.state_dict()}, tmp_path / 'other.pth')
@@ -273,6 +280,30 @@ def runs(database, tmp_path_factory):
         )
         assert done.returncode == 0, f'{name}: {done.stderr}'
     return {name: root / name / 'experiments' / 'tiny' for name in commands}
+
+
+def test_an_unreadable_image_ends_a_run_with_one_line(database, tmp_path):
+    folder = tmp_path / 'images'
+    shutil.copytree(database / 'images', folder)
+    for path in folder.glob('*_jpeg_*.png'):
+        path.write_bytes(path.read_bytes()[:100])
+    options = run_options(database, tmp_path)
+    del options['path']['experiments_root']
+    train = options['datasets']['train']
+    train |= {'dataroot_target': str(folder), 'num_worker_per_gpu': 1}
+    train['keep_distortions'] = ['jpeg']
+    (tmp_path / 'tiny.yml').write_text(yaml.safe_dump(options))
+    command = ['-m', 'metaiqa_plugin.cli', 'train', '--root', str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *command, '-opt', str(tmp_path / 'tiny.yml')],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("metaiqa: image '")
+    assert 'can not be read' in last
 
 
 def test_the_toolbox_trains_saves_validates_and_logs(runs):

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from metaiqa_plugin.errors import UserError
+
 from . import blur, brightness, color, compression, noise, sharpness, spatial
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -26,25 +28,18 @@ DistortionFunction = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray
 class Distortion:
     """One type of distortion at five levels.
 
-    Attributes
-    ----------
-    number
-        Number of the type in KADID-10k, 1 to 25; other types take others.
-    name
-        Lower-case name by which `distort` knows it.
-    abbreviation
-        Short name as in the paper of KADID-10k.
-    family
-        'blur', 'color', 'compression', 'noise', 'brightness', 'spatial' or
-        'sharpness'.
-    parameter
-        What a parameter value means, with its unit.
-    levels
-        The parameter values of levels 1 to 5.
-    function
-        Takes (image, parameter value, generator) and returns the distorted image.
-        Images are uint8 RGB of shape (H, W, 3) with any H, W >= 1. The image it is
-        given is its own to change; all randomness comes from the generator.
+    Attributes:
+        number: of the type in KADID-10k, 1 to 25; other types take others.
+        name: in lower case, by which :func:`distort` knows it.
+        abbreviation: short name as in the paper of KADID-10k.
+        family: ``'blur'``, ``'color'``, ``'compression'``, ``'noise'``,
+            ``'brightness'``, ``'spatial'`` or ``'sharpness'``.
+        parameter: what a parameter value means, with its unit.
+        levels: the parameter values of levels 1 to 5.
+        function: takes (image, parameter value, generator) and returns the distorted
+            image. Images are uint8 RGB of shape (H, W, 3) with any H, W >= 1. The
+            image it is given is its own to change; all randomness comes from the
+            generator.
     """
 
     number: int
@@ -57,7 +52,7 @@ class Distortion:
 
     def __post_init__(self) -> None:
         if len(self.levels) != len(LEVELS):
-            raise ValueError(
+            raise UserError(
                 f'levels of distortion {self.name!r} must hold {len(LEVELS)} '
                 f'parameter values, one for each level, got {self.levels!r}'
             )
@@ -303,35 +298,26 @@ def distort(
     level: int,
     rng: int | np.random.Generator = 0,
 ) -> Picture:
-    """Return a distorted copy of an image.
+    """A distorted copy of an image.
 
-    Parameters
-    ----------
-    image
-        uint8 array of shape (H, W, 3), sRGB with R first, or PIL image of mode
-        'RGB'; at least 1 x 1. It is never modified.
-    distortion
-        Name of one of the 25 types in `DISTORTIONS`, or a `Distortion` of your own.
-    level
-        1 (mildest, with the exceptions that `levels` of mean_shift and
-        contrast_change make) to 5.
-    rng
-        Seed, or generator to draw from, which is advanced. Types without randomness
-        ignore it. Global random state is neither read nor changed.
+    Args:
+        image: uint8 array of shape (H, W, 3), sRGB with R first, or PIL image of mode
+            ``'RGB'``; at least 1x1. It is never modified.
+        distortion: name of one of the 25 types in :data:`DISTORTIONS`, or a
+            :class:`Distortion` of your own.
+        level: 1 (mildest, but see ``levels`` of mean_shift and contrast_change) to 5.
+        rng: seed, or generator to draw from, which is advanced. Types without
+            randomness ignore it. Global random state is neither read nor changed.
 
-    Returns
-    -------
-    np.ndarray or PIL.Image.Image
-        Same kind and size as `image`. The same image, type, level and seed give
-        the same pixels.
+    Returns:
+        same kind and size as ``image``. The same image, type, level and seed give the
+        same pixels.
 
-    Raises
-    ------
-    TypeError
-        An argument is of a kind that is not listed above, such as float pixels.
-    ValueError
-        An unknown name, a level outside 1 to 5, a negative seed, an empty image, an
-        array that is not (H, W, 3) or a PIL image whose mode is not 'RGB'.
+    Raises:
+        TypeError: an argument is of a kind that is not listed above, such as float
+            pixels.
+        UserError: an unknown name, a level outside 1 to 5, a negative seed, an empty
+            image, an array that is not (H, W, 3), a PIL image that is not ``'RGB'``.
     """
     pixels = _rgb_pixels(image)
     kind = _distortion(distortion)
@@ -350,7 +336,7 @@ def distort(
 def _rgb_pixels(image: np.ndarray | Image.Image) -> np.ndarray:
     if isinstance(image, Image.Image):
         if image.mode != 'RGB':
-            raise ValueError(
+            raise UserError(
                 f"image must be of mode 'RGB', got a PIL image of mode "
                 f"{image.mode!r}; call image.convert('RGB') first"
             )
@@ -368,12 +354,12 @@ def _rgb_pixels(image: np.ndarray | Image.Image) -> np.ndarray:
             '[0, 255] and call image.round().astype(np.uint8)'
         )
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(
+        raise UserError(
             f'image must be of shape (H, W, 3), got {pixels.shape}; repeat a gray '
             'image over three channels, drop alpha, put channels last'
         )
     if pixels.size == 0:
-        raise ValueError(
+        raise UserError(
             f'image must not be empty, got shape {pixels.shape}; pass at least one '
             'pixel'
         )
@@ -391,7 +377,7 @@ def _distortion(distortion: str | Distortion) -> Distortion:
     if distortion not in DISTORTIONS:
         close = difflib.get_close_matches(distortion.lower(), DISTORTIONS)
         names = f'close matches: {close}' if close else f'known: {list(DISTORTIONS)}'
-        raise ValueError(
+        raise UserError(
             f'distortion must be a name from DISTORTIONS, got {distortion!r}; {names}'
         )
     return DISTORTIONS[distortion]
@@ -408,7 +394,7 @@ def _level_index(level: int) -> int:
             f'{type(level).__name__}'
         ) from None
     if number not in LEVELS:
-        raise ValueError(f'level must be an int from 1 to 5, got {level!r}')
+        raise UserError(f'level must be an int from 1 to 5, got {level!r}')
     return number - 1
 
 
@@ -421,5 +407,5 @@ def _generator(rng: int | np.random.Generator) -> np.random.Generator:
             f'{rng!r} of type {type(rng).__name__}'
         )
     if rng < 0:
-        raise ValueError(f'rng must be a seed of at least 0, got {rng!r}')
+        raise UserError(f'rng must be a seed of at least 0, got {rng!r}')
     return np.random.default_rng(rng)

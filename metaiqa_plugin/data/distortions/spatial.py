@@ -107,17 +107,12 @@ def multi_otsu(histogram: np.ndarray, classes: int) -> list[int]:
     This is Otsu's criterion for several thresholds, solved exactly by dynamic
     programming in O(classes * bins ** 2) instead of by trying all combinations.
 
-    Parameters
-    ----------
-    histogram
-        Counts, shape (bins,), bin i standing for the value i.
-    classes
-        Number of runs, at least 1. Runs may be empty when fewer values occur.
+    Args:
+        histogram: counts, shape (bins,), bin i standing for the value i.
+        classes: number of runs, at least 1. Runs may be empty when fewer values occur.
 
-    Returns
-    -------
-    list[int]
-        The first bin of each run but the first: classes - 1 ascending indices.
+    Returns:
+        the first bin of each run but the first: classes - 1 ascending indices.
     """
     bins = len(histogram)
     counts = np.concatenate(([0.0], np.cumsum(histogram, dtype=np.float64)))
