@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+LIVEC ?= data/LIVEC
 
 .PHONY: help demo test install weights clean
 
@@ -36,7 +37,7 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 weights: $(READY)
-	$(BIN)/python benchmarks/ship_livec.py
+	$(BIN)/python benchmarks/ship_livec.py --livec $(LIVEC) --imagenet
 
 clean:
 	rm -rf $(VENV) demo-results *.egg-info build
