@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -100,16 +101,23 @@ def _score(options: argparse.Namespace) -> int:
     if options.checkpoint:
         arguments['pretrained_model_path'] = options.checkpoint
     metric = pyiqa.create_metric(options.metric, **arguments)
-    rows = score_files(metric, paths)
     header = ('image', 'score', 'error')
+    failed = []
+    rows = _noting_errors(score_files(metric, paths), failed)
     if options.out:
         write_table(options.out, header, rows)
     else:
-        csv.writer(sys.stdout).writerows([header, *rows])
-    failed = [row for row in rows if row[2]]
+        csv.writer(sys.stdout).writerows(itertools.chain([header], rows))
     if failed:
         print(f'metaiqa: {len(failed)} images not scored', file=sys.stderr)
     return SOME_FAILED if failed else 0
+
+
+def _noting_errors(rows, failed: list):
+    for row in rows:
+        if row[2]:
+            failed.append(row)
+        yield row
 
 
 def _synthesize(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,16 +63,17 @@ def score_network(
 
 
 def score_files(
-    metric: nn.Module, paths: Sequence[str | os.PathLike], progress: bool = True
-) -> list[tuple[str, str, str]]:
-    """Rows (path, score, error) of a pyiqa NR metric; a bad image has an error."""
-    rows = []
-    for path in tqdm(paths, 'score', disable=not progress, unit='image'):
+    metric: nn.Module, paths: Sequence[str | os.PathLike]
+) -> Iterator[tuple[str, str, str]]:
+    """Rows (path, score, error) of a pyiqa NR metric, as they are computed.
+
+    An image that can not be read has an error and no score. Shows a bar on stderr.
+    """
+    for path in tqdm(paths, 'score', unit='image'):
         try:
-            rows.append((str(path), f'{metric(read_rgb(path)).item():.6f}', ''))
+            yield str(path), f'{metric(read_rgb(path)).item():.6f}', ''
         except UserError as error:
-            rows.append((str(path), '', str(error)))
-    return rows
+            yield str(path), '', str(error)
 
 
 def correlate(predicted: Sequence[float], mos: Sequence[float]) -> Correlation:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metaiqa_plugin.errors import run
+from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.options import check_options, read_options
 
 __all__ = ['main', 'train']
@@ -29,12 +29,19 @@ def train(arguments: Sequence[str], root: str | Path = '.') -> dict:
         pyiqa's best validation results, per data set and metric.
 
     Raises:
-        UserError: an option file with faults, all of them named.
+        UserError: an option file with faults, all of them named; or a wish to resume.
     """
     parser = argparse.ArgumentParser(prog='metaiqa train', add_help=False)
     parser.add_argument('-opt', required=True)
+    parser.add_argument('--auto_resume', action='store_true')
     known, _ = parser.parse_known_args(list(arguments))
-    check_options(read_options(known.opt), known.opt)
+    options = read_options(known.opt)
+    check_options(options, known.opt)
+    if known.auto_resume or options['path'].get('resume_state'):
+        raise UserError(
+            'a run can not be resumed: pyiqa 0.1.16 reloads the optimizer without the '
+            'weights; start anew from them with path.pretrain_network'
+        )
     from pyiqa.train import train_pipeline
 
     before = sys.argv
@@ -47,8 +54,12 @@ def train(arguments: Sequence[str], root: str | Path = '.') -> dict:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the top of this module."""
-    parser = argparse.ArgumentParser(prog='metaiqa train', add_help=False)
-    parser.add_argument('--root', default='.')
+    parser = argparse.ArgumentParser(
+        prog='metaiqa train',
+        description='Meta-train a quality prior; takes the options of pyiqa.train.',
+        epilog='-opt FILE.yml is required; --force_yml key:key=value changes it.',
+    )
+    parser.add_argument('--root', default='.', help='folder for experiments/NAME')
     known, rest = parser.parse_known_args(arguments)
     train(rest, known.root)
     return 0

@@ -94,3 +94,9 @@ def test_the_command_ends_with_one_line(tmp_path, capfd, content, message):
     error = capfd.readouterr().err
     assert error.count('\n') == 1
     assert message in error
+
+
+def test_resuming_is_refused_while_it_would_lose_the_weights(capfd):
+    path = str(ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml')
+    assert main(['train', '-opt', path, '--auto_resume']) == 2
+    assert 'can not be resumed' in capfd.readouterr().err
