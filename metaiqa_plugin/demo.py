@@ -240,8 +240,8 @@ def _summary(
         '# What the demo did',
         '',
         f'{len(scores) // 2} Kodak photos, {images} distorted images with pseudo-MOS '
-        f"(KADID-10k's mean opinion of each type and level), {minutes:.1f} minutes. The "
-        f'images are {MAX_SIDE} pixels wide to save time; those opinions belong to 512.',
+        f"(KADID-10k's mean opinion of each type and level), {minutes:.1f} minutes.",
+        f'Images are {MAX_SIDE} pixels wide to save time; those opinions belong to 512.',
         '',
         '## Mean scores of the photos',
         '',
