@@ -241,7 +241,7 @@ def _summary(
         '',
         f'{len(scores) // 2} Kodak photos, {images} distorted images with pseudo-MOS '
         f"(KADID-10k's mean opinion of each type and level), {minutes:.1f} minutes.",
-        f'Images are {MAX_SIDE} pixels wide to save time; those opinions belong to 512.',
+        f'Images are {MAX_SIDE} pixels wide, to save time; the opinions are of 512.',
         '',
         '## Mean scores of the photos',
         '',
