@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument('--prior')
     parser.add_argument('--out', default=TARGET)
     parser.add_argument('--steps', type=int)
-    parser.add_argument('--input-size', type=int, default=256)
+    parser.add_argument('--input-size', type=int, default=352)
     parser.add_argument('--precision', default='bf16')
     parser.add_argument('--imagenet', action='store_true', help='also the control')
     options = parser.parse_args()
@@ -65,12 +65,6 @@ def main() -> None:
         meta_train()
     settings = AdaptSettings(steps=options.steps, precision=options.precision)
     print(f'{len(train.paths)} images to adapt, {len(test.paths)} to test, {settings}')
-
-    if options.imagenet:
-        torch.manual_seed(0)
-        control = MetaIQA(pretrained='imagenet', input_size=options.input_size)
-        adapt(control, train, settings)
-        report('ImageNet only, adapted', control, test)
     network = MetaIQA(
         pretrained_model_path=options.prior or PRIOR, input_size=options.input_size
     )
@@ -86,7 +80,12 @@ def main() -> None:
     report('as shipped, float16 on disk', shipped, test)
     print(f'largest change of a score by float16: {abs(before - after).max():.6f}')
     print(f'scores on test: mean {after.mean():.3f} sd {after.std():.3f}')
-    print(f'{options.out} sha256: {sha256_of(options.out)}')
+    print(f'{options.out} sha256: {sha256_of(options.out)}', flush=True)
+    if options.imagenet:
+        torch.manual_seed(0)
+        control = MetaIQA(pretrained='imagenet', input_size=options.input_size)
+        adapt(control, train, settings)
+        report('ImageNet only, adapted', control, test)
 
 
 if __name__ == '__main__':
