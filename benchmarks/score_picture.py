@@ -16,7 +16,7 @@ from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 
 PHOTOS = Path(metaiqa_plugin.__file__).parent / 'photos' / 'kodak24'
-ROWS = (('23', 'gaussian_blur'), ('04', 'jpeg'), ('07', 'darken'))
+ROWS = (('23', 'gaussian_blur'), ('15', 'jpeg'), ('07', 'darken'))
 LEVELS = (1, 3, 4, 5)
 TARGET = Path('docs/scores.jpg')
 
