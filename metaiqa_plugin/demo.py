@@ -146,11 +146,9 @@ def _meta_train(option_file: Path, out: Path) -> None:
     ]
     command = [sys.executable, '-m', 'metaiqa_plugin.train', '--root', str(out)]
     command += ['-opt', str(option_file), '--force_yml', *changed]
-    log = out / 'meta-training.log'
-    with log.open('w', encoding='utf-8') as file:
-        code = subprocess.run(command, stdout=file, check=False).returncode
+    code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
     if code:
-        raise UserError(f'meta-training ended with code {code}; see {log}')
+        raise UserError(f'meta-training ended with code {code}; its message is above')
 
 
 def _adapt_both(
@@ -215,7 +213,7 @@ def _write_results(
 ) -> None:
     columns = {
         'image': [row.image for row in rows],
-        'pseudo_mos': [r.mos for r in rows],
+        'pseudo_mos': [round(r.mos, 4) for r in rows],
     }
     for start in starts:
         for moment, values in zip(('before', 'after'), start.scores, strict=True):
@@ -278,8 +276,8 @@ def _summary(
         '![learning curve](learning_curve.png)',
         '![scatter](scatter.png)',
         '',
-        'Files: photo_scores.csv, predictions.csv (first draw), meta-training.log, '
-        'experiments/ (the prior, its learning curve and option file), database/.',
+        'Files: photo_scores.csv, predictions.csv (first draw), database/, '
+        'experiments/ (the prior, its learning curve, log and option file).',
         '',
     ]
     return '\n'.join(lines)
