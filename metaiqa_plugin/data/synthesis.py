@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -97,7 +98,8 @@ def synthesize(
     """Build the database described at the top of this module.
 
     The result depends on the photos and the settings only, never on the number of
-    processes or on interruptions.
+    processes or on interruptions. Processes are spawned: a script that calls this needs
+    ``if __name__ == '__main__':`` around the call.
 
     Args:
         photos: folder of pristine photos.
@@ -208,7 +210,9 @@ def _run(jobs: list[tuple], processes: int) -> Iterator[tuple[Path, str | None]]
     if processes == 1:
         yield from map(_distort_photo, jobs)
         return
-    with ProcessPoolExecutor(processes, initializer=_one_thread) as pool:
+    # forked children would inherit the locks of torch's and OpenCV's threads
+    clean = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(processes, clean, _one_thread) as pool:
         yield from pool.map(_distort_photo, jobs)
 
 
