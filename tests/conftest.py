@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -10,6 +11,8 @@ from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_rgb
 
 torch.set_num_threads(2)
+hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
+hypothesis.settings.load_profile('repeatable')
 
 PHOTOS = Path(metaiqa_plugin.__file__).parent / 'photos' / 'kodak24'
 TINY = 'test_efficientnet'

@@ -129,7 +129,7 @@ def test_gray_equals_rgb_of_equal_channels(tiny_network):
         torch.testing.assert_close(tiny_network(gray), rgb, rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(height=st.integers(1, 200), width=st.integers(1, 200))
 def test_any_size_is_scored(height, width):
     network = any_size_network()

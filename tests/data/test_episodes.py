@@ -33,7 +33,7 @@ def make_rows(tasks, references, levels):
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     per_reference=st.integers(1, 3),
     support=st.integers(1, 4),
