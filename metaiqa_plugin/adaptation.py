@@ -243,7 +243,7 @@ def _read_resized(paths: Sequence, size: int, progress: bool) -> list[Image.Imag
     def read(path) -> Image.Image:
         return resize_shorter(read_rgb(path), size)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor() as pool:
         images = pool.map(read, paths)
         bar = tqdm(images, 'read', len(paths), disable=not progress, unit='image')
         return list(bar)

@@ -145,7 +145,6 @@ def write_state_dict(
     path = Path(path)
     check_target(path, overwrite)
     tensors = {key: _storable(value, half) for key, value in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         if path.suffix == '.safetensors':
             save_file(tensors, temporary)

@@ -7,6 +7,7 @@ import csv
 import itertools
 import sys
 from collections.abc import Sequence
+from urllib.error import URLError
 
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run
 
@@ -100,7 +101,13 @@ def _score(options: argparse.Namespace) -> int:
     arguments = {}
     if options.checkpoint:
         arguments['pretrained_model_path'] = options.checkpoint
-    metric = pyiqa.create_metric(options.metric, **arguments)
+    try:
+        metric = pyiqa.create_metric(options.metric, **arguments)
+    except URLError as error:
+        raise UserError(
+            f'--metric {options.metric!r} needs weights from a model hub, which can '
+            f'not be reached ({error.reason})'
+        ) from error
     header = ('image', 'score', 'error')
     failed = []
     rows = _noting_errors(score_files(metric, paths), failed)

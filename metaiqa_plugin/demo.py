@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyiqa
+import torch
 from PIL import Image
 
 from metaiqa_plugin.adaptation import AdaptSettings, LabelledImages, adapt
@@ -181,8 +182,6 @@ def _adapt_both(
 
 
 def _fresh_network(start: Start, prior: Path, seed: int, size: int) -> MetaIQA:
-    import torch
-
     if start.name.startswith('meta'):
         return MetaIQA(pretrained_model_path=str(prior))
     with torch.random.fork_rng():

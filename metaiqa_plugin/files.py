@@ -14,9 +14,11 @@ __all__ = ['replacing']
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary path in the same folder, moved to ``path`` when the block succeeds.
 
-    After an error ``path`` is as it was and the temporary file is gone.
+    Missing folders are made. After an error ``path`` is as it was and the temporary
+    file is gone.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
     try:
         yield temporary

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from urllib.error import URLError
 
 import pandas as pd
 import pyiqa
@@ -48,7 +49,7 @@ def test_adapt_then_score_with_what_it_wrote(
     assert main([*adapt, '--out', str(adapted)]) == 0
     assert '6 images, 4 steps' in capfd.readouterr().out
 
-    table = tmp_path / 'scores.csv'
+    table = tmp_path / 'new folder' / 'scores.csv'
     score = ['score', str(small_photos), '--checkpoint', str(adapted)]
     assert main([*score, '--out', str(table)]) == 0
     rows = pd.read_csv(table)
@@ -100,6 +101,7 @@ def test_broken_images_are_rows_and_a_non_zero_code(tmp_path, prior, photos, cap
         (['synthesize', 'nowhere', '{new}'], 'no such folder'),
         (['synthesize', '{photos}', '{new}', '--types', 'blur'], "'blur'"),
         (['synthesize', '{photos}', '{new}', '--levels', '7'], 'level=7'),
+        (['synthesize', '{photos}', '{new}', '--processes', '0'], 'processes=0'),
         (['train', '-opt', 'nowhere.yml'], 'no such option file'),
         (['adapt', '--images', 'nowhere', '{labels}', '{out}'], 'no such folder'),
         (['adapt', '--images', '{photos}', '--scores=no.csv', '{out}'], "'no.csv'"),
@@ -134,6 +136,15 @@ def test_a_checkpoint_of_another_network_is_one_line(tmp_path, small_photos, cap
     command = ['score', str(small_photos), '--checkpoint', str(tmp_path / 'other.pth')]
     assert main(command) == 2
     assert 'head.0.bias' in error_line(capfd)
+
+
+def test_weights_that_can_not_be_fetched_are_one_line(monkeypatch, photos, capfd):
+    def unreachable(*args, **kwargs):
+        raise URLError('no route')
+
+    monkeypatch.setattr(pyiqa, 'create_metric', unreachable)
+    assert main(['score', str(photos[0]), '--metric', 'brisque']) == 2
+    assert 'model hub' in error_line(capfd)
 
 
 def test_help_names_every_verb():

@@ -140,6 +140,12 @@ class MetaIQA(nn.Module):
             check_agreement(given, config, path)
             self._build(replace(config, **given), imagenet=False)
             load_exactly(self, state, path)
+        fixed = self.fixed_input_size
+        if fixed is not None and self.config.input_size != fixed:
+            raise UserError(
+                f'input_size={self.config.input_size}: {self.config.backbone} takes '
+                f'{fixed}x{fixed} only'
+            )
         self.to(memory_format=torch.channels_last)
 
     def _build(self, config: NetworkConfig, imagenet: bool) -> None:
@@ -157,12 +163,7 @@ class MetaIQA(nn.Module):
         facts = input_facts(self.backbone)
         fixed = facts.pop('fixed_size')
         if fixed is not None:
-            if given.get('input_size', fixed) != fixed:
-                raise UserError(
-                    f'input_size={given["input_size"]}: {self.config.backbone} takes '
-                    f'{fixed}x{fixed} only'
-                )
-            facts.update(input_size=fixed, resize='squash')
+            facts.update(input_size=given.get('input_size', fixed), resize='squash')
         self.config = replace(self.config, **facts)
 
     @property

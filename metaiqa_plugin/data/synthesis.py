@@ -117,12 +117,12 @@ def synthesize(
             photo readable.
     """
     settings = settings or Synthesis()
+    processes = _cores() if processes is None else processes
+    whole_number('processes', processes)
     sources = find_images(photos, 'photos')
     _refuse_equal_stems(sources)
     out = Path(out)
     _claim(out, settings, sources, resume)
-    processes = processes or len(os.sched_getaffinity(0))
-    whole_number('processes', processes)
     report = SynthesisReport(out / f'meta_info_{out.resolve().name}.csv')
     jobs = [(source, out, settings) for source in sources]
     total = len(settings.distortions) * len(settings.levels)
@@ -214,6 +214,12 @@ def _run(jobs: list[tuple], processes: int) -> Iterator[tuple[Path, str | None]]
     clean = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(processes, clean, _one_thread) as pool:
         yield from pool.map(_distort_photo, jobs)
+
+
+def _cores() -> int:
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _one_thread() -> None:

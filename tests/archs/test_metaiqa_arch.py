@@ -198,6 +198,15 @@ def test_arguments_that_contradict_the_weights_are_refused(tmp_path, tiny_networ
     assert MetaIQA(input_size=96, pretrained_model_path=path).config.input_size == 96
 
 
+def test_a_size_that_the_backbone_does_not_take_is_refused(tmp_path):
+    with pytest.raises(UserError, match='input_size=96: test_vit takes 160x160'):
+        MetaIQA('test_vit', input_size=96, pretrained=False)
+    path = str(tmp_path / 'vit.pth')
+    write_state_dict(path, MetaIQA('test_vit', pretrained=False).state_dict())
+    with pytest.raises(UserError, match='input_size=96: test_vit takes 160x160'):
+        MetaIQA(input_size=96, pretrained_model_path=path)
+
+
 def test_weights_of_another_network_do_not_load(tiny_network):
     other = MetaIQA('test_resnet', pretrained=False)
     with pytest.raises(CheckpointError, match="backbone='test_efficientnet'"):

@@ -329,11 +329,11 @@ def test_the_same_options_give_the_same_weights(runs, other):
 
 
 def test_training_moved_the_network(runs):
-    torch.manual_seed(3)
     trained = torch.load(runs['first'] / 'models/net_latest.pth')['params']
     statistics = [key for key in trained if key.endswith('running_mean')]
     assert statistics
     assert all(trained[key].abs().max() > 0 for key in statistics)
+    assert abs(trained['head.1.weight'].item() - 0.25) > 1e-4  # PReLU starts there
 
 
 def test_the_result_is_a_metric(runs, photos):
