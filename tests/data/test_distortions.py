@@ -1,4 +1,4 @@
-"""Tests of the 25 distortions: contract, effect and severity of each."""
+"""Tests of the distortions: contract, effect and severity of each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,23 @@ from PIL import Image
 from skimage.filters import threshold_multiotsu
 
 from metaiqa_plugin.data import distortions
-from metaiqa_plugin.data.distortions import DISTORTIONS, LEVELS, Distortion, distort
+from metaiqa_plugin.data.distortions import (
+    COMPOSITES,
+    DISTORTIONS,
+    KADID10K,
+    LEVELS,
+    LIVE_TYPES,
+    TID2013_ABBREVIATIONS,
+    TID2013_TYPES,
+    Distortion,
+    chain_parts,
+    distort,
+    seed_key,
+)
 from metaiqa_plugin.data.distortions.blur import disk_kernel, line_kernel
 from metaiqa_plugin.data.distortions.spatial import multi_otsu
 
-NAMES = (
+KADID10K_NAMES = (
     'gaussian_blur',
     'lens_blur',
     'motion_blur',
@@ -51,6 +63,15 @@ NAMES = (
     'high_sharpen',
     'contrast_change',
 )
+TID2013_NAMES = (
+    'spatially_correlated_noise',
+    'masked_noise',
+    'high_frequency_noise',
+    'noisy_compression',
+    'chromatic_aberration',
+    'sparse_sampling',
+)
+NAMES = KADID10K_NAMES + TID2013_NAMES
 
 # Types whose severity grows from level to level, each with a metric that sees it.
 GROWING = {
@@ -77,6 +98,12 @@ GROWING = {
     'quantization': 'nlpd',
     'color_block': 'psnr',
     'high_sharpen': 'gmsd',
+    'spatially_correlated_noise': 'vif',
+    'masked_noise': 'vif',
+    'high_frequency_noise': 'ssim',
+    'noisy_compression': 'gmsd',
+    'chromatic_aberration': 'fsim',
+    'sparse_sampling': 'gmsd',
 }
 LOWER_IS_BETTER = {'gmsd', 'nlpd'}
 
@@ -94,6 +121,8 @@ KEEPS_FLAT = (
     'pixelate',
     'quantization',
     'high_sharpen',
+    'chromatic_aberration',
+    'sparse_sampling',
 )
 RANDOM = (
     'motion_blur',
@@ -106,6 +135,7 @@ RANDOM = (
     'jitter',
     'non_eccentricity_patch',
     'color_block',
+    *TID2013_NAMES,
 )
 
 
@@ -141,16 +171,19 @@ def max_difference(a: np.ndarray, b: np.ndarray) -> int:
 # --- Table ---------------------------------------------------------------------
 
 
-def test_the_table_holds_the_types_of_kadid10k_in_order() -> None:
+def test_the_table_holds_the_types_of_kadid10k_in_order_then_the_others() -> None:
+    assert KADID10K == KADID10K_NAMES
     assert tuple(DISTORTIONS) == NAMES
-    assert [kind.number for kind in DISTORTIONS.values()] == list(range(1, 26))
+    numbers = [kind.number for kind in DISTORTIONS.values()]
+    assert numbers == [*range(1, 26), 103, 104, 105, 121, 123, 124]
     assert all(name == kind.name for name, kind in DISTORTIONS.items())
     assert all(len(kind.levels) == 5 for kind in DISTORTIONS.values())
-    assert len({kind.abbreviation for kind in DISTORTIONS.values()}) == 25
+    abbreviations = {kind.abbreviation for kind in DISTORTIONS.values()}
+    assert len(abbreviations) == len(NAMES)
 
 
 def test_the_families_hold_the_expected_numbers_of_types() -> None:
-    families = [kind.family for kind in DISTORTIONS.values()]
+    families = [DISTORTIONS[name].family for name in KADID10K]
     counts = {family: families.count(family) for family in families}
     assert counts == {
         'blur': 3,
@@ -173,6 +206,9 @@ def test_the_families_hold_the_expected_numbers_of_types() -> None:
         ('white_noise', (0.001, 0.002, 0.003, 0.005, 0.01)),
         ('mean_shift', (0.15, 0.08, 0, -0.08, -0.15)),
         ('contrast_change', (0.3, 0.15, 0, -0.4, -0.6)),
+        ('masked_noise', (33, 30, 27, 24, 21)),
+        ('high_frequency_noise', (33, 30, 25, 20, 15)),
+        ('chromatic_aberration', (33, 28, 25, 23, 21)),
     ],
 )
 def test_the_parameters_are_the_published_ones(name: str, levels: tuple) -> None:
@@ -221,15 +257,15 @@ def test_every_size_keeps_its_shape(name: str, size: tuple[int, int]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    name=st.sampled_from(NAMES),
-    level=st.sampled_from(LEVELS),
+    name=st.sampled_from((*NAMES, *COMPOSITES)),
+    level=st.one_of(st.sampled_from(LEVELS), st.floats(1, 5)),
     height=st.integers(1, 24),
     width=st.integers(1, 24),
     content=st.integers(0, 9),
     seed=st.integers(0, 2**32),
 )
 def test_any_small_image_is_distorted_deterministically_and_left_alone(
-    name: str, level: int, height: int, width: int, content: int, seed: int
+    name: str, level: float, height: int, width: int, content: int, seed: int
 ) -> None:
     image = noise_image(height, width, content)
     before = image.copy()
@@ -313,10 +349,32 @@ def test_a_generator_is_advanced(photo: np.ndarray) -> None:
         ({'distortion': 10}, TypeError, r'distortion .*10 of type int'),
         ({'level': 0}, ValueError, r'level .*1 to 5, got 0'),
         ({'level': 6}, ValueError, r'level .*1 to 5, got 6'),
-        ({'level': True}, TypeError, r'level .*bool True'),
+        ({'level': 5.1}, ValueError, r'level .*1 to 5, got 5\.1'),
+        ({'level': 0.999}, ValueError, r'level .*1 to 5, got 0\.999'),
+        ({'level': float('nan')}, ValueError, r'level .*1 to 5, got nan'),
+        ({'level': float('inf')}, ValueError, r'level .*1 to 5, got inf'),
+        ({'level': True}, TypeError, r'level .*True of type bool'),
         ({'level': np.True_}, TypeError, r'level .*bool'),
-        ({'level': 2.0}, TypeError, r'level .*2\.0 of type float'),
+        ({'level': None}, TypeError, r'level .*None'),
         ({'level': '3'}, TypeError, r"level .*'3' of type str"),
+        ({'distortion': 'jpeg+'}, ValueError, r"'jpeg\+'.*both sides"),
+        ({'distortion': '+jpeg'}, ValueError, r"'\+jpeg'.*both sides"),
+        ({'distortion': 'jpeg++jitter'}, ValueError, r'both sides'),
+        ({'distortion': '+'}, ValueError, r'both sides'),
+        ({'distortion': ''}, ValueError, r"distortion .*got ''"),
+        ({'distortion': 'jpeg+jpg'}, ValueError, r"distortion .*'jpg'.*'jpeg'"),
+        ({'distortion': 'jpeg + jitter'}, ValueError, r"distortion .*'jpeg '"),
+        ({'distortion': 'jpeg+jpeg'}, ValueError, r"'jpeg\+jpeg'.*must differ"),
+        (
+            {'distortion': 'jpeg+jitter+jpeg'},
+            ValueError,
+            r'must differ.*higher level',
+        ),
+        (
+            {'distortion': 'jpeg+jitter+darken+pixelate'},
+            ValueError,
+            r'two or three parts, got 4',
+        ),
         ({'rng': -1}, ValueError, r'rng .*-1'),
         ({'rng': None}, TypeError, r'rng .*None'),
         ({'rng': True}, TypeError, r'rng .*True'),
@@ -495,6 +553,7 @@ def test_jpeg2000_is_pillows_round_trip_at_its_ratio(
         quality_mode='rates',
         quality_layers=[ratio],
         irreversible=True,
+        mct=1,
     )
     assert photo.nbytes / len(buffer.getvalue()) == pytest.approx(ratio, rel=0.05)
     np.testing.assert_array_equal(distort(photo, 'jpeg2000', level), Image.open(buffer))
@@ -738,3 +797,345 @@ def test_high_sharpen_overshoots_at_edges() -> None:
         assert max_difference(sharpened[:, :32], image[:, :32]) <= 1
     assert overshoots == sorted(overshoots)
     assert overshoots[0] > 60
+
+
+# --- Levels between the five ---------------------------------------------------
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('level', LEVELS)
+def test_a_whole_level_is_the_tables_whatever_its_type(
+    name: str, level: int, photo: np.ndarray
+) -> None:
+    kind = DISTORTIONS[name]
+    value = kind.value_at(float(level))
+    assert value == kind.levels[level - 1]
+    assert type(value) is type(kind.levels[level - 1])
+    if level in (2, 5):
+        small = photo[:48, :64]
+        expected = kind.function(
+            small.copy(), kind.levels[level - 1], np.random.default_rng(3)
+        )
+        for same in (level, float(level), np.float64(level), np.int16(level)):
+            np.testing.assert_array_equal(distort(small, name, same, 3), expected)
+
+
+@pytest.mark.parametrize(
+    ('name', 'level', 'value'),
+    [
+        ('gaussian_blur', 1.5, 0.3),
+        ('gaussian_blur', 4.25, 2.75),
+        ('mean_shift', 2.5, 0.04),
+        ('jpeg2000', 3.2, 60),
+        ('jpeg', 1.5, 40),
+        ('jpeg', 3.5, 16),
+        ('color_quantization', 4.9, 9),
+        ('non_eccentricity_patch', 1.01, 20),
+        ('quantization', 1.5, 18),
+        ('color_block', 4.9, 10),
+        ('high_frequency_noise', 2.5, 27.5),
+    ],
+)
+def test_between_levels_the_parameter_is_linear(
+    name: str, level: float, value: float
+) -> None:
+    found = DISTORTIONS[name].value_at(level)
+    assert found == pytest.approx(value)
+    assert isinstance(found, int) == DISTORTIONS[name].whole
+
+
+def test_whole_parameters_are_marked_where_the_table_holds_counts() -> None:
+    whole = {name for name, kind in DISTORTIONS.items() if kind.whole}
+    assert whole == {
+        'color_quantization',
+        'jpeg',
+        'non_eccentricity_patch',
+        'quantization',
+        'color_block',
+    }
+
+
+def test_the_function_gets_the_interpolated_parameter() -> None:
+    seen = []
+
+    def watch(image: np.ndarray, value: float, rng: object) -> np.ndarray:
+        seen.append(value)
+        return image
+
+    watched = dataclasses.replace(DISTORTIONS['lens_blur'], function=watch)
+    for level in (1, 1.25, 3, 4.5, 5):
+        distort(flat_image(0), watched, level)
+    assert seen == [1, 1.25, 4, 7, 8]
+
+
+@pytest.mark.parametrize('name', ['jpeg', 'white_noise', 'jitter', 'noisy_compression'])
+def test_between_levels_severity_lies_between(name: str, photo: np.ndarray) -> None:
+    errors = [
+        mean_square(distort(photo, name, level, 1), photo) for level in (3, 3.5, 4)
+    ]
+    assert errors[0] < errors[1] < errors[2]
+
+
+# --- Chains --------------------------------------------------------------------
+
+
+def mean_square(image: np.ndarray, other: np.ndarray) -> float:
+    return float(np.mean((image.astype(float) - other.astype(float)) ** 2))
+
+
+def test_a_chain_applies_its_parts_in_order(photo: np.ndarray) -> None:
+    chained = distort(photo, 'darken+pixelate+jpeg', 3)
+    expected = photo
+    for name in ('darken', 'pixelate', 'jpeg'):
+        expected = distort(expected, name, 3)
+    np.testing.assert_array_equal(chained, expected)
+    assert max_difference(chained, distort(photo, 'jpeg+pixelate+darken', 3)) > 20
+
+
+def test_each_part_of_a_chain_has_its_own_generator(photo: np.ndarray) -> None:
+    seeds = np.random.default_rng(5).integers(2**63, size=2)
+    expected = photo
+    for name, seed in zip(('motion_blur', 'white_noise'), seeds, strict=True):
+        expected = distort(expected, name, 4, np.random.default_rng(seed))
+    np.testing.assert_array_equal(
+        distort(photo, 'motion_blur+white_noise', 4, 5), expected
+    )
+    noise_alone = distort(flat_image(9), 'white_noise', 4, np.random.default_rng(5))
+    chained = distort(flat_image(9), 'mean_shift+white_noise', 3, 5)
+    assert not np.array_equal(noise_alone, chained)
+
+
+def test_chains_advance_a_generator_and_follow_its_seed(photo: np.ndarray) -> None:
+    name = 'white_noise+jpeg'
+    generator = np.random.default_rng(2)
+    first, second = (distort(photo, name, 2, generator) for _ in range(2))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, distort(photo, name, 2, 2))
+
+
+@pytest.mark.parametrize('name', COMPOSITES)
+@pytest.mark.parametrize('size', [(1, 1), (1, 7), (40, 33)], ids=str)
+def test_composites_take_any_size_and_pil_images(
+    name: str, size: tuple[int, int]
+) -> None:
+    image = noise_image(*size)
+    before = image.copy()
+    for level in (1, 2.5, 5):
+        distorted = distort(image, name, level, 1)
+        assert distorted.shape == image.shape
+        assert distorted.flags.writeable
+        np.testing.assert_array_equal(image, before)
+        picture = distort(Image.fromarray(image), name, level, 1)
+        np.testing.assert_array_equal(picture, distorted)
+
+
+def test_composites_are_chains_of_different_known_types() -> None:
+    assert len(set(COMPOSITES)) == len(COMPOSITES) >= 6
+    for name in COMPOSITES:
+        parts = [kind.name for kind in chain_parts(name)]
+        assert '+'.join(parts) == name
+        assert 2 <= len(parts) <= 3
+    assert chain_parts('jpeg') == (DISTORTIONS['jpeg'],)
+
+
+def test_seed_keys_tell_types_chains_and_levels_apart() -> None:
+    assert seed_key('jpeg', 3) == seed_key('jpeg', 3.0) == (10, 3)
+    assert seed_key('motion_blur+jpeg', 2) == (3, 10, 2)
+    assert seed_key('jpeg', 2.5) == (10, 2500)
+    levels = (1, 1.001, 1.5, 2, 3, 4.999, 5)
+    names = (*NAMES, *COMPOSITES, 'jpeg+motion_blur')
+    keys = {seed_key(name, level) for name in names for level in levels}
+    assert len(keys) == len(names) * len(levels)
+    assert all(type(number) is int for key in keys for number in key)
+    with pytest.raises(ValueError, match=r'level .*5\.1'):
+        seed_key('jpeg', 5.1)
+
+
+# --- The types of TID2013 ------------------------------------------------------
+
+
+def psnr(image: np.ndarray, other: np.ndarray) -> float:
+    return 10 * float(np.log10(255**2 / mean_square(image, other)))
+
+
+def residual(image: np.ndarray, name: str, level: float, seed: int = 0) -> np.ndarray:
+    return distort(image, name, level, seed).astype(float) - image
+
+
+@pytest.mark.parametrize('name', TID2013_NAMES)
+@pytest.mark.parametrize('level', [1, 2, 3.5, 4, 5])
+def test_the_psnr_is_the_levels(
+    name: str, level: float, photos: list[np.ndarray]
+) -> None:
+    for seed, photo in enumerate(photos):
+        reached = psnr(distort(photo, name, level, seed), photo)
+        assert reached == pytest.approx(DISTORTIONS[name].value_at(level), abs=0.3)
+
+
+@pytest.mark.parametrize('name', TID2013_NAMES)
+@pytest.mark.parametrize('value', [0, 128, 255])
+def test_one_gray_is_no_trouble(name: str, value: int) -> None:
+    image = flat_image(value)
+    distorted = distort(image, name, 4)
+    assert psnr_or_inf(distorted, image) > DISTORTIONS[name].value_at(4) - 0.3
+
+
+def psnr_or_inf(image: np.ndarray, other: np.ndarray) -> float:
+    return psnr(image, other) if (image != other).any() else np.inf
+
+
+def test_clipped_noise_still_has_its_psnr() -> None:
+    black = flat_image(0)
+    for name in ('spatially_correlated_noise', 'high_frequency_noise'):
+        for level in LEVELS:
+            reached = psnr(distort(black, name, level), black)
+            expected = DISTORTIONS[name].value_at(level)
+            assert reached == pytest.approx(expected, abs=0.3)
+
+
+def test_correlated_noise_is_correlated_between_neighbours_only() -> None:
+    image = np.full((256, 256, 3), 128, dtype=np.uint8)
+    noise = residual(image, 'spatially_correlated_noise', 3)
+
+    def correlation(first: np.ndarray, second: np.ndarray) -> float:
+        return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+    assert correlation(noise[:, 1:], noise[:, :-1]) == pytest.approx(2 / 3, abs=0.03)
+    assert correlation(noise[1:], noise[:-1]) == pytest.approx(2 / 3, abs=0.03)
+    assert abs(correlation(noise[:, 4:], noise[:, :-4])) < 0.05
+    assert abs(correlation(noise[..., 0], noise[..., 1])) < 0.05
+    assert abs(noise.mean()) < 1
+
+
+@pytest.mark.parametrize('level', [1, 3, 5])
+def test_high_frequency_noise_has_no_low_frequencies(level: int) -> None:
+    image = np.full((192, 256, 3), 128, dtype=np.uint8)
+    noise = residual(image, 'high_frequency_noise', level)
+    power = np.abs(np.fft.fft2(noise, axes=(0, 1))) ** 2
+    down, across = np.fft.fftfreq(192)[:, None], np.fft.fftfreq(256)[None, :]
+    low = np.hypot(down, across) <= 0.25
+    share = power[low].sum() / power.sum()
+    assert share < (0.02 if level < 5 else 0.05)  # rounding and clipping are white
+    assert 0.1 < low.mean() < 0.3
+    assert power[np.hypot(down, across) > 0.5].sum() > 0.1 * power.sum()
+
+
+def test_masked_noise_is_where_the_texture_is() -> None:
+    image = np.full((128, 128, 3), 128, dtype=np.uint8)
+    image[:, 64:] += noise_image(128, 64)[..., :1] // 4
+    noise = residual(image, 'masked_noise', 3)
+    assert noise[:, 64:].std() > 5 * noise[:, :64].std()
+    assert noise[:, :64].std() > 0.1
+
+
+def test_masked_noise_keeps_the_mean_of_each_block(photo: np.ndarray) -> None:
+    muted = photo // 2 + 64  # far from black and white, so nothing is clipped
+    spread = []
+    for name in ('masked_noise', 'spatially_correlated_noise'):
+        noise = residual(muted, name, 2)
+        spread.append(noise.reshape(32, 8, 48, 8, 3).mean(axis=(1, 3)).std())
+    assert spread[0] < 0.05 < 1 < spread[1]
+
+
+def test_masked_noise_prefers_the_frequencies_that_jpeg_coarsens() -> None:
+    image = np.full((256, 256, 3), 128, dtype=np.uint8)
+    noise = residual(image, 'masked_noise', 4)
+    blocks = noise.reshape(32, 8, 32, 8, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 8, 8)
+    strength = np.mean([cv2.dct(block) ** 2 for block in blocks], axis=0) ** 0.5
+    for (row, column), step in {
+        (0, 1): 11,
+        (1, 0): 12,
+        (7, 7): 99,
+        (4, 5): 109,
+    }.items():
+        relative = strength[row, column] / strength[0, 7] * 61
+        assert relative == pytest.approx(step, rel=0.15)
+
+
+@pytest.mark.parametrize('level', [2, 5])
+def test_chromatic_aberration_moves_red_and_blue_at_right_angles(level: int) -> None:
+    image = np.zeros((192, 256, 3), dtype=np.uint8)
+    image[80:112, 112:144] = 255
+    for seed in range(4):
+        moved = distort(image, 'chromatic_aberration', level, seed)
+        np.testing.assert_array_equal(moved[..., 1], image[..., 1])
+        red, green, blue = (centre(moved[..., channel]) for channel in range(3))
+        lengths = np.hypot(*(red - green)), np.hypot(*(blue - green))
+        assert lengths[0] == pytest.approx(lengths[1], abs=0.1)
+        assert lengths[0] > 0.3
+        cosine = (red - green) @ (blue - green) / np.prod(lengths)
+        assert abs(cosine) < 0.1
+
+
+def centre(channel: np.ndarray) -> np.ndarray:
+    rows, columns = np.indices(channel.shape)
+    weight = channel / channel.sum(dtype=float)
+    return np.array([(rows * weight).sum(), (columns * weight).sum()])
+
+
+def test_chromatic_aberration_takes_the_least_shift_that_will_do() -> None:
+    stripes = np.zeros((64, 256, 3), dtype=np.uint8)
+    stripes[:, ::16] = 255
+    moved = distort(stripes, 'chromatic_aberration', 2, 0)
+    columns = np.flatnonzero(moved[32, :, 0].astype(int) > 40)
+    assert np.min(np.abs(columns[:, None] - np.arange(0, 256, 16)), axis=1).max() <= 2
+
+
+@pytest.mark.parametrize('level', [1, 3, 5])
+def test_sparse_sampling_keeps_some_pixels_and_smooths_the_others(
+    level: int, photo: np.ndarray
+) -> None:
+    sampled = distort(photo, 'sparse_sampling', level)
+    kept = (sampled == photo).all(axis=2)
+    assert 0 < kept.mean() < 1
+    detail = cv2.Laplacian(sampled, cv2.CV_32F)[~kept].std()
+    assert detail < cv2.Laplacian(photo, cv2.CV_32F)[~kept].std()
+
+
+def test_a_lower_target_keeps_a_subset_of_the_samples(photo: np.ndarray) -> None:
+    noise = noise_image(96, 96)
+    kept = [
+        (distort(noise, 'sparse_sampling', level) == noise).all(axis=2)
+        for level in (1, 3, 5)
+    ]
+    assert kept[0].sum() > kept[1].sum() > kept[2].sum()
+    assert (kept[2] & ~kept[0]).mean() < 0.01
+
+
+def test_noisy_compression_takes_the_noise_out_of_flat_areas() -> None:
+    image = np.full((128, 128, 3), 128, dtype=np.uint8)
+    image[:, 64:] = noise_image(128, 64)[..., :1]
+    error = residual(image, 'noisy_compression', 4)
+    assert error[:, :48].std() < 0.5 * error[:, 64:].std()
+
+
+def test_noisy_compression_steps_at_the_borders_of_blocks(photo: np.ndarray) -> None:
+    def excess(image: np.ndarray) -> float:
+        steps = np.median(np.abs(np.diff(image.astype(float), axis=1)), axis=(0, 2))
+        borders = np.arange(7, len(steps), 8)
+        return steps[borders].mean() / np.delete(steps, borders).mean()
+
+    assert excess(photo) < 1.1
+    assert excess(distort(photo, 'noisy_compression', 5)) > 1.5
+
+
+def test_names_of_other_databases_lead_to_types() -> None:
+    assert set(TID2013_TYPES.values()) <= set(NAMES)
+    assert set(LIVE_TYPES) == {'GB', 'GN', 'JPEG', 'JP2K'}
+    assert set(LIVE_TYPES.values()) <= set(KADID10K)
+    assert list(TID2013_ABBREVIATIONS) == list(range(1, 25))
+    assert set(range(1, 25)) - set(TID2013_TYPES) == {12, 13, 20}
+    for number, name in TID2013_TYPES.items():
+        if name not in KADID10K:
+            assert DISTORTIONS[name].number == 100 + number
+    rank_iqa = (1, 2, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23)
+    assert len({TID2013_TYPES[number] for number in rank_iqa}) == 17
+    with pytest.raises(TypeError):
+        TID2013_TYPES[12] = 'jpeg'
+
+
+def test_abbreviations_agree_with_the_tables_of_facts() -> None:
+    folder = resources.files('metaiqa_plugin.data') / 'facts'
+    for line in (folder / 'tid2013_mos_by_type_and_level.csv').open().readlines()[1:]:
+        number, abbreviation = line.split(',')[:2]
+        assert TID2013_ABBREVIATIONS[int(number)] == abbreviation

@@ -1,4 +1,4 @@
-"""Colour distortions: diffusion, shift, palette quantization and saturation."""
+"""Colour distortions: diffusion, shifts, palette quantization and saturation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 from PIL import Image
 
 from ._arrays import BORDER, from_lab, to_lab, to_uint8, to_unit
+from ._target import at_psnr
 
+_LEAST_SHIFT = 1 / 16
+_GREATEST_SHIFT = 64.0
 _EDGE_SMOOTHING = 4.0
 _EDGE_PERCENTILES = (1.0, 99.0)
 _PALETTE_SAMPLE_SIDE = 64
@@ -111,6 +114,37 @@ def color_saturation_2(
     lab = to_lab(image)
     lab[..., 1:] *= factor
     return from_lab(lab)
+
+
+def chromatic_aberration(
+    image: np.ndarray, target: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Move red and blue off green, as a lens does away from its centre.
+
+    Both move by the same length, up to 64 pixels, blue at a right angle to red; the
+    direction is drawn from `rng` over the full circle. The length is the least that
+    brings the PSNR down to `target` dB. Between pixels the sampling is bilinear,
+    which blurs the moved channels a little; the border is mirrored. A colour that
+    fills the image stays as it is.
+    """
+    angle = rng.uniform(0, 2 * math.pi)
+    down, right = math.sin(angle), math.cos(angle)
+
+    def shifted(length: float) -> np.ndarray:
+        moved = image.copy()
+        moved[..., 0] = _moved(image[..., 0], length * down, length * right)
+        moved[..., 2] = _moved(image[..., 2], length * right, -length * down)
+        return moved
+
+    return at_psnr(image, target, shifted, _LEAST_SHIFT, _GREATEST_SHIFT)
+
+
+def _moved(channel: np.ndarray, down: float, right: float) -> np.ndarray:
+    height, width = channel.shape
+    matrix = np.float32(((1, 0, right), (0, 1, down)))
+    return cv2.warpAffine(
+        channel, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=BORDER
+    )
 
 
 def _translated(channel: np.ndarray, down: int, right: int) -> np.ndarray:

@@ -1,22 +1,30 @@
-"""Compression: JPEG 2000 and JPEG, through Pillow's codecs in memory."""
+"""Compression: JPEG 2000 and JPEG, by Pillow, of noisy images, and few samples."""
 
 from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 from PIL import Image
 
+from ._arrays import BORDER, to_uint8, to_unit
+from ._target import at_psnr
+
 _MAX_RESOLUTIONS = 6
+_LEAST_NOISE = 1 / 255
+_GREATEST_NOISE = 1.0
+_STEP_OF_NOISE = 3.5
+_FILLING_PASSES = 12
 
 
 def jpeg2000(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
     """Encode as JPEG 2000 at a compression `ratio` and decode.
 
     `ratio` is the size of the raw pixels over that of the code stream; the
-    irreversible 9/7 wavelet is used. Images below 32 pixels get fewer resolutions,
-    as many as their shorter side allows, and the file's header then weighs more
-    than the ratio allows for. Takes nothing from `rng`.
+    irreversible 9/7 wavelet is used, on luma and chroma. Images below 32 pixels get
+    fewer resolutions, as many as their shorter side allows, and the file's header
+    then weighs more than the ratio allows for. Takes nothing from `rng`.
     """
     shorter = min(image.shape[:2])
     return _through_codec(
@@ -25,6 +33,7 @@ def jpeg2000(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np.nd
         quality_mode='rates',
         quality_layers=[ratio],
         irreversible=True,
+        mct=1,
         num_resolutions=min(_MAX_RESOLUTIONS, shorter.bit_length()),
     )
 
@@ -36,6 +45,70 @@ def jpeg(image: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarra
     subsampled 4:2:0. Takes nothing from `rng`.
     """
     return _through_codec(image, format='JPEG', quality=quality)
+
+
+def noisy_compression(
+    image: np.ndarray, target: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Compress a noisy image, with steps that suit the noise.
+
+    White Gaussian noise is added to R, G and B, then the image goes through JPEG
+    with one quantization step for all frequencies and without chroma subsampling.
+    The step is 3.5 standard deviations of the noise, so little of the noise is left
+    where the image is smooth. The noise is as strong as brings the PSNR of the
+    result down to `target` dB.
+    """
+    unit = to_unit(image)
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+
+    def compressed(sigma: float) -> np.ndarray:
+        step = min(255, max(1, round(_STEP_OF_NOISE * 255 * sigma)))
+        noisy = to_uint8(unit + np.float32(sigma) * noise)
+        tables = [[step] * 64] * 2
+        return _through_codec(noisy, format='JPEG', qtables=tables, subsampling=0)
+
+    return at_psnr(image, target, compressed, _LEAST_NOISE, _GREATEST_NOISE)
+
+
+def sparse_sampling(
+    image: np.ndarray, target: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Keep pixels at random places and fill in the others from them.
+
+    The kept pixels stay; the others start as means of kept ones, pulled up and
+    pushed down a pyramid (Gortler et al., SIGGRAPH 1996), and are smoothed 12
+    times. As many pixels are kept as leave a PSNR of `target` dB, at least one; a
+    lower target keeps a subset. A colour that fills the image stays as it is.
+    """
+    order = rng.random(image.shape[:2], dtype=np.float32)
+
+    def reconstructed(dropped: float) -> np.ndarray:
+        return _filled(image, order >= min(dropped, order.max()))
+
+    return at_psnr(image, target, reconstructed, 1 / 16, 1.0)
+
+
+def _filled(image: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    weight = kept.astype(np.float32)[..., None]
+    filled = _pulled_and_pushed(np.concatenate((image * weight, weight), axis=2))
+    for _ in range(_FILLING_PASSES):
+        filled = cv2.GaussianBlur(filled, (3, 3), 0, borderType=BORDER)
+        filled += weight * (image - filled)
+    return to_uint8(filled / 255)
+
+
+def _pulled_and_pushed(weighted: np.ndarray) -> np.ndarray:
+    """Fill the gaps of (H, W, 4): three samples times weight, and weight on [0, 1]."""
+    samples, weight = weighted[..., :3], weighted[..., 3:]
+    height, width = weighted.shape[:2]
+    if height == width == 1:
+        return samples / weight
+    halves = ((width + 1) // 2, (height + 1) // 2)
+    coarse = cv2.resize(weighted, halves, interpolation=cv2.INTER_AREA)
+    known = np.maximum(coarse[..., 3:], np.finfo(np.float32).tiny)
+    coarse *= np.minimum(4 * known, 1) / known
+    filled = cv2.resize(_pulled_and_pushed(coarse), (width, height))
+    return samples + (1 - weight) * filled
 
 
 def _through_codec(image: np.ndarray, **options: object) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Noises: white, in colour components, impulse, multiplicative, and denoised."""
+"""Noises: white, coloured, impulse, multiplicative, masked, and denoised."""
 
 from __future__ import annotations
 
@@ -6,13 +6,31 @@ import math
 
 import cv2
 import numpy as np
+from scipy import fft
 
-from ._arrays import to_uint8, to_unit
+from ._arrays import BORDER, to_uint8, to_unit
+from ._target import add_at_psnr
 
 _YCBCR_EXCURSIONS = np.float32((219 / 255, 224 / 255, 224 / 255))
 _DENOISE_TEMPLATE = 3
 _DENOISE_SEARCH = 7
 _DENOISE_STRENGTH = 3.0
+_GRAIN = (3, 3)
+_HIGH_FREQUENCIES = 0.25
+_BLOCK = 8
+_MASKING_FLOOR = 1.0
+_JPEG_LUMINANCE = np.float32(
+    (
+        (16, 11, 10, 16, 24, 40, 51, 61),
+        (12, 12, 14, 19, 26, 58, 60, 55),
+        (14, 13, 16, 24, 40, 57, 69, 56),
+        (14, 17, 22, 29, 51, 87, 80, 62),
+        (18, 22, 37, 56, 68, 109, 103, 77),
+        (24, 35, 55, 64, 81, 104, 113, 92),
+        (49, 64, 78, 87, 103, 121, 120, 101),
+        (72, 92, 95, 98, 112, 100, 103, 99),
+    )
+)
 
 
 def white_noise(
@@ -79,6 +97,71 @@ def denoise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.
     return cv2.fastNlMeansDenoisingColored(
         noisy, None, strength, strength, _DENOISE_TEMPLATE, _DENOISE_SEARCH
     )
+
+
+def spatially_correlated_noise(
+    image: np.ndarray, target: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Add noise in grains wider than a pixel, independent in R, G and B.
+
+    White Gaussian noise is averaged over 3 x 3 pixels, which gives neighbours a
+    correlation of 2/3, and scaled to a PSNR of `target` dB.
+    """
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    smooth = cv2.blur(noise, _GRAIN, borderType=BORDER)
+    return add_at_psnr(image, smooth, target)
+
+
+def high_frequency_noise(
+    image: np.ndarray, target: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Add noise of high spatial frequencies alone, independent in R, G and B.
+
+    White Gaussian noise keeps what is above 0.25 cycles per pixel, whatever the
+    direction, and is scaled to a PSNR of `target` dB. An image of one pixel has no
+    such frequency and stays as it is.
+    """
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    spectrum = fft.rfft2(noise, axes=(0, 1))
+    down = fft.fftfreq(image.shape[0])[:, None]
+    across = fft.rfftfreq(image.shape[1])[None, :]
+    spectrum[np.hypot(down, across) <= _HIGH_FREQUENCIES] = 0
+    noise = fft.irfft2(spectrum, s=image.shape[:2], axes=(0, 1))
+    return add_at_psnr(image, noise.astype(np.float32), target)
+
+
+def masked_noise(
+    image: np.ndarray, target: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Add noise where and at the frequencies at which the eye sees it least.
+
+    In the DCT of blocks of 8 x 8 pixels each coefficient but the mean takes
+    Gaussian noise, in R, G and B independently. Its standard deviation is the
+    product of the step q of JPEG's luminance table at that frequency and of
+    sqrt(1 + M), where M is the sum of (coefficient / q) ** 2 over the block, the
+    masking energy of PSNR-HVS-M (Ponomarenko et al., VPQM 2007) up to a factor.
+    Then the noise is scaled to a PSNR of `target` dB. Sides that are no multiples
+    of 8 are completed by mirroring.
+    """
+    blocks = fft.dctn(_blocks(image), axes=(1, 3), norm='ortho')
+    steps = _JPEG_LUMINANCE[:, None, :, None]
+    energy = np.square(blocks / steps)
+    energy[:, 0, :, 0] = 0
+    masking = np.sqrt(_MASKING_FLOOR + energy.sum(axis=(1, 3), keepdims=True))
+    noise = rng.standard_normal(blocks.shape, dtype=np.float32) * steps * masking
+    noise[:, 0, :, 0] = 0
+    noise = fft.idctn(noise, axes=(1, 3), norm='ortho')
+    rows, columns = (noise.shape[axis] * _BLOCK for axis in (0, 2))
+    noise = noise.reshape(rows, columns, 3)[: image.shape[0], : image.shape[1]]
+    return add_at_psnr(image, noise, target)
+
+
+def _blocks(image: np.ndarray) -> np.ndarray:
+    """Return float32 samples as (rows, 8, columns, 8, 3), mirrored to whole blocks."""
+    missing = [(0, -length % _BLOCK) for length in image.shape[:2]]
+    padded = np.pad(image.astype(np.float32), [*missing, (0, 0)], mode='symmetric')
+    rows, columns = (length // _BLOCK for length in padded.shape[:2])
+    return padded.reshape(rows, _BLOCK, columns, _BLOCK, 3)
 
 
 def _gaussian(

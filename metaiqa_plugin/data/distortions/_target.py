@@ -1,0 +1,93 @@
+"""Distortions whose strength is found, so that the image loses a given PSNR.
+
+The levels of TID2013 are distances in PSNR, not settings of a filter, so its types
+solve for the strength here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ._arrays import to_uint8, to_unit
+
+TOLERANCE = 0.02
+_HALVINGS = 14
+
+
+def psnr(image: np.ndarray, other: np.ndarray) -> float:
+    """Return the PSNR in dB over all samples of two uint8 images; inf where equal."""
+    error = np.mean(np.square(image.astype(np.float32) - other), dtype=np.float64)
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def at_psnr(
+    image: np.ndarray,
+    target: float,
+    distorted: Callable[[float], np.ndarray],
+    first: float,
+    last: float,
+) -> np.ndarray:
+    """Distort `image` as strongly as brings it down to a PSNR of `target` dB.
+
+    The strength doubles from `first` until the PSNR falls to the target, then the
+    last step is halved 14 times or until the PSNR is within 0.02 dB. So the
+    smallest strength is taken where several would do, and the same image gives the
+    same strength.
+
+    Args:
+        image: uint8 (H, W, 3).
+        target: in dB, over all samples of R, G and B.
+        distorted: takes a strength and returns the distorted image.
+        first: the weakest strength to try, above 0.
+        last: the strongest one allowed.
+
+    Returns:
+        of all images tried, with the undistorted one, the closest to the target.
+        Where no strength up to `last` reaches it, as in an image too flat or too
+        small for the type, that is about the strongest.
+    """
+    best, best_miss = image, math.inf
+    low, high, step = 0.0, None, first
+    for _ in range(100):
+        candidate = distorted(step)
+        reached = psnr(image, candidate)
+        miss = abs(reached - target)
+        if miss < best_miss:
+            best, best_miss = candidate, miss
+        if miss <= TOLERANCE:
+            break
+        if reached <= target:
+            high = step
+        else:
+            low = step
+        if high is None:
+            if step >= last:
+                break
+            step = min(2 * step, last)
+            continue
+        if (high - low) * 2**_HALVINGS <= high:
+            break
+        step = (low + high) / 2
+    return best
+
+
+def add_at_psnr(image: np.ndarray, noise: np.ndarray, target: float) -> np.ndarray:
+    """Add `noise`, scaled so that the PSNR of the result is `target` dB.
+
+    `noise` is float32 of the image's shape. What leaves [0, 255] is clipped and
+    rounded as in any image, and the scale makes up for it. Noise of zeros, as a
+    filter leaves in an image too small for it, adds nothing.
+    """
+    power = math.sqrt(np.mean(np.square(noise), dtype=np.float64))
+    if not power:
+        return image
+    unit = to_unit(image)
+    unclipped = 10 ** (-target / 20) / power
+
+    def noisy(scale: float) -> np.ndarray:
+        return to_uint8(unit + np.float32(scale) * noise)
+
+    return at_psnr(image, target, noisy, unclipped, 64 * unclipped)
