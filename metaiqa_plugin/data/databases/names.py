@@ -1,0 +1,152 @@
+"""What the file names of distorted images say: reference, distortion type, level.
+
+Four databases encode it, each in its own way: TID2013 ``i01_08_3.bmp``, KADID-10k
+``I01_08_03.png``, CSIQ ``boston.BLUR.3.png`` and LIVE ``gblur/img7.bmp``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+__all__ = [
+    'CSIQ_TYPES',
+    'LIVE_FOLDERS',
+    'TID2013_TYPES',
+    'NameParts',
+    'describe_names',
+    'parse_csiq',
+    'parse_kadid10k',
+    'parse_live',
+    'parse_tid2013',
+]
+
+TID2013_TYPES = (
+    'AGN',
+    'ANC',
+    'SCN',
+    'MN',
+    'HFN',
+    'IN',
+    'QN',
+    'GB',
+    'DEN',
+    'JPEG',
+    'JP2K',
+    'JGTE',
+    'J2TE',
+    'NEPN',
+    'Block',
+    'MS',
+    'CTC',
+    'CCS',
+    'MGN',
+    'CN',
+    'LCNI',
+    'ICQD',
+    'CHA',
+    'SSR',
+)
+TID2013_REFERENCES = 25
+KADID10K_REFERENCES = 81
+CSIQ_TYPES = ('AWGN', 'BLUR', 'contrast', 'fnoise', 'JPEG', 'jpeg2000')
+LIVE_FOLDERS = {'jp2k': 227, 'jpeg': 233, 'wn': 174, 'gblur': 174, 'fastfading': 174}
+
+FLAGS = re.ASCII | re.IGNORECASE
+TID2013_NAME = re.compile(r'i(\d\d)_(\d\d)_([1-5])(\.\w+)?', FLAGS)
+KADID10K_NAME = re.compile(r'i(\d\d)_(\d\d)_0([1-5])(\.\w+)?', FLAGS)
+CSIQ_NAME = re.compile(r'(.+)\.([a-z0-9]+)\.([1-5])(\.png)?', FLAGS)
+LIVE_NAME = re.compile(r'(?:.*/)?([a-z0-9]+)/img(\d{1,3})(\.bmp)?', FLAGS)
+
+
+class NameParts(NamedTuple):
+    """What one name says; a part that it does not say is ``''``."""
+
+    reference: str
+    distortion: str
+    level: str
+
+
+def describe_names(names: Sequence[str]) -> list[NameParts] | None:
+    """The parts of every name, if all are of one database; else None.
+
+    Folders before a name are allowed and needed for LIVE (``jp2k/img1.bmp``), whose
+    names do not tell reference and level. Types of KADID-10k are named as in
+    ``metaiqa_plugin.data.distortions.DISTORTIONS``.
+    """
+    for parse in (parse_tid2013, parse_kadid10k, parse_csiq, parse_live):
+        described = _all_parsed(parse, names)
+        if described:
+            return described
+    return None
+
+
+def parse_tid2013(name: str) -> NameParts | None:
+    """``i01_08_3.bmp``: reference ``I01.BMP``, type 8 of 24, level 3."""
+    match = TID2013_NAME.fullmatch(_last_part(name))
+    if match is None:
+        return None
+    reference, number = int(match[1]), int(match[2])
+    if not 1 <= reference <= TID2013_REFERENCES:
+        return None
+    if not 1 <= number <= len(TID2013_TYPES):
+        return None
+    return NameParts(f'I{match[1]}.BMP', TID2013_TYPES[number - 1], match[3])
+
+
+def parse_kadid10k(name: str) -> NameParts | None:
+    """``I01_08_03.png``: reference ``I01.png``, type 8 of 25, level 3."""
+    match = KADID10K_NAME.fullmatch(_last_part(name))
+    if match is None or not 1 <= int(match[1]) <= KADID10K_REFERENCES:
+        return None
+    distortion = _kadid10k_types().get(int(match[2]))
+    if distortion is None:
+        return None
+    return NameParts(f'I{match[1]}.png', distortion, match[3])
+
+
+def parse_csiq(name: str) -> NameParts | None:
+    """``boston.BLUR.3.png``: reference ``boston.png``, type ``BLUR``, level 3."""
+    match = CSIQ_NAME.fullmatch(_last_part(name))
+    if match is None:
+        return None
+    for distortion in CSIQ_TYPES:
+        if match[2].casefold() == distortion.casefold():
+            return NameParts(f'{match[1]}.png', distortion, match[3])
+    return None
+
+
+def parse_live(name: str) -> NameParts | None:
+    """``gblur/img7.bmp``: type ``gblur``; the name tells no reference and no level."""
+    match = LIVE_NAME.fullmatch(name.replace('\\', '/'))
+    if match is None:
+        return None
+    folder = match[1].casefold()
+    if not 1 <= int(match[2]) <= LIVE_FOLDERS.get(folder, 0):
+        return None
+    return NameParts('', folder, '')
+
+
+def _all_parsed(
+    parse: Callable[[str], NameParts | None], names: Sequence[str]
+) -> list[NameParts] | None:
+    described = []
+    for name in names:
+        parts = parse(name)
+        if parts is None:
+            return None
+        described.append(parts)
+    return described
+
+
+def _last_part(name: str) -> str:
+    return name.replace('\\', '/').rpartition('/')[2]
+
+
+@cache
+def _kadid10k_types() -> dict[int, str]:
+    from metaiqa_plugin.data.distortions import DISTORTIONS
+
+    return {distortion.number: distortion.name for distortion in DISTORTIONS.values()}
