@@ -21,7 +21,7 @@ import torch
 from metaiqa_plugin.adaptation import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.checkpoint import sha256_of, write_state_dict
-from metaiqa_plugin.data.tables import normalise_mos, read_table, split_rows
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.scoring import correlate, score_network
 
 OPTION_FILE = 'options/train/MetaIQA/metaiqa_kodak.yml'
@@ -31,11 +31,11 @@ SPLIT = 1
 
 
 def labelled(root: Path, phase: str) -> LabelledImages:
-    source = str(root / 'meta_info_LIVEC.csv')
-    table = split_rows(read_table(source, '--livec'), SPLIT, phase, source)
-    names = table['img_name'].tolist()
-    mos = normalise_mos(table['mos'].tolist(), names, (0, 100), False, source)
-    return LabelledImages([root / 'Images' / name for name in names], mos.tolist())
+    table = str(root / 'meta_info_LIVEC.csv')
+    rows = read_rows(
+        DatabaseOptions(table, str(root / 'Images'), (0, 100), split_index=SPLIT), phase
+    )
+    return LabelledImages([rows.path(i) for i in range(len(rows))], rows.mos.tolist())
 
 
 def report(label: str, network: MetaIQA, test: LabelledImages) -> None:

@@ -7,6 +7,7 @@ own, and torch's Adam corrects the bias of its moments, which Eq. 10 does not.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -17,14 +18,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from metaiqa_plugin.checks import one_of, real_number, whole_number
-from metaiqa_plugin.data.crops import RandomCrop, resize_shorter
-from metaiqa_plugin.data.images import find_images, read_rgb
+from metaiqa_plugin.data.crops import RandomCrop, read_resized
+from metaiqa_plugin.data.images import find_images
 from metaiqa_plugin.data.tables import normalise_mos, read_table, require_files
 from metaiqa_plugin.errors import UserError
 
@@ -208,7 +208,7 @@ def adapt(
         torch.manual_seed(settings.seed)
         batches = _batches(len(images), settings.batch_size, total, generator)
         for chosen in tqdm(batches, 'adapt', total, disable=not progress, unit='step'):
-            crops = torch.stack([crop.crop(images[i], generator) for i in chosen])
+            crops = torch.stack([crop(images[i], generator) for i in chosen])
             with torch.autocast(
                 device.type, torch.bfloat16, settings.precision == 'bf16'
             ):
@@ -239,12 +239,9 @@ def _column(
     )
 
 
-def _read_resized(paths: Sequence, size: int, progress: bool) -> list[Image.Image]:
-    def read(path) -> Image.Image:
-        return resize_shorter(read_rgb(path), size)
-
+def _read_resized(paths: Sequence, size: int, progress: bool) -> list[np.ndarray]:
     with ThreadPoolExecutor() as pool:
-        images = pool.map(read, paths)
+        images = pool.map(read_resized, paths, itertools.repeat(size))
         bar = tqdm(images, 'read', len(paths), disable=not progress, unit='image')
         return list(bar)
 

@@ -24,9 +24,8 @@ from PIL import Image
 from metaiqa_plugin.adaptation import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.distortions import distort
-from metaiqa_plugin.data.episode_dataset import read_rows
-from metaiqa_plugin.data.episodes import Row
 from metaiqa_plugin.data.images import find_images, read_rgb
+from metaiqa_plugin.data.labels import DatabaseOptions, Row, read_rows
 from metaiqa_plugin.data.pseudo_mos import PSEUDO_MOS_RANGE
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError, run
@@ -84,8 +83,14 @@ def main(out: Path = OUT, option_file: Path = OPTION_FILE) -> int:
     _meta_train(option_file, out)
     step(f'adapt it to {unseen} from {LABELS} labelled images')
     prior = out / 'experiments' / options['name'] / 'models' / 'net_latest.pth'
-    rows = read_rows(str(report.meta_info), PSEUDO_MOS_RANGE)
-    rows = [row for row in rows if row.task == unseen]
+    rows = read_rows(
+        DatabaseOptions(
+            str(report.meta_info),
+            str(out / 'database' / 'images'),
+            PSEUDO_MOS_RANGE,
+            keep_distortions=[unseen],
+        )
+    )
     crop = {key: options['datasets']['train'][key] for key in ('resize', 'crop_size')}
     starts, test_rows = _adapt_both(rows, prior, out, crop)
     step('write the results')

@@ -6,20 +6,30 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 __all__ = ['replacing']
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path in the same folder, moved to ``path`` when the block succeeds.
+def replacing(
+    path: str | os.PathLike, unfinished: str | os.PathLike | None = None
+) -> Iterator[Path]:
+    """A temporary path, moved to ``path`` when the block succeeds.
 
     Missing folders are made. After an error ``path`` is as it was and the temporary
-    file is gone.
+    file is gone; only a killed process leaves one.
+
+    Args:
+        path: the file to write.
+        unfinished: folder for the temporary file, on the same file system; None: that
+            of ``path``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
+    folder = path.parent if unfinished is None else Path(unfinished)
+    for needed in {path.parent, folder}:
+        needed.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f'.{path.stem}.{uuid4().hex[:12]}.tmp{path.suffix}'
     try:
         yield temporary
         os.replace(temporary, path)

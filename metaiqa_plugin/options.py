@@ -21,7 +21,13 @@ from pyiqa.metrics import calculate_metric  # noqa: F401
 from pyiqa.utils.options import ordered_yaml
 from pyiqa.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
-from metaiqa_plugin.data.episode_dataset import LOADER_OPTIONS, EpisodeDataset
+from metaiqa_plugin.data.database_block import (
+    DATABASE_OPTIONS,
+    LOADER_OPTIONS,
+    block_options,
+)
+from metaiqa_plugin.data.episode_dataset import EpisodeDataset
+from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.metaiqa_model import MetaSettings
 
@@ -92,6 +98,7 @@ PYIQA_DATASET_OPTIONS = LOADER_OPTIONS | {
     'augment',
     'img_range',
 }
+OUR_DATASETS = {'EpisodeDataset': EpisodeDataset, 'LabelledDataset': LabelledDataset}
 AUGMENTATIONS = {
     'random_crop',
     'center_crop',
@@ -171,9 +178,12 @@ def _dataset_faults(where: str, block: Any) -> Iterator[str]:
     if not isinstance(block, dict) or not {'name', 'type'} <= set(block):
         yield f'{where} needs name and type'
         return
-    if block['type'] == 'EpisodeDataset':
-        own = set(inspect.signature(EpisodeDataset.configure).parameters) - {'self'}
-        yield from _unknown(where, block, own | LOADER_OPTIONS)
+    ours = OUR_DATASETS.get(block['type'])
+    if ours is not None:
+        yield from _unknown(where, block, block_options(ours.configure))
+        for place, part in enumerate(block.get('databases') or ()):
+            known = DATABASE_OPTIONS | {'name'}
+            yield from _unknown(f'{where}.databases[{place}]', part, known)
         return
     yield from _unknown(where, block, PYIQA_DATASET_OPTIONS)
     yield from _unknown(f'{where}.augment', block.get('augment'), AUGMENTATIONS)

@@ -55,5 +55,10 @@ def register() -> None:
         'metaiqa_plugin.data.episode_dataset:EpisodeDataset',
         override=True,
     )
+    DATASET_REGISTRY.register_lazy(
+        'LabelledDataset',
+        'metaiqa_plugin.data.labelled_dataset:LabelledDataset',
+        override=True,
+    )
     DEFAULT_CONFIGS.update(METRICS)
     _done = True

@@ -29,7 +29,8 @@ def train(arguments: Sequence[str], root: str | Path = '.') -> dict:
         pyiqa's best validation results, per data set and metric.
 
     Raises:
-        UserError: an option file with faults, all of them named; or a wish to resume.
+        UserError: an option file with faults, all of them named; weights to start from
+            that do not exist; or a wish to resume.
     """
     parser = argparse.ArgumentParser(prog='metaiqa train', add_help=False)
     parser.add_argument('-opt', required=True)
@@ -42,6 +43,7 @@ def train(arguments: Sequence[str], root: str | Path = '.') -> dict:
             'a run can not be resumed: pyiqa 0.1.16 reloads the optimizer without the '
             'weights; start anew from them with path.pretrain_network'
         )
+    _require_start(options['path'].get('pretrain_network'))
     from pyiqa.train import train_pipeline
 
     before = sys.argv
@@ -50,6 +52,15 @@ def train(arguments: Sequence[str], root: str | Path = '.') -> dict:
         return train_pipeline(str(Path(root).resolve()))
     finally:
         sys.argv = before
+
+
+def _require_start(weights: str | None) -> None:
+    if weights and not Path(weights).is_file():
+        raise UserError(
+            f'path.pretrain_network={weights!r}: no such file; train it first (the '
+            'first lines of the option file say how), name another, or start from '
+            'ImageNet with ~ there and network.pretrained: imagenet'
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

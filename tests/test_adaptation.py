@@ -8,7 +8,7 @@ import torch
 
 from metaiqa_plugin.adaptation import AdaptSettings, LabelledImages, adapt, read_labels
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.episode_dataset import read_rows
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.scoring import correlate, score_network
 
@@ -16,8 +16,10 @@ QUICK = AdaptSettings(steps=60, batch_size=16, lr=3e-3, lr_head=3e-3)
 
 
 def blurred(database):
-    rows = read_rows(str(database / 'meta_info_small.csv'), (1, 5))
-    rows = [row for row in rows if row.task == 'gaussian_blur']
+    table = str(database / 'meta_info_small.csv')
+    rows = read_rows(
+        DatabaseOptions(table, 'x', (1, 5), keep_distortions=['gaussian_blur'])
+    )
     return LabelledImages(
         [database / 'images' / row.image for row in rows], [row.mos for row in rows]
     )

@@ -100,7 +100,10 @@ def test_broken_images_are_rows_and_a_non_zero_code(tmp_path, prior, photos, cap
         (['score', 'x.png', '--checkpoint', 'nowhere.pth'], 'does not exist'),
         (['synthesize', 'nowhere', '{new}'], 'no such folder'),
         (['synthesize', '{photos}', '{new}', '--types', 'blur'], "'blur'"),
-        (['synthesize', '{photos}', '{new}', '--levels', '7'], 'level=7'),
+        (
+            ['synthesize', '{photos}', '{new}', '--levels', '7'],
+            'level must be a number from 1 to 5',
+        ),
         (['synthesize', '{photos}', '{new}', '--processes', '0'], 'processes=0'),
         (['train', '-opt', 'nowhere.yml'], 'no such option file'),
         (['adapt', '--images', 'nowhere', '{labels}', '{out}'], 'no such folder'),

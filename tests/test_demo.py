@@ -73,10 +73,10 @@ def test_a_folder_of_someone_elses_is_not_replaced(tmp_path, tiny_demo):
 
 
 def test_labelled_and_tested_photos_do_not_overlap(database):
-    from metaiqa_plugin.data.episode_dataset import read_rows
+    from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 
-    rows = read_rows(str(database / 'meta_info_small.csv'), (1, 5))
-    rows = [row for row in rows if row.task == 'jpeg']
+    table = str(database / 'meta_info_small.csv')
+    rows = read_rows(DatabaseOptions(table, 'x', (1, 5), keep_distortions=['jpeg']))
     labelled, test = demo._draw_labels(rows, 0)
     assert len(labelled) == 10
     assert not {row.reference for row in labelled} & {row.reference for row in test}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,19 @@ from PIL import Image
 from torch import Tensor
 
 from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['RandomCrop', 'resize_shorter']
+__all__ = ['RandomCrop', 'read_resized', 'resize_shorter']
+
+
+def read_resized(path: str | os.PathLike, size: int) -> np.ndarray:
+    """(H, W, 3) uint8 of an image file, its shorter side ``size`` pixels.
+
+    Raises:
+        UserError: see ``read_photo``.
+    """
+    return np.asarray(resize_shorter(read_photo(path), size))
 
 
 def resize_shorter(image: Image.Image, size: int) -> Image.Image:
@@ -47,17 +58,20 @@ class RandomCrop:
                 'shorter side of the images it is cut from'
             )
 
-    def __call__(self, image: Image.Image, generator: np.random.Generator) -> Tensor:
-        """(3, size, size) uint8."""
-        return self.crop(resize_shorter(image, self.resize), generator)
+    def __call__(self, pixels: np.ndarray, generator: np.random.Generator) -> Tensor:
+        """A crop of an image that is already resized.
 
-    def crop(self, image: Image.Image, generator: np.random.Generator) -> Tensor:
-        """The same of an image that is already resized."""
-        left = int(generator.integers(image.width - self.size + 1))
-        top = int(generator.integers(image.height - self.size + 1))
+        Args:
+            pixels: (H, W, 3) uint8, both sides of at least ``size``.
+
+        Returns:
+            (3, size, size) uint8; its memory lies as (size, size, 3).
+        """
+        height, width = pixels.shape[:2]
+        left = int(generator.integers(width - self.size + 1))
+        top = int(generator.integers(height - self.size + 1))
         mirror = self.hflip and generator.random() < 0.5
-        box = (left, top, left + self.size, top + self.size)
-        pixels = np.asarray(image.crop(box))
+        crop = pixels[top : top + self.size, left : left + self.size]
         if mirror:
-            pixels = pixels[:, ::-1]
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            crop = crop[:, ::-1]
+        return torch.from_numpy(np.array(crop)).permute(2, 0, 1)

@@ -2,15 +2,14 @@
 
 A *group* is the versions of one reference photo under one type. learn2learn draws
 groups of one type; each group goes to the support or to the query set as a whole, so
-the two never share a reference. Databases without references have one image a group.
+the two never share a reference. Images without a reference are a group each.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,23 +17,15 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.data.labels import LabelledRows
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['INSTALL_LEARN2LEARN', 'Episode', 'EpisodeSampler', 'EpisodeSizes', 'Row']
+__all__ = ['INSTALL_LEARN2LEARN', 'Episode', 'EpisodeSampler', 'EpisodeSizes']
 
 INSTALL_LEARN2LEARN = (
     'pip install gym==0.26.2 requests tqdm scipy && PIP_USE_PEP517=1 pip install '
     '--no-deps learn2learn==0.2.0 --config-settings=--build-option=build_ext'
 )
-
-
-class Row(NamedTuple):
-    """One labelled image of a database."""
-
-    image: str
-    mos: float
-    task: str
-    reference: str
 
 
 class Episode(NamedTuple):
@@ -70,9 +61,14 @@ class EpisodeSizes:
                     f'per_reference={self.per_reference}'
                 )
 
+    @property
+    def groups(self) -> int:
+        """Groups in an episode."""
+        return (self.support + self.query) // self.per_reference
+
 
 class EpisodeSampler:
-    """Draws episodes from labelled rows.
+    """Draws episodes from labelled rows; its memory is two integers a row.
 
     Args:
         rows: the labelled images.
@@ -83,60 +79,53 @@ class EpisodeSampler:
             (or a reference too few images) for the sizes; names the task.
     """
 
-    def __init__(self, rows: Sequence[Row], sizes: EpisodeSizes) -> None:
-        self.sizes = sizes
-        grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for index, row in enumerate(rows):
-            grouped[row.task, row.reference].append(index)
-        if not grouped:
+    def __init__(self, rows: LabelledRows, sizes: EpisodeSizes) -> None:
+        if not len(rows):
             raise UserError('no labelled image is left to sample episodes from')
-        keys = sorted(grouped)
-        self._groups = [grouped[key] for key in keys]
-        self._task_of_group = [task for task, _ in keys]
-        self.tasks = sorted(set(self._task_of_group))
+        self.sizes = sizes
+        self.tasks = list(rows.tasks)
+        self._order, self._starts, first_groups = _group(rows)
+        self._by_task = _GroupsOfTask(self.tasks, first_groups)
         self._check_enough()
         self._taskset = self._build_taskset()
 
     def sample(self, seed: Sequence[int]) -> Episode:
         """The episode that belongs to ``seed``: same seed, same episode, anywhere.
 
+        Args:
+            seed: whole numbers of at least 0.
+
         The global random states of Python and NumPy are left as they were.
         """
-        generator = np.random.default_rng(list(seed))
-        with _python_seed(int(generator.integers(2**63))):
+        taken = self.sizes.per_reference
+        with _python_seed(seed):
             groups = self._taskset.sample()
-        images = [
-            index
-            for group in groups
-            for index in generator.choice(
-                self._groups[group], self.sizes.per_reference, replace=False
-            ).tolist()
-        ]
-        task = self._task_of_group[groups[0]]
+            starts = self._starts[groups].tolist()
+            ends = self._starts[[group + 1 for group in groups]].tolist()
+            places = [
+                place
+                for start, end in zip(starts, ends, strict=True)
+                for place in random.sample(range(start, end), taken)
+            ]
+        images = self._order[places].tolist()
+        task = self._by_task.task_of(groups[0])
         return Episode(task, images[: self.sizes.support], images[self.sizes.support :])
 
-    @property
-    def _groups_per_episode(self) -> int:
-        return (self.sizes.support + self.sizes.query) // self.sizes.per_reference
-
     def _check_enough(self) -> None:
-        needed = self._groups_per_episode
+        sizes = np.diff(self._starts)
         for task in self.tasks:
-            members = [
-                group
-                for group, name in zip(self._groups, self._task_of_group, strict=True)
-                if name == task
-            ]
-            if len(members) < needed:
+            groups = self._by_task[task]
+            if len(groups) < self.sizes.groups:
                 raise UserError(
-                    f'task {task!r} has {len(members)} references, an episode needs '
-                    f'{needed}; make support_size and query_size smaller or '
-                    'images_per_reference larger'
+                    f'task {task!r} has {len(groups)} references, an episode needs '
+                    f'{self.sizes.groups}; make support_size and query_size smaller '
+                    'or images_per_reference larger'
                 )
-            if min(map(len, members)) < self.sizes.per_reference:
+            smallest = int(sizes[groups.start : groups.stop].min())
+            if smallest < self.sizes.per_reference:
                 raise UserError(
                     f'images_per_reference={self.sizes.per_reference}: task {task!r} '
-                    f'has a reference with {min(map(len, members))} images'
+                    f'has a reference with {smallest} images'
                 )
 
     def _build_taskset(self):
@@ -147,26 +136,85 @@ class EpisodeSampler:
                 f'meta-training needs learn2learn ({error}); install it with: '
                 f'{INSTALL_LEARN2LEARN}'
             ) from error
-        labels = dict(enumerate(self._task_of_group))
-        by_task = defaultdict(list)
-        for index, label in labels.items():
-            by_task[label].append(index)
         groups = l2l.data.MetaDataset(
-            _Indices(len(labels)),
-            indices_to_labels=labels,
-            labels_to_indices=dict(by_task),
+            _Indices(self._by_task.total),
+            indices_to_labels=_TaskOfGroup(self._by_task),
+            labels_to_indices=self._by_task,
         )
         return l2l.data.Taskset(
             groups,
             task_transforms=[
-                l2l.data.transforms.FusedNWaysKShots(
-                    groups, n=1, k=self._groups_per_episode
-                ),
+                l2l.data.transforms.FusedNWaysKShots(groups, n=1, k=self.sizes.groups),
                 l2l.data.transforms.LoadData(groups),
             ],
             num_tasks=-1,
             task_collate=list,
         )
+
+
+def _group(rows: LabelledRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows in order of task and reference.
+
+    Returns:
+        the order (N,); where each group starts in it, and N; the first group of each
+        task, and the number of groups.
+    """
+    count = len(rows)
+    alone = rows.reference_of < 0
+    reference = np.where(
+        alone, len(rows.references) + np.arange(count), rows.reference_of
+    )
+    order = np.lexsort((reference, rows.task_of)).astype(np.int32)
+    task, reference = rows.task_of[order], reference[order]
+    begins = np.ones(count, dtype=bool)
+    begins[1:] = (np.diff(task) != 0) | (np.diff(reference) != 0)
+    starts = np.flatnonzero(begins)
+    first_groups = np.searchsorted(task[starts], np.arange(len(rows.tasks) + 1))
+    return order, np.append(starts, count).astype(np.int32), first_groups
+
+
+class _GroupsOfTask(Mapping):
+    """learn2learn's ``labels_to_indices`` without a list of every group."""
+
+    def __init__(self, tasks: Sequence[str], first_groups: np.ndarray) -> None:
+        first = first_groups.tolist()
+        self.total = first[-1]
+        self._starts = first_groups[:-1]
+        self._ranges = {
+            task: range(start, stop)
+            for task, start, stop in zip(tasks, first, first[1:], strict=False)
+        }
+        self._tasks = list(tasks)
+
+    def __getitem__(self, task: str) -> range:
+        return self._ranges[task]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ranges)
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def task_of(self, group: int) -> str:
+        return self._tasks[np.searchsorted(self._starts, group, side='right') - 1]
+
+
+class _TaskOfGroup(Mapping):
+    """learn2learn's ``indices_to_labels``, computed."""
+
+    def __init__(self, by_task: _GroupsOfTask) -> None:
+        self._by_task = by_task
+
+    def __getitem__(self, group: int) -> str:
+        if not 0 <= group < self._by_task.total:
+            raise KeyError(group)
+        return self._by_task.task_of(group)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._by_task.total))
+
+    def __len__(self) -> int:
+        return self._by_task.total
 
 
 class _Indices(Dataset):
@@ -183,10 +231,13 @@ class _Indices(Dataset):
 
 
 @contextlib.contextmanager
-def _python_seed(seed: int) -> Iterator[None]:
+def _python_seed(seed: Sequence[int]) -> Iterator[None]:
     """learn2learn draws from Python's global generator."""
+    whole = 1
+    for part in seed:
+        whole = (whole << 64) | int(part)
     before = random.getstate()
-    random.seed(seed)
+    random.seed(whole)
     try:
         yield
     finally:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['IMAGE_SUFFIXES', 'find_images', 'read_rgb']
+__all__ = ['IMAGE_SUFFIXES', 'find_images', 'read_photo', 'read_rgb', 'walk_images']
 
 IMAGE_SUFFIXES = frozenset(
     {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 )
+LEAST_SIDE = 8
+MOST_ELONGATED = 16
 
 
 def find_images(folder: str | os.PathLike, argument: str = 'folder') -> list[Path]:
@@ -36,15 +40,87 @@ def find_images(folder: str | os.PathLike, argument: str = 'folder') -> list[Pat
     return images
 
 
+def walk_images(folder: str | os.PathLike, argument: str = 'folder') -> list[str]:
+    """Image files in ``folder`` and its sub-folders: names below it, sorted.
+
+    Names have ``/`` between their parts. Hidden files and folders are left out.
+
+    Raises:
+        UserError: no such folder, or no image in it; names ``argument``.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f'{argument}={os.fspath(folder)!r}: no such folder')
+    names = sorted(_names_below(os.fspath(folder), ''))
+    if not names:
+        raise UserError(
+            f'{argument}={os.fspath(folder)!r}: no image in it (looked for '
+            f'{", ".join(sorted(IMAGE_SUFFIXES))})'
+        )
+    return names
+
+
+def _names_below(folder: str, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith('.'):
+                continue
+            if entry.is_dir():
+                yield from _names_below(entry.path, f'{prefix}{entry.name}/')
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                yield prefix + entry.name
+
+
+def read_photo(path: str | os.PathLike) -> Image.Image:
+    """The image in RGB as a person sees it, for training and synthesis.
+
+    Turned upright by its EXIF orientation, 16 bits a channel scaled to 8, the first
+    frame of an animation, alpha dropped. :func:`read_rgb` does none of the first two,
+    as pyiqa does none.
+
+    Raises:
+        UserError: as :func:`read_rgb`; or a side of less than 8 pixels, or one more
+            than 16 times as long as the other.
+    """
+    image = _decoded(path, _as_seen)
+    shorter, longer = sorted(image.size)
+    if shorter < LEAST_SIDE or longer > MOST_ELONGATED * shorter:
+        raise UserError(
+            f'image {os.fspath(path)!r} is refused: {image.width}x{image.height} '
+            f'pixels; sides must have at least {LEAST_SIDE} and differ at most '
+            f'{MOST_ELONGATED} times'
+        )
+    return image
+
+
 def read_rgb(path: str | os.PathLike) -> Image.Image:
     """The decoded image in RGB, as pyiqa reads it.
 
     Raises:
         UserError: the file is missing or can not be decoded; names it.
     """
+    return _decoded(path, lambda image: image.convert('RGB'))
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode == 'F':
+        raise ValueError(
+            'pixels are real numbers of unknown range; save it with 8 bits'
+        )
+    if image.mode.startswith('I'):
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError('pixels of more than 16 bits; save it with 8')
+        image = Image.fromarray((pixels >> 8).astype(np.uint8))
+    return image.convert('RGB')
+
+
+def _decoded(
+    path: str | os.PathLike, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
     try:
         with _refusing_truncated, Image.open(path) as image:
-            return image.convert('RGB')
+            return convert(image)
     except FileNotFoundError as error:
         raise UserError(f'image {str(path)!r} does not exist') from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from metaiqa_plugin.data.labels import low_high
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['normalise_mos', 'read_table', 'require_files', 'split_rows']
+__all__ = ['normalise_mos', 'read_table', 'require_files']
 
 
 def read_table(path: str | os.PathLike, argument: str) -> pd.DataFrame:
@@ -50,14 +51,7 @@ def normalise_mos(
     Raises:
         UserError: a score is no finite number or outside ``mos_range``.
     """
-    try:
-        low, high = (float(bound) for bound in mos_range)
-    except (TypeError, ValueError):
-        raise UserError(
-            f'mos_range={mos_range!r}: expected two numbers, low high'
-        ) from None
-    if not low < high:
-        raise UserError(f'mos_range={mos_range!r}: expected low < high')
+    low, high = low_high(mos_range)
     values = pd.to_numeric(pd.Series(list(scores)), errors='coerce').to_numpy(float)
     bad = ~np.isfinite(values)
     if bad.any():
@@ -76,39 +70,6 @@ def normalise_mos(
         )
     normalised = (values - low) / (high - low)
     return 1 - normalised if lower_better else normalised
-
-
-def split_rows(
-    table: pd.DataFrame,
-    split_index: int | str | None,
-    phase: str,
-    source: str,
-    split_ratio: str = '802',
-) -> pd.DataFrame:
-    """Rows of one part of a split, columns named as pyiqa names them.
-
-    Args:
-        split_index: number of the split, or the name of its column; None: all rows.
-        phase: ``'train'``, ``'val'`` or ``'test'``, the text in that column.
-
-    Raises:
-        UserError: no such column, or no row of that part.
-    """
-    if split_index is None:
-        return table
-    column = split_index
-    if isinstance(split_index, int):
-        column = f'ratio{split_ratio}_seed123_split_{split_index:02d}'
-    if column not in table.columns:
-        known = [name for name in table.columns if 'split' in name]
-        raise UserError(
-            f'split_index={split_index!r}: {source} has no column {column!r}; its '
-            f'splits are {known}'
-        )
-    part = table[table[column] == phase].reset_index(drop=True)
-    if part.empty:
-        raise UserError(f'{source}: column {column!r} has no row {phase!r}')
-    return part
 
 
 def require_files(folder: str | os.PathLike, names: Sequence[str], source: str) -> None:

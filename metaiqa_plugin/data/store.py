@@ -1,0 +1,286 @@
+"""Images at the size that training crops from: from their files, or from a store.
+
+A store is a folder of *shards*. A shard is a file of raw pixels and, written after
+it, a file that says which image lies where. Images are known by a hash of their name,
+their file's size and time of change, and the size they were resized to: an image that
+changed is simply not there and is added anew, an unfinished shard has no index and is
+not seen, and lists of images that overlap (splits, left-out distortions) share what
+they have in common. Readers map the pixels into memory, so processes share them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.data.crops import read_resized
+from metaiqa_plugin.data.labels import LabelledRows
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import replacing
+from metaiqa_plugin.processes import available_cores, parallel_map
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
+__all__ = ['ImageFiles', 'ImageStore', 'open_store']
+
+FORMAT = 1
+IMAGES_PER_SHARD = 256
+_INDEX = np.dtype(
+    [('key', '<u8'), ('offset', '<i8'), ('height', '<i4'), ('width', '<i4')]
+)
+
+
+class ImageFiles(Sequence):
+    """Image files, decoded and resized anew each time.
+
+    Args:
+        rows: what the images are; only their paths are used.
+        resize: shorter side in pixels.
+
+    An item is (H, W, 3) uint8. Reading one raises UserError, see ``read_photo``.
+    """
+
+    def __init__(self, rows: LabelledRows, resize: int) -> None:
+        self._rows = rows
+        self._resize = resize
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return read_resized(self._rows.path(index), self._resize)
+
+
+class ImageStore(Sequence):
+    """Images of a store in the order asked for; made by :func:`open_store`.
+
+    An item is (H, W, 3) uint8, read-only, in memory that processes share.
+    """
+
+    def __init__(self, shards: Sequence[Path], places: np.ndarray) -> None:
+        self._shards = list(shards)
+        self._places = places
+        self._maps: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        shard, offset, height, width = self._places[index].tolist()
+        pixels = self._maps.get(shard)
+        if pixels is None:
+            mapped = np.memmap(self._shards[shard], dtype=np.uint8, mode='r')
+            pixels = self._maps[shard] = mapped.view(np.ndarray)
+        return pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {'_maps': {}}
+
+    @classmethod
+    def joined(cls, stores: Sequence[ImageStore]) -> ImageStore:
+        """The images of several stores, one after the other."""
+        shards: list[Path] = []
+        places = []
+        for store in stores:
+            moved = store._places.copy()
+            moved[:, 0] += len(shards)
+            places.append(moved)
+            shards += store._shards
+        return cls(shards, np.concatenate(places))
+
+
+def open_store(
+    store: str | os.PathLike,
+    folder: str | os.PathLike,
+    names: Sequence[str],
+    resize: int,
+    processes: int | None = None,
+    progress: bool = True,
+) -> ImageStore:
+    """The images in a store, which first gets those that it lacks.
+
+    Processes are spawned: a script that calls this needs ``if __name__ ==
+    '__main__':`` around the call.
+
+    Args:
+        store: folder of the store; made if need be.
+        folder: of the images.
+        names: below ``folder``.
+        resize: shorter side in pixels.
+        processes: that decode; default one per core that this process may use.
+        progress: show a bar on stderr while images are added.
+
+    Raises:
+        UserError: an image is missing or can not be used (all are named or counted,
+            the others are kept), the disk is full, or ``store`` is no folder.
+    """
+    whole_number('resize', resize)
+    processes = available_cores() if processes is None else processes
+    whole_number('processes', processes)
+    store, folder = Path(store), Path(folder)
+    if store.exists() and not store.is_dir():
+        raise UserError(f'store={str(store)!r} is a file; name a folder')
+    keys = _keys(folder, names, resize)
+    shards, entries = _read_shards(store)
+    if np.isin(keys, entries['key']).all():
+        return _arranged(shards, entries, keys)
+    with _one_builder(store):
+        shards, entries = _read_shards(store)
+        lacking = np.flatnonzero(~np.isin(keys, entries['key']))
+        _refuse_small_disk(store, len(lacking), resize)
+        jobs = _jobs(store, folder, names, keys, lacking.tolist(), resize)
+        _add(jobs, len(lacking), processes, progress, store)
+    return _arranged(*_read_shards(store), keys)
+
+
+def _keys(folder: Path, names: Sequence[str], resize: int) -> np.ndarray:
+    def key(name: str) -> int:
+        try:
+            status = os.stat(os.path.join(folder, name))
+        except OSError as error:
+            raise UserError(
+                f'image {name!r} is not in {str(folder)!r}: {error.strerror}'
+            ) from error
+        text = f'{FORMAT} {resize} {status.st_size} {status.st_mtime_ns} {name}'
+        digest = hashlib.sha256(text.encode('utf-8', 'surrogateescape')).digest()
+        return int.from_bytes(digest[:8], 'little')
+
+    return np.fromiter(map(key, names), np.uint64, len(names))
+
+
+def _read_shards(store: Path) -> tuple[list[Path], np.ndarray]:
+    """Files of pixels, and their entries with the number of the file, by key."""
+    shards, parts = [], []
+    for index in sorted(store.glob('*.npy')):
+        pixels = index.with_suffix('.pixels')
+        try:
+            entries = np.load(index, allow_pickle=False)
+            size = pixels.stat().st_size
+        except (OSError, ValueError, EOFError):
+            continue
+        if entries.dtype != _INDEX or not len(entries) or size != _end(entries[-1]):
+            continue
+        part = np.empty(len(entries), [*_INDEX.descr, ('shard', '<i8')])
+        for field in _INDEX.names:
+            part[field] = entries[field]
+        part['shard'] = len(shards)
+        shards.append(pixels)
+        parts.append(part)
+    empty = np.empty(0, [*_INDEX.descr, ('shard', '<i8')])
+    entries = np.concatenate([empty, *parts])
+    return shards, entries[np.argsort(entries['key'], kind='stable')]
+
+
+def _end(entry: np.void) -> int:
+    return int(entry['offset']) + int(entry['height']) * int(entry['width']) * 3
+
+
+def _arranged(shards: list[Path], entries: np.ndarray, keys: np.ndarray) -> ImageStore:
+    found = entries[np.searchsorted(entries['key'], keys)]
+    fields = ('shard', 'offset', 'height', 'width')
+    return ImageStore(shards, np.stack([found[name] for name in fields], axis=1))
+
+
+def _jobs(
+    store: Path,
+    folder: Path,
+    names: Sequence[str],
+    keys: np.ndarray,
+    lacking: list[int],
+    resize: int,
+) -> Iterator[tuple]:
+    for start in range(0, len(lacking), IMAGES_PER_SHARD):
+        chosen = lacking[start : start + IMAGES_PER_SHARD]
+        chunk = [names[index] for index in chosen]
+        yield store, folder, chunk, keys[chosen], resize
+
+
+def _add(
+    jobs: Iterable[tuple], images: int, processes: int, progress: bool, store: Path
+) -> None:
+    failed: list[str] = []
+    with tqdm(
+        total=images, unit='image', desc='image store', disable=not progress
+    ) as bar:
+        for count, failures in parallel_map(_write_shard, jobs, processes):
+            bar.update(count)
+            failed += failures
+    if failed:
+        more = f' and {len(failed) - 3} more' if len(failed) > 3 else ''
+        raise UserError(
+            f'store={str(store)!r}: {len(failed)} of {images} images can not be used: '
+            f'{"; ".join(failed[:3])}{more}; mend them or take out their rows'
+        )
+
+
+def _write_shard(job: tuple) -> tuple[int, list[str]]:
+    """Pixels first, then the index that makes them count."""
+    store, folder, names, keys, resize = job
+    entries, failures = [], []
+    target = store / hashlib.sha256(keys.tobytes()).hexdigest()[:32]
+    part = target.with_suffix('.part')
+    try:
+        with open(part, 'wb') as file:
+            for name, key in zip(names, keys, strict=True):
+                try:
+                    pixels = read_resized(folder / name, resize)
+                except UserError as error:
+                    failures.append(str(error))
+                    continue
+                entries.append((key, file.tell(), *pixels.shape[:2]))
+                file.write(pixels.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        if entries:
+            os.replace(part, target.with_suffix('.pixels'))
+            with replacing(target.with_suffix('.npy')) as temporary:
+                np.save(temporary, np.array(entries, _INDEX))
+    except OSError as error:
+        raise _write_error(store, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return len(names), failures
+
+
+def _write_error(store: Path, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    way_out = 'leave the option store out'
+    if error.errno == errno.ENOSPC:
+        way_out = f'free some, name a folder on another disk, or {way_out}'
+    return UserError(f'store={str(store)!r} can not be written: {reason}; {way_out}')
+
+
+def _refuse_small_disk(store: Path, images: int, resize: int) -> None:
+    least = images * resize * resize * 3
+    free = shutil.disk_usage(store).free
+    if free < least:
+        raise UserError(
+            f'store={str(store)!r}: {images} images need at least '
+            f'{least / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; name a folder on '
+            'another disk, or leave the option store out'
+        )
+
+
+@contextlib.contextmanager
+def _one_builder(store: Path) -> Iterator[None]:
+    """Others wait; the lock ends with its process, however that ends."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with open(store / 'lock', 'w') as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise _write_error(store, error) from error
