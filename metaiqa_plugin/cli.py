@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar='VERB')
     _add_score(verbs)
     _add_synthesize(verbs)
+    _add_prepare(verbs)
     verbs.add_parser(
         'train', help='meta-train a prior: -opt FILE.yml [--root DIR], see pyiqa.train'
     )
@@ -51,15 +52,60 @@ def _add_score(verbs) -> None:
 
 def _add_synthesize(verbs) -> None:
     verb = verbs.add_parser('synthesize', help='distort pristine photos, labelled')
-    verb.add_argument('photos', help='folder of pristine photos')
+    verb.add_argument('photos', help='folder of pristine photos, with its sub-folders')
     verb.add_argument('out', help='folder to make')
-    verb.add_argument('--types', nargs='+', help='distortion types; default all 25')
-    verb.add_argument('--levels', nargs='+', type=int, help='default 1 2 3 4 5')
+    verb.add_argument(
+        '--types',
+        nargs='+',
+        metavar='TYPE',
+        help="default: KADID-10k's 25; several in sequence: motion_blur+jpeg",
+    )
+    verb.add_argument(
+        '--composites', action='store_true', help='add the usual sequences of types'
+    )
+    level = verb.add_mutually_exclusive_group()
+    level.add_argument('--levels', nargs='+', type=_level, help='default 1 2 3 4 5')
+    level.add_argument(
+        '--random-levels',
+        type=int,
+        default=0,
+        metavar='N',
+        help='N levels at random, 1 to 5, for each photo and type',
+    )
     verb.add_argument('--max-side', type=int, default=512, help='pixels; 0 keeps')
     verb.add_argument('--seed', type=int, default=0)
     verb.add_argument('--processes', type=int, help='default: one a core')
     verb.add_argument('--resume', action='store_true', help='go on where it stopped')
+    verb.add_argument(
+        '--ray',
+        nargs='?',
+        const='auto',
+        metavar='ADDRESS',
+        help='work on a Ray cluster: that of RAY_ADDRESS, or one on this machine',
+    )
     verb.set_defaults(command=_synthesize)
+
+
+def _add_prepare(verbs) -> None:
+    from metaiqa_plugin.data.databases import DATABASES
+
+    verb = verbs.add_parser('prepare', help='meta_info csv of a downloaded database')
+    verb.add_argument('database', help=f'{", ".join(DATABASES)}; or csv for your own')
+    verb.add_argument('root', help='folder of the download; csv: folder of the images')
+    verb.add_argument('--out', help='csv to write; default: ROOT/meta_info_NAME.csv')
+    verb.add_argument('--force', action='store_true', help='replace it if it exists')
+    verb.add_argument(
+        '--skip-missing', action='store_true', help='leave out images not on disk'
+    )
+    verb.add_argument('--score-range', nargs=2, type=float, metavar=('LOW', 'HIGH'))
+    own = verb.add_argument_group('csv only')
+    own.add_argument('--scores', help='csv of image names and scores')
+    own.add_argument('--lower-better', action='store_true', default=None)
+    own.add_argument('--image-column')
+    own.add_argument('--score-column')
+    own.add_argument('--reference-column', help='kept together in a split')
+    own.add_argument('--group-column', help='kept together in a split')
+    verb.set_defaults(command=_prepare)
 
 
 def _add_adapt(verbs) -> None:
@@ -127,12 +173,20 @@ def _noting_errors(rows, failed: list):
         yield row
 
 
+def _level(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
 def _synthesize(options: argparse.Namespace) -> int:
+    from metaiqa_plugin.data.distortions import COMPOSITES
     from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 
-    chosen = {'max_side': options.max_side, 'seed': options.seed}
-    if options.types:
-        chosen['distortions'] = tuple(options.types)
+    chosen = {name: getattr(options, name) for name in ('max_side', 'seed')}
+    chosen['random_levels'] = options.random_levels
+    chosen['distortions'] = tuple(options.types or Synthesis.distortions)
+    if options.composites:
+        chosen['distortions'] += COMPOSITES
     if options.levels:
         chosen['levels'] = tuple(options.levels)
     report = synthesize(
@@ -141,11 +195,45 @@ def _synthesize(options: argparse.Namespace) -> int:
         Synthesis(**chosen),
         resume=options.resume,
         processes=options.processes,
+        ray=options.ray,
     )
     print(f'{report.images} images, {report.meta_info}')
     for name, reason in report.failed.items():
         print(f'metaiqa: skipped {name}: {reason}', file=sys.stderr)
     return SOME_FAILED if report.failed else 0
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from metaiqa_plugin.data.databases.prepare import prepare, prepare_csv
+
+    own = ('scores', 'lower_better', 'image_column', 'score_column')
+    own += ('reference_column', 'group_column')
+    given = {name: getattr(options, name) for name in own}
+    given = {name: value for name, value in given.items() if value is not None}
+    common = {
+        'out': options.out,
+        'force': options.force,
+        'skip_missing': options.skip_missing,
+        'score_range': options.score_range,
+    }
+    if options.database == 'csv':
+        prepared = prepare_csv(options.root, **{'scores': None, **given}, **common)
+    elif given:
+        names = ', '.join(f'--{name.replace("_", "-")}' for name in given)
+        raise UserError(f'{names}: only for metaiqa prepare csv')
+    else:
+        prepared = prepare(options.database, options.root, **common)
+    print(prepared.summary())
+    print(prepared.options())
+    for note in prepared.notes:
+        print(f'metaiqa: note: {note}', file=sys.stderr)
+    if prepared.left_out:
+        print(
+            f'metaiqa: {len(prepared.left_out)} images are not on disk and left out, '
+            f'the first is {prepared.left_out[0]!r}',
+            file=sys.stderr,
+        )
+    return SOME_FAILED if prepared.left_out else 0
 
 
 def _adapt(options: argparse.Namespace) -> int:

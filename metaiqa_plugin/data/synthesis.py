@@ -6,42 +6,52 @@ Layout, in pyiqa's format::
     OUT/images/PHOTO_TYPE_LEVEL.png      its distorted versions
     OUT/meta_info_NAME.csv               one row an image; NAME is OUT's last part
     OUT/synthesis.json                   the settings, for --resume
+    OUT/shards/00000.json                what is done, a shard of the photos each
+    OUT/unfinished/                      files that are being written; goes at the end
 
-The csv's first columns are image name and pseudo-MOS, as pyiqa's GeneralNRDataset
-reads them; then reference, distortion type and level; then ten splits, 80% of the
-*references* to train and 20% to test, named as pyiqa names them. The csv is written
-last and at once: where it is, the database is whole.
+Photos in sub-folders keep them. The csv's first columns are image name and
+pseudo-MOS, as pyiqa's GeneralNRDataset reads them; then reference, distortion type
+and level; then ten splits, 80% of the *references* to train and 20% to test, named as
+pyiqa names them.
+
+A worker, on this machine or on another of a Ray cluster, takes one shard after the
+other and writes its file when all of its images are there. The csv is written last, in
+one pass over the shards: where it is, the database is whole, and no interruption can
+leave half a row in it or the same row twice.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import itertools
 import json
-import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-import cv2
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.data.distortions import DISTORTIONS, distort
-from metaiqa_plugin.data.images import find_images, read_rgb
+from metaiqa_plugin.cluster import ray_map
+from metaiqa_plugin.data.distortions import KADID10K, distort, seed_key
+from metaiqa_plugin.data.images import read_photo, walk_images
 from metaiqa_plugin.data.pseudo_mos import pseudo_mos
+from metaiqa_plugin.data.splits import split_flags
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
+from metaiqa_plugin.processes import available_cores, parallel_map
 
-__all__ = ['Synthesis', 'SynthesisReport', 'split_columns', 'synthesize']
+__all__ = ['Synthesis', 'SynthesisReport', 'synthesize']
 
 LEVELS = (1, 2, 3, 4, 5)
-SPLITS = 10
-SPLIT_SEED = 123
+MOST_SHARDS = 4096
+UNFINISHED = 'unfinished'
 
 
 @dataclass(frozen=True)
@@ -49,16 +59,21 @@ class Synthesis:
     """What to make of each photo.
 
     Attributes:
-        distortions: names of types; all 25 of KADID-10k by default.
-        levels: of each type.
+        distortions: names of types, or of several joined by ``+`` that are applied in
+            sequence; all 25 of KADID-10k by default.
+        levels: of each type, real numbers from 1 to 5.
+        random_levels: if not 0, so many random levels of each photo and type, at most
+            100, in place of ``levels``: one in each of as many equal parts of 1 to 5,
+            in steps of a hundredth.
         max_side: pixels; longer photos are shrunk to it first, 0 keeps them. The
             default is KADID-10k's width: its parameters, some of them in pixels,
             and its opinions belong to images of 512x384.
-        seed: of the random part of the distortions.
+        seed: of the random levels and of the random part of the distortions.
     """
 
-    distortions: tuple[str, ...] = tuple(DISTORTIONS)
-    levels: tuple[int, ...] = LEVELS
+    distortions: tuple[str, ...] = KADID10K
+    levels: tuple[float, ...] = LEVELS
+    random_levels: int = 0
     max_side: int = 512
     seed: int = 0
 
@@ -66,10 +81,35 @@ class Synthesis:
         for name in self.distortions:
             for level in self.levels:
                 pseudo_mos(name, level)
-        if not self.distortions or not self.levels:
-            raise UserError('distortions and levels must name at least one each')
+        for argument in ('distortions', 'levels'):
+            values = getattr(self, argument)
+            if not values or len(set(values)) < len(values):
+                raise UserError(f'{argument}={values!r}: name each once, at least one')
+        whole_number('random_levels', self.random_levels, least=0)
+        if self.random_levels > 100:
+            raise UserError(f'random_levels={self.random_levels}: at most 100')
         whole_number('max_side', self.max_side, least=0)
         whole_number('seed', self.seed, least=0)
+
+    @property
+    def images_per_photo(self) -> int:
+        """Distorted versions of a photo."""
+        return len(self.distortions) * (self.random_levels or len(self.levels))
+
+    def versions(self, photo: str) -> Iterator[tuple[str, float]]:
+        """Types and levels to make of a photo, given its name without suffix."""
+        for name in self.distortions:
+            levels: Sequence[float] = self.levels
+            if self.random_levels:
+                levels = self._random_levels(photo, name)
+            for level in levels:
+                yield name, level
+
+    def _random_levels(self, photo: str, name: str) -> list[float]:
+        key = (self.seed, crc32(photo.encode()), crc32(name.encode()), 1)
+        edges = np.linspace(100, 501, self.random_levels + 1).astype(int)
+        drawn = np.random.default_rng(key).integers(edges[:-1], edges[1:])
+        return [hundredths / 100 for hundredths in drawn.tolist()]
 
 
 @dataclass
@@ -94,93 +134,106 @@ def synthesize(
     resume: bool = False,
     processes: int | None = None,
     progress: bool = True,
+    ray: str | None = None,
 ) -> SynthesisReport:
     """Build the database described at the top of this module.
 
     The result depends on the photos and the settings only, never on the number of
-    processes or on interruptions. Processes are spawned: a script that calls this needs
-    ``if __name__ == '__main__':`` around the call.
+    processes or machines or on interruptions. Processes are spawned: a script that
+    calls this needs ``if __name__ == '__main__':`` around the call.
 
     Args:
-        photos: folder of pristine photos.
+        photos: folder of pristine photos; its sub-folders count.
         out: folder to make; must not exist, or be empty, unless ``resume``.
         settings: types, levels, working size, seed.
-        resume: go on with an interrupted run of the same settings.
+        resume: go on with an interrupted run of the same settings; photos that could
+            not be used are tried again.
         processes: default one per core that this process may use.
         progress: show a bar on stderr.
+        ray: address of a Ray cluster that does the work, ``'auto'`` for the one at
+            hand or a new one on this machine; see ``metaiqa_plugin.cluster``.
 
     Returns:
         the report; photos that can not be read are skipped and named in it.
 
     Raises:
-        UserError: bad folder or setting, ``out`` in use, two photos of one name, no
-            photo readable.
+        UserError: bad folder or setting, ``out`` in use or not to be written, two
+            photos of one name, no photo usable.
     """
     settings = settings or Synthesis()
-    processes = _cores() if processes is None else processes
+    processes = available_cores() if processes is None else processes
     whole_number('processes', processes)
-    sources = find_images(photos, 'photos')
-    _refuse_equal_stems(sources)
+    names = _by_stem(walk_images(photos, 'photos'))
     out = Path(out)
-    _claim(out, settings, sources, resume)
-    report = SynthesisReport(out / f'meta_info_{out.resolve().name}.csv')
-    jobs = [(source, out, settings) for source in sources]
-    total = len(settings.distortions) * len(settings.levels)
-    finished = []
-    with tqdm(
-        total=len(jobs) * total, unit='image', desc='synthesize', disable=not progress
-    ) as bar:
-        for source, failure in _run(jobs, processes):
-            bar.update(total)
-            if failure:
-                report.failed[source.name] = failure
-            else:
-                finished.append(source.stem)
-    if not finished:
-        first = next(iter(report.failed.values()))
-        raise UserError(f'photos={str(photos)!r}: no photo could be used; {first}')
-    rows = list(_rows(finished, settings))
-    _write_csv(report.meta_info, rows)
-    report.images = len(rows) - 1
-    return report
-
-
-def split_columns(references: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Ten random 80/20 splits of references, seeded, as ``{column: {ref: part}}``.
-
-    Columns are named ``ratio802_seed123_split_01`` ... ``_10`` and hold ``'train'``
-    or ``'test'``; at least one reference is in each part where there are two.
-    """
-    ordered = sorted(references)
-    generator = np.random.default_rng(SPLIT_SEED)
-    columns = {}
-    for number in range(1, SPLITS + 1):
-        shuffled = generator.permutation(len(ordered))
-        tests = max(1, round(0.2 * len(ordered))) if len(ordered) > 1 else 0
-        chosen = set(shuffled[:tests].tolist())
-        columns[f'ratio802_seed{SPLIT_SEED}_split_{number:02d}'] = {
-            name: 'test' if index in chosen else 'train'
-            for index, name in enumerate(ordered)
-        }
-    return columns
-
-
-def _refuse_equal_stems(sources: Sequence[Path]) -> None:
-    seen: dict[str, Path] = {}
-    for source in sources:
-        other = seen.setdefault(source.stem, source)
-        if other is not source:
-            raise UserError(
-                f'photos {other.name!r} and {source.name!r} would give the same '
-                'image names; rename one'
-            )
-
-
-def _claim(out: Path, settings: Synthesis, sources: list[Path], resume: bool) -> None:
-    record = out / 'synthesis.json'
-    wanted = json.loads(
-        json.dumps(asdict(settings) | {'photos': [path.name for path in sources]})
+    photos = Path(photos).resolve()
+    _claim(out, settings, names, resume)
+    shards = _Shards(out.resolve(), len(names))
+    left = [number for number in shards.numbers if not shards.is_done(number)]
+    waiting = sum(len(shards.part(number, names)) for number in left)
+    jobs = (
+        (photos, shards.out, settings, shards.part(number, names), shards.file(number))
+        for number in left
     )
+    run = parallel_map(_distort_shard, jobs, processes)
+    if ray:
+        run = ray_map(_distort_shard, jobs, ray)
+    each = settings.images_per_photo
+    with tqdm(
+        total=len(names) * each,
+        initial=(len(names) - waiting) * each,
+        unit='image',
+        desc='synthesize',
+        disable=not progress,
+    ) as bar:
+        for photos_done in run:
+            bar.update(photos_done * each)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    return _write_table(out, shards, settings, photos)
+
+
+class _Shards:
+    """The files that say what is done; photos are cut into at most ``MOST_SHARDS``."""
+
+    def __init__(self, out: Path, photos: int) -> None:
+        self.out = out
+        self._size = -(-photos // MOST_SHARDS)
+        self.numbers = range(-(-photos // self._size))
+
+    def part(self, number: int, names: list[str]) -> list[str]:
+        """The photos of a shard."""
+        return names[number * self._size : (number + 1) * self._size]
+
+    def file(self, number: int) -> Path:
+        return self.out / 'shards' / f'{number:05d}.json'
+
+    def read(self, number: int) -> dict:
+        """``done``: photos without suffix; ``failed``: photos and reasons."""
+        return json.loads(self.file(number).read_text(encoding='utf-8'))
+
+    def is_done(self, number: int) -> bool:
+        return self.file(number).is_file() and not self.read(number)['failed']
+
+
+def _by_stem(names: list[str]) -> list[str]:
+    names = sorted(names, key=_stem)
+    for first, second in itertools.pairwise(names):
+        if _stem(first) == _stem(second):
+            raise UserError(
+                f'photos {first!r} and {second!r} would give the same image names; '
+                'rename one'
+            )
+    return names
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+def _claim(out: Path, settings: Synthesis, names: list[str], resume: bool) -> None:
+    record = out / 'synthesis.json'
+    digest = hashlib.sha256('\n'.join(names).encode('utf-8', 'surrogateescape'))
+    photos = {'count': len(names), 'names_sha256': digest.hexdigest()}
+    wanted = json.loads(json.dumps(asdict(settings) | {'photos': photos}))
     if out.exists() and not out.is_dir():
         raise UserError(f'out={str(out)!r} is a file; name a new folder')
     if out.exists() and any(out.iterdir()):
@@ -200,53 +253,47 @@ def _claim(out: Path, settings: Synthesis, sources: list[Path], resume: bool) ->
                 f'out={str(out)!r} was begun with other settings ({changed}); use '
                 'those, or another folder'
             )
-    (out / 'images').mkdir(parents=True, exist_ok=True)
-    (out / 'references').mkdir(exist_ok=True)
     with replacing(record) as temporary:
         temporary.write_text(json.dumps(wanted, indent=2), encoding='utf-8')
 
 
-def _run(jobs: list[tuple], processes: int) -> Iterator[tuple[Path, str | None]]:
-    if processes == 1:
-        yield from map(_distort_photo, jobs)
-        return
-    # forked children would inherit the locks of torch's and OpenCV's threads
-    clean = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, clean, _one_thread) as pool:
-        yield from pool.map(_distort_photo, jobs)
-
-
-def _cores() -> int:
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _one_thread() -> None:
-    """Processes share the cores already; OpenCV would use all of them in each."""
-    cv2.setNumThreads(1)
-
-
-def _distort_photo(job: tuple[Path, Path, Synthesis]) -> tuple[Path, str | None]:
-    """All distorted versions of one photo; an error is returned, not raised."""
-    source, out, settings = job
+def _distort_shard(job: tuple[Path, Path, Synthesis, list[str], Path]) -> int:
+    """All distorted versions of some photos; returns how many photos it was given."""
+    photos, out, settings, names, shard = job
+    done, failed = [], {}
     try:
-        image = _shrunk(read_rgb(source), settings.max_side)
-    except UserError as error:
-        return source, str(error)
-    _save_png(out / 'references' / f'{source.stem}.png', image)
-    pixels = np.asarray(image)
-    for name in settings.distortions:
-        for level in settings.levels:
-            target = out / 'images' / _image_name(source.stem, name, level)
-            if target.exists():
+        for name in names:
+            try:
+                image = _shrunk(read_photo(photos / name), settings.max_side)
+            except UserError as error:
+                failed[name] = str(error)
                 continue
-            key = (settings.seed, crc32(source.stem.encode()))
-            key += (DISTORTIONS[name].number, level)
-            generator = np.random.default_rng(key)
-            distorted = distort(pixels, name, level, generator)
-            _save_png(target, Image.fromarray(distorted))
-    return source, None
+            _distort_photo(image, _stem(name), out, settings)
+            done.append(_stem(name))
+        with replacing(shard) as temporary:
+            record = {'done': done, 'failed': failed}
+            temporary.write_text(json.dumps(record), encoding='utf-8')
+    except OSError as error:
+        raise UserError(
+            f'out={str(out)!r} can not be written: {error.strerror or error}; mend '
+            'that and go on with resume=True (--resume)'
+        ) from error
+    return len(names)
+
+
+def _distort_photo(
+    image: Image.Image, photo: str, out: Path, settings: Synthesis
+) -> None:
+    unfinished = out / UNFINISHED
+    _save_png(out / 'references' / f'{photo}.png', image, unfinished)
+    pixels = np.asarray(image)
+    for name, level in settings.versions(photo):
+        target = out / 'images' / _image_name(photo, name, level)
+        if target.exists():
+            continue
+        key = (settings.seed, crc32(photo.encode()), *seed_key(name, level))
+        distorted = distort(pixels, name, level, np.random.default_rng(key))
+        _save_png(target, Image.fromarray(distorted), unfinished)
 
 
 def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
@@ -257,35 +304,53 @@ def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _image_name(stem: str, distortion: str, level: int) -> str:
-    return f'{stem}_{distortion}_{level}.png'
+def _image_name(photo: str, distortion: str, level: float) -> str:
+    return f'{photo}_{distortion}_{level:g}.png'
 
 
-def _rows(stems: Iterable[str], settings: Synthesis) -> Iterator[list[str]]:
-    stems = sorted(stems)
-    splits = split_columns(stems)
-    yield ['img_name', 'pseudo_mos', 'ref_name', 'distortion', 'level', *splits]
-    for stem in stems:
-        for name in settings.distortions:
-            for level in settings.levels:
+def _write_table(
+    out: Path, shards: _Shards, settings: Synthesis, photos: Path
+) -> SynthesisReport:
+    report = SynthesisReport(out / f'meta_info_{out.resolve().name}.csv')
+    used = 0
+    for number in shards.numbers:
+        shard = shards.read(number)
+        report.failed |= shard['failed']
+        used += len(shard['done'])
+    if not used:
+        first = next(iter(report.failed.values()))
+        raise UserError(f'photos={str(photos)!r}: no photo could be used; {first}')
+    with (
+        replacing(report.meta_info) as temporary,
+        temporary.open('w', encoding='utf-8', newline='') as file,
+    ):
+        writer = csv.writer(file, lineterminator='\n')
+        for row in _rows(shards, settings, used):
+            writer.writerow(row)
+            report.images += 1
+    report.images -= 1
+    return report
+
+
+def _rows(shards: _Shards, settings: Synthesis, used: int) -> Iterator[list[str]]:
+    columns, flags = split_flags(used)
+    yield ['img_name', 'pseudo_mos', 'ref_name', 'distortion', 'level', *columns]
+    place = 0
+    for number in shards.numbers:
+        for photo in shards.read(number)['done']:
+            parts = ['test' if flag else 'train' for flag in flags[:, place].tolist()]
+            place += 1
+            for name, level in settings.versions(photo):
                 yield [
-                    _image_name(stem, name, level),
+                    _image_name(photo, name, level),
                     f'{pseudo_mos(name, level):.4f}',
-                    f'{stem}.png',
+                    f'{photo}.png',
                     name,
-                    str(level),
-                    *(split[stem] for split in splits.values()),
+                    f'{level:g}',
+                    *parts,
                 ]
 
 
-def _write_csv(path: Path, rows: list[list[str]]) -> None:
-    with (
-        replacing(path) as temporary,
-        temporary.open('w', encoding='utf-8', newline='') as file,
-    ):
-        csv.writer(file, lineterminator='\n').writerows(rows)
-
-
-def _save_png(path: Path, image: Image.Image) -> None:
-    with replacing(path) as temporary:
+def _save_png(path: Path, image: Image.Image, unfinished: Path) -> None:
+    with replacing(path, unfinished) as temporary:
         image.save(temporary, compress_level=1)

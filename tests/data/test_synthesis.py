@@ -1,6 +1,13 @@
 """The synthetic database: its files, its table, and what interrupts it."""
 
+import errno
+import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -10,7 +17,8 @@ from pyiqa.data import build_dataset
 
 from metaiqa_plugin.data import synthesis
 from metaiqa_plugin.data.pseudo_mos import pseudo_mos
-from metaiqa_plugin.data.synthesis import Synthesis, split_columns, synthesize
+from metaiqa_plugin.data.splits import split_columns
+from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError
 
 TWO = Synthesis(distortions=('jitter', 'jpeg'), levels=(1, 5), seed=4)
@@ -174,7 +182,11 @@ def test_photos_are_shrunk_to_the_working_size(photos, tmp_path):
     ('settings', 'message'),
     [
         ({'distortions': ('jpg',)}, 'jpg'),
-        ({'levels': (6,)}, 'level=6'),
+        ({'levels': (6,)}, 'level must be .* got 6'),
+        ({'levels': (1, 1)}, 'name each once'),
+        ({'distortions': ('jpeg+jpg',)}, 'jpg'),
+        ({'random_levels': -1}, 'random_levels=-1'),
+        ({'random_levels': 101}, 'random_levels=101'),
         ({'levels': ()}, 'levels'),
         ({'max_side': -1}, 'max_side=-1'),
         ({'seed': 'a'}, "seed='a'"),
@@ -197,3 +209,119 @@ def test_bad_folders_are_named(tmp_path, small_photos):
     (tmp_path / 'empty' / 'x.jpg').write_bytes(b'')
     with pytest.raises(UserError, match=r"'x\.jpg' and 'x\.png'"):
         build(tmp_path / 'empty', tmp_path / 'db2')
+
+
+def test_photos_in_subfolders_keep_them(small_photos, tmp_path):
+    paths = sorted(small_photos.iterdir())[:2]
+    for path, name in zip(paths, ('x y/ä.png', 'z/ä.png'), strict=True):
+        target = tmp_path / 'photos' / name
+        target.parent.mkdir(parents=True)
+        target.write_bytes(path.read_bytes())
+    report = build(tmp_path / 'photos', tmp_path / 'db')
+    table = pd.read_csv(report.meta_info)
+    assert set(table.ref_name) == {'x y/ä.png', 'z/ä.png'}
+    for name in table.img_name:
+        assert (tmp_path / 'db' / 'images' / name).is_file()
+    for name in set(table.ref_name):
+        assert (tmp_path / 'db' / 'references' / name).is_file()
+
+
+def test_random_levels_lie_in_equal_parts_and_are_labelled(small_photos, tmp_path):
+    settings = Synthesis(('jpeg', 'white_noise'), random_levels=4, seed=1)
+    table = pd.read_csv(build(small_photos, tmp_path / 'a', settings).meta_info)
+    assert len(table) == 6 * 2 * 4
+    for _, levels in table.groupby(['ref_name', 'distortion'])['level']:
+        parts = np.sort(levels) - 1 - np.arange(4)
+        assert (parts > -0.01).all() and (parts < 1.01).all()
+    assert table.level.nunique() > 30
+    for row in table.itertuples():
+        expected = pseudo_mos(row.distortion, row.level)
+        assert row.pseudo_mos == pytest.approx(expected, abs=1e-4)
+    again = build(small_photos, tmp_path / 'b', settings).meta_info.read_text()
+    assert again == (tmp_path / 'a' / 'meta_info_a.csv').read_text()
+
+
+@pytest.mark.parametrize('count', [1, 3, 7, 100])
+def test_random_levels_of_a_photo_are_all_different(count):
+    settings = Synthesis(('jpeg',), random_levels=count)
+    levels = [level for _, level in settings.versions('photo')]
+    assert len(set(levels)) == settings.images_per_photo == count
+    assert 1 <= min(levels) and max(levels) <= 5
+
+
+def test_a_composite_is_a_type_of_its_own(small_photos, tmp_path):
+    settings = Synthesis(('motion_blur+jpeg',), (2, 4))
+    table = pd.read_csv(build(small_photos, tmp_path / 'db', settings).meta_info)
+    assert set(table.distortion) == {'motion_blur+jpeg'}
+    name = table.img_name[table.level == 4].iloc[0]
+    photo = small_photos / table.ref_name[table.level == 4].iloc[0]
+    distorted = Image.open(tmp_path / 'db' / 'images' / name)
+    assert not np.array_equal(np.asarray(distorted), np.asarray(Image.open(photo)))
+
+
+def test_a_killed_run_is_finished_and_equals_a_whole_one(photos, tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for path in photos[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / 'cut'
+    command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'synthesize', str(folder)]
+    command += [str(out), '--types', 'jpeg', 'jpeg2000', '--processes', '2']
+    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    while len(list(out.glob('images/*.png'))) < 5:
+        time.sleep(0.01)
+        assert run.poll() is None
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not (out / 'meta_info_cut.csv').exists()
+    subprocess.run([*command, '--resume'], check=True, stderr=subprocess.DEVNULL)
+    whole = Synthesis(('jpeg', 'jpeg2000'))
+    report = build(folder, tmp_path / 'whole', whole)
+    assert (out / 'meta_info_cut.csv').read_text() == report.meta_info.read_text()
+    one, two = pixels(out / 'images'), pixels(tmp_path / 'whole' / 'images')
+    assert one.keys() == two.keys() and len(two) == 30
+    assert not (out / 'unfinished').exists()
+    assert all(np.array_equal(one[name], two[name]) for name in two)
+
+
+def test_a_photo_that_was_mended_is_used_when_the_run_is_resumed(
+    small_photos, tmp_path
+):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    good, other = sorted(small_photos.iterdir())[:2]
+    (folder / 'a.png').write_bytes(good.read_bytes())
+    (folder / 'b.png').write_bytes(other.read_bytes()[:200])
+    report = build(folder, tmp_path / 'db')
+    assert list(report.failed) == ['b.png'] and report.images == 4
+    (folder / 'b.png').write_bytes(other.read_bytes())
+    report = build(folder, tmp_path / 'db', resume=True)
+    assert not report.failed
+    assert pd.read_csv(report.meta_info).img_name.is_unique and report.images == 8
+
+
+def test_a_full_disk_ends_with_a_clear_error_and_can_be_resumed(
+    small_photos, tmp_path, monkeypatch
+):
+    real, calls = synthesis._save_png, []
+
+    def full(path, image, unfinished):
+        calls.append(path)
+        if len(calls) == 8:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        real(path, image, unfinished)
+
+    monkeypatch.setattr(synthesis, '_save_png', full)
+    with pytest.raises(UserError, match=r'No space left on device.*--resume'):
+        build(small_photos, tmp_path / 'db')
+    assert not list((tmp_path / 'db').glob('*.csv'))
+    assert build(small_photos, tmp_path / 'db', resume=True).images == 24
+
+
+def test_memory_of_the_list_of_photos_is_all_that_grows(small_photos, tmp_path):
+    """More photos than shards: a shard takes several."""
+    shards = synthesis._Shards(tmp_path, 10_000)
+    names = [f'{index:05d}.png' for index in range(10_000)]
+    parts = [shards.part(number, names) for number in shards.numbers]
+    assert list(itertools.chain(*parts)) == names
+    assert len(parts) <= synthesis.MOST_SHARDS

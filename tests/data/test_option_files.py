@@ -1,0 +1,103 @@
+"""Every shipped option file, run by the commands that its first lines give.
+
+The databases are small ones in the published layouts, the network is tiny and the
+training short; everything else is as shipped.
+"""
+
+import csv
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.cli import main
+from metaiqa_plugin.options import read_options
+
+OPTIONS = Path(__file__).resolve().parents[2] / 'options' / 'train' / 'MetaIQA'
+WITH_DATABASES = sorted(
+    path for path in OPTIONS.glob('*.yml') if 'metaiqa prepare' in path.read_text()
+)
+NETWORK = {
+    'type': 'MetaIQA',
+    'backbone': 'test_efficientnet',
+    'pretrained': False,
+    'input_size': 64,
+    'hidden': 16,
+}
+
+
+def commands(path):
+    head = path.read_text().split('\nname:')[0].replace('\\\n#', ' ')
+    lines = [line.lstrip('# ') for line in head.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith('metaiqa ')]
+
+
+def shrunk(path):
+    options = read_options(path)
+    train = options['datasets']['train']
+    train |= {'resize': 40, 'crop_size': 32, 'num_worker_per_gpu': 0}
+    if train['type'] == 'EpisodeDataset':
+        train |= {'support_size': 4, 'query_size': 4, 'tasks_per_epoch': 4}
+    train['batch_size_per_gpu'] = 2
+    options['train']['total_epoch'] = 1
+    options['network'] = NETWORK
+    options['logger']['use_tb_logger'] = False
+    return options
+
+
+def put_in_place(published, command):
+    verb, name, folder = command[:3]
+    assert verb == 'prepare'
+    if name != 'csv':
+        published.makers[name](Path(folder))
+        return
+    scores = [(f'photo {place}.png', 10 * place) for place in range(10)]
+    for image, _ in scores:
+        published.image(Path(folder) / image)
+    with open('scores.csv', 'w', newline='') as file:
+        csv.writer(file).writerows([('image', 'score'), *scores])
+
+
+@pytest.mark.parametrize('path', WITH_DATABASES, ids=lambda path: path.stem)
+def test_it_runs_as_its_first_lines_say(path, published, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    prepare = [command for command in commands(path) if command[0] == 'prepare']
+    for command in prepare:
+        put_in_place(published, command)
+        assert main(command) == 0, capsys.readouterr().err
+    options = shrunk(path)
+    prior = options['path']['pretrain_network']
+    if prior:
+        Path(prior).parent.mkdir(parents=True)
+        torch.save({'params': MetaIQA(**_arguments()).state_dict()}, prior)
+    Path('run.yml').write_text(yaml.safe_dump(dict(_plain(options))))
+    assert main(['train', '-opt', 'run.yml']) == 0, capsys.readouterr().err
+    weights = Path('experiments', options['name'], 'models', 'net_latest.pth')
+    trained = torch.load(weights, weights_only=True)['params']
+    if prior:
+        start = torch.load(prior, weights_only=True)['params']
+        assert any(not torch.equal(trained[key], start[key]) for key in start)
+    assert list(Path('datasets').rglob('*.store/*.npy'))
+
+
+def test_every_database_has_an_option_file(published):
+    prepared = {
+        command[1]
+        for path in WITH_DATABASES
+        for command in commands(path)
+        if command[0] == 'prepare'
+    }
+    assert prepared == {*published.makers, 'csv'}
+
+
+def _arguments():
+    return {key: value for key, value in NETWORK.items() if key != 'type'}
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
