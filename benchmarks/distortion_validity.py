@@ -62,6 +62,7 @@ METRICS = (
 TUNED = ('denoise', 'high_sharpen', 'color_quantization')
 CHAINS = 60
 CHAIN_SEED = 20130
+RESAMPLES = 2000
 WORST = 12
 
 
@@ -311,6 +312,24 @@ def rules(chains: pd.DataFrame, metrics: list[str]) -> Iterator[str]:
     for metric in [*metrics, 'consensus']:
         scores = judged(chains, metrics, metric)
         yield line(metric, *(correlation(scores, rule) for rule in said.values()))
+    consensus = judged(chains, metrics, 'consensus')
+    for other in ('minimum', 'mean'):
+        error = error_of_difference(consensus, said['product'], said[other])
+        yield f'\nStandard error of product - {other}: {error:.3f}'
+
+
+def error_of_difference(
+    scores: np.ndarray, first: Sequence[float], second: Sequence[float]
+) -> float:
+    """Return the standard error of the difference of two correlations, by bootstrap."""
+    generator = np.random.default_rng(0)
+    first, second = np.asarray(first), np.asarray(second)
+    drawn = generator.integers(len(scores), size=(RESAMPLES, len(scores)))
+    differences = [
+        correlation(scores[own], first[own]) - correlation(scores[own], second[own])
+        for own in drawn
+    ]
+    return float(np.std(differences))
 
 
 if __name__ == '__main__':
