@@ -66,10 +66,14 @@ def database(work: Path) -> tuple[Path, list[str]]:
     return out / 'images', sorted(os.listdir(out / 'images'))
 
 
+def listed(folder: Path, names: list[str]) -> LabelledRows:
+    return LabelledRows((Row(name, 0.5) for name in names), folder)
+
+
 def crops(work: Path) -> None:
     folder, names = database(work)
     chosen = names[::8]
-    store = open_store(work / 'store', folder, chosen, RESIZE)
+    store = open_store(work / 'store', listed(folder, chosen), RESIZE)
     cut = RandomCrop(RESIZE, CROP)
     order = np.random.default_rng(0).permutation(len(chosen)).tolist()
 
@@ -110,7 +114,8 @@ def build(work: Path) -> None:
 
     def store() -> None:
         shutil.rmtree(work / 'built', ignore_errors=True)
-        open_store(work / 'built', folder, names, RESIZE, processes, progress=False)
+        rows = listed(folder, names)
+        open_store(work / 'built', rows, RESIZE, processes, progress=False)
 
     def decode(resize: bool) -> None:
         parts = range(0, len(names), IMAGES_PER_SHARD)
@@ -186,7 +191,9 @@ def many_images(work: Path, images: int) -> Path:
             os.link(out / 'small' / f'{place % 100}.png', target)
         lines.append(f'{name},0.5,r{place // 125},t{place % 25}')
     (out / 'meta.csv').write_text('\n'.join(lines))
-    open_store(out / 'images.store', out / 'images', os.listdir(out / 'images'), 32)
+    open_store(
+        out / 'images.store', listed(out / 'images', os.listdir(out / 'images')), 32
+    )
     return out
 
 

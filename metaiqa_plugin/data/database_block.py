@@ -150,9 +150,8 @@ class Databases:
             return self.files(resize)
         stores = []
         for name, rows in self._parts:
-            folder = rows.folders[0]
-            place = self._place(folder, name if len(self._parts) > 1 else '')
-            stores.append(open_store(place, folder, rows.images, resize))
+            place = self._place(rows.folders[0], name if len(self._parts) > 1 else '')
+            stores.append(open_store(place, rows, resize))
         return ImageStore.joined(stores)
 
     def _place(self, images: Path, name: str) -> Path:
@@ -200,9 +199,15 @@ def _require_files(name: str, rows: LabelledRows) -> None:
     folder = rows.folders[0]
     if not folder.is_dir():
         raise UserError(f'{name}: image folder {str(folder)!r} does not exist')
-    missing = [image for image in rows.images if not (folder / image).is_file()]
+    missing = [
+        index
+        for index, image in enumerate(rows.images)
+        if not os.path.isfile(os.path.join(folder, image))
+    ]
     if missing:
+        first = missing[0]
         raise UserError(
             f'{name}: {len(missing)} of {len(rows)} images are not in '
-            f'{str(folder)!r}, the first is {missing[0]!r}'
+            f'{str(folder)!r}, the first is {rows.images[first]!r} '
+            f'({rows.where(first)})'
         )

@@ -39,13 +39,15 @@ WHOLE_DATABASE = 'all'
 class Row(NamedTuple):
     """One labelled image: its name, MOS in [0, 1], task and reference photo.
 
-    An image without a reference, ``''``, is its own.
+    An image without a reference, ``''``, is its own. ``line`` is that of the csv, for
+    messages, 0 where there is none.
     """
 
     image: str
     mos: float
     task: str = WHOLE_DATABASE
     reference: str = ''
+    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,29 @@ class LabelledRows(Sequence):
         references: names; equal ones of different databases are different.
         reference_of: (N,) int32, index into ``references``, -1 for an image that is
             its own reference.
+        sources: csv of each database.
+        lines: (N,) int32, line of the csv.
+
+    Args:
+        rows: what to hold.
+        folder: of the images.
+        source: of the rows.
     """
 
-    def __init__(self, rows: Iterable[Row], folder: str | os.PathLike = '.') -> None:
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        folder: str | os.PathLike = '.',
+        source: str = 'rows',
+    ) -> None:
         tasks, references = _Codes(), _Codes()
         mos, task_of, reference_of = array('f'), array('i'), array('i')
+        lines = array('i')
 
         def names() -> Iterator[str]:
             for row in rows:
                 mos.append(row.mos)
+                lines.append(row.line)
                 task_of.append(tasks.code(row.task))
                 own = not row.reference
                 reference_of.append(-1 if own else references.code(row.reference))
@@ -154,6 +170,8 @@ class LabelledRows(Sequence):
 
         self.images: Sequence[str] = _Texts(names())
         self.folders = [Path(folder)]
+        self.sources = [source]
+        self.lines = np.asarray(lines, dtype=np.int32)
         self.folder_of = np.zeros(len(self.images), dtype=np.int16)
         self.mos = np.asarray(mos, dtype=np.float32)
         self.tasks, order = tasks.in_order()
@@ -171,11 +189,16 @@ class LabelledRows(Sequence):
             float(self.mos[index]),
             self.tasks[self.task_of[index]],
             self.references[reference] if reference >= 0 else '',
+            int(self.lines[index]),
         )
 
     def path(self, index: int) -> Path:
         """The image file of a row."""
         return self.folders[self.folder_of[index]] / self.images[index]
+
+    def where(self, index: int) -> str:
+        """The csv and line of a row, for messages."""
+        return f'{self.sources[self.folder_of[index]]}, row {self.lines[index]}'
 
 
 def join_databases(parts: Sequence[tuple[str, LabelledRows]]) -> LabelledRows:
@@ -192,6 +215,8 @@ def join_databases(parts: Sequence[tuple[str, LabelledRows]]) -> LabelledRows:
         chain.from_iterable(table.references for table in tables)
     )
     joined.folders = [table.folders[0] for table in tables]
+    joined.sources = [table.sources[0] for table in tables]
+    joined.lines = np.concatenate([table.lines for table in tables])
     joined.folder_of = np.repeat(
         np.arange(len(tables), dtype=np.int16), [len(table) for table in tables]
     )
@@ -244,7 +269,7 @@ def _read(reader, database: DatabaseOptions, phase: str) -> LabelledRows:
         )
     layout = _Layout(header, database, phase)
     lines = (_cells(cells, layout, reader.line_num) for cells in reader if cells)
-    rows = LabelledRows(layout.rows(lines), database.dataroot_target)
+    rows = LabelledRows(layout.rows(lines), database.dataroot_target, database.source)
     layout.check_read(rows)
     return rows
 
@@ -325,7 +350,8 @@ class _Layout:
                 continue
             if task in exclude or (keep and task not in keep):
                 continue
-            yield Row(cells[self._image], self._score(cells, number), task, reference)
+            score = self._score(cells, number)
+            yield Row(cells[self._image], score, task, reference, number)
 
     def check_read(self, rows: LabelledRows) -> None:
         """Raises UserError for what only shows when all rows are read."""

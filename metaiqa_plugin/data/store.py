@@ -49,7 +49,8 @@ class ImageFiles(Sequence):
         rows: what the images are; only their paths are used.
         resize: shorter side in pixels.
 
-    An item is (H, W, 3) uint8. Reading one raises UserError, see ``read_photo``.
+    An item is (H, W, 3) uint8. Reading one raises UserError, see ``read_photo``, with
+    the row.
     """
 
     def __init__(self, rows: LabelledRows, resize: int) -> None:
@@ -60,7 +61,10 @@ class ImageFiles(Sequence):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return read_resized(self._rows.path(index), self._resize)
+        try:
+            return read_resized(self._rows.path(index), self._resize)
+        except UserError as error:
+            raise UserError(f'{self._rows.where(index)}: {error}') from error
 
 
 class ImageStore(Sequence):
@@ -103,8 +107,7 @@ class ImageStore(Sequence):
 
 def open_store(
     store: str | os.PathLike,
-    folder: str | os.PathLike,
-    names: Sequence[str],
+    rows: LabelledRows,
     resize: int,
     processes: int | None = None,
     progress: bool = True,
@@ -116,8 +119,7 @@ def open_store(
 
     Args:
         store: folder of the store; made if need be.
-        folder: of the images.
-        names: below ``folder``.
+        rows: of one database; only their images are used.
         resize: shorter side in pixels.
         processes: that decode; default one per core that this process may use.
         progress: show a bar on stderr while images are added.
@@ -129,10 +131,10 @@ def open_store(
     whole_number('resize', resize)
     processes = available_cores() if processes is None else processes
     whole_number('processes', processes)
-    store, folder = Path(store), Path(folder)
+    store = Path(store)
     if store.exists() and not store.is_dir():
         raise UserError(f'store={str(store)!r} is a file; name a folder')
-    keys = _keys(folder, names, resize)
+    keys = _keys(rows, resize)
     shards, entries = _read_shards(store)
     if np.isin(keys, entries['key']).all():
         return _arranged(shards, entries, keys)
@@ -140,24 +142,28 @@ def open_store(
         shards, entries = _read_shards(store)
         lacking = np.flatnonzero(~np.isin(keys, entries['key']))
         _refuse_small_disk(store, len(lacking), resize)
-        jobs = _jobs(store, folder, names, keys, lacking.tolist(), resize)
+        jobs = _jobs(store, rows, keys, lacking.tolist(), resize)
         _add(jobs, len(lacking), processes, progress, store)
     return _arranged(*_read_shards(store), keys)
 
 
-def _keys(folder: Path, names: Sequence[str], resize: int) -> np.ndarray:
-    def key(name: str) -> int:
+def _keys(rows: LabelledRows, resize: int) -> np.ndarray:
+    folder = os.fspath(rows.folders[0])
+
+    def key(index: int) -> int:
+        name = rows.images[index]
         try:
             status = os.stat(os.path.join(folder, name))
         except OSError as error:
             raise UserError(
-                f'image {name!r} is not in {str(folder)!r}: {error.strerror}'
+                f'{rows.where(index)}: image {name!r} is not in {folder!r}: '
+                f'{error.strerror}'
             ) from error
         text = f'{FORMAT} {resize} {status.st_size} {status.st_mtime_ns} {name}'
         digest = hashlib.sha256(text.encode('utf-8', 'surrogateescape')).digest()
         return int.from_bytes(digest[:8], 'little')
 
-    return np.fromiter(map(key, names), np.uint64, len(names))
+    return np.fromiter(map(key, range(len(rows))), np.uint64, len(rows))
 
 
 def _read_shards(store: Path) -> tuple[list[Path], np.ndarray]:
@@ -194,17 +200,13 @@ def _arranged(shards: list[Path], entries: np.ndarray, keys: np.ndarray) -> Imag
 
 
 def _jobs(
-    store: Path,
-    folder: Path,
-    names: Sequence[str],
-    keys: np.ndarray,
-    lacking: list[int],
-    resize: int,
+    store: Path, rows: LabelledRows, keys: np.ndarray, lacking: list[int], resize: int
 ) -> Iterator[tuple]:
     for start in range(0, len(lacking), IMAGES_PER_SHARD):
         chosen = lacking[start : start + IMAGES_PER_SHARD]
-        chunk = [names[index] for index in chosen]
-        yield store, folder, chunk, keys[chosen], resize
+        paths = [os.fspath(rows.path(index)) for index in chosen]
+        places = [rows.where(index) for index in chosen]
+        yield store, paths, places, keys[chosen], resize
 
 
 def _add(
@@ -227,17 +229,17 @@ def _add(
 
 def _write_shard(job: tuple) -> tuple[int, list[str]]:
     """Pixels first, then the index that makes them count."""
-    store, folder, names, keys, resize = job
+    store, paths, places, keys, resize = job
     entries, failures = [], []
     target = store / hashlib.sha256(keys.tobytes()).hexdigest()[:32]
     part = target.with_suffix('.part')
     try:
         with open(part, 'wb') as file:
-            for name, key in zip(names, keys, strict=True):
+            for path, place, key in zip(paths, places, keys, strict=True):
                 try:
-                    pixels = read_resized(folder / name, resize)
+                    pixels = read_resized(path, resize)
                 except UserError as error:
-                    failures.append(str(error))
+                    failures.append(f'{place}: {error}')
                     continue
                 entries.append((key, file.tell(), *pixels.shape[:2]))
                 file.write(pixels.tobytes())
@@ -251,7 +253,7 @@ def _write_shard(job: tuple) -> tuple[int, list[str]]:
         raise _write_error(store, error) from error
     finally:
         part.unlink(missing_ok=True)
-    return len(names), failures
+    return len(paths), failures
 
 
 def _write_error(store: Path, error: OSError) -> UserError:

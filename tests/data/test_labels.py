@@ -34,7 +34,15 @@ texts = st.text(st.characters(exclude_categories=('Cs',)), max_size=8)
 
 @given(
     st.lists(
-        st.builds(Row, texts, st.floats(0, 1, width=32), texts, texts), max_size=20
+        st.builds(
+            Row,
+            texts,
+            st.floats(0, 1, width=32),
+            texts,
+            texts,
+            st.integers(0, 2**31 - 1),
+        ),
+        max_size=20,
     )
 )
 def test_rows_come_back_as_they_went_in(rows):

@@ -17,7 +17,8 @@ from PIL import Image
 
 from metaiqa_plugin.data import store as store_module
 from metaiqa_plugin.data.crops import read_resized
-from metaiqa_plugin.data.store import ImageStore, open_store
+from metaiqa_plugin.data.labels import LabelledRows, Row
+from metaiqa_plugin.data.store import ImageFiles, ImageStore, open_store
 from metaiqa_plugin.errors import UserError
 
 
@@ -37,10 +38,29 @@ def names(folder):
     return [path.name for path in sorted(folder.iterdir())]
 
 
+def listed(folder, chosen):
+    rows = (Row(name, 0.5, line=line) for line, name in enumerate(chosen, 2))
+    return LabelledRows(rows, folder, 'mine.csv')
+
+
 def fill(folder, chosen=None, size=40, **changes):
     arguments = {'processes': 1, 'progress': False} | changes
-    return open_store(
-        folder.with_name('store'), folder, chosen or names(folder), size, **arguments
+    rows = listed(folder, chosen or names(folder))
+    return open_store(folder.with_name('store'), rows, size, **arguments)
+
+
+def builder(folder, size):
+    """A process of its own that fills the store."""
+    command = (
+        'import os, sys; from metaiqa_plugin.data.store import open_store;'
+        'from metaiqa_plugin.data.labels import LabelledRows, Row;'
+        'rows = (Row(name, 0.5) for name in sorted(os.listdir(sys.argv[2])));'
+        'rows = LabelledRows(rows, sys.argv[2]);'
+        'open_store(sys.argv[1], rows, int(sys.argv[3]), 1)'
+    )
+    arguments = [str(folder.with_name('store')), str(folder), str(size)]
+    return subprocess.Popen(
+        [sys.executable, '-c', command, *arguments], stderr=subprocess.DEVNULL
     )
 
 
@@ -104,7 +124,7 @@ def test_a_touched_image_is_read_again(folder, monkeypatch):
     monkeypatch.setattr(
         store_module,
         'read_resized',
-        lambda path, size: read.append(path.name) or read_resized(path, size),
+        lambda path, size: read.append(Path(path).name) or read_resized(path, size),
     )
     fill(folder)
     assert read == [names(folder)[0]]
@@ -132,14 +152,7 @@ def test_a_killed_builder_leaves_nothing_that_counts(folder, photos):
     for place in range(300):
         os.link(photos[place % 24], folder / f'{place}.webp')
     store = folder.with_name('store')
-    command = (
-        'from metaiqa_plugin.data.store import open_store; import os, sys;'
-        'open_store(sys.argv[1], sys.argv[2], sorted(os.listdir(sys.argv[2])), 200, 1)'
-    )
-    run = subprocess.Popen(
-        [sys.executable, '-c', command, str(store), str(folder)],
-        stderr=subprocess.DEVNULL,
-    )
+    run = builder(folder, 200)
     while not list(store.glob('*.part')):
         time.sleep(0.01)
         assert run.poll() is None
@@ -154,7 +167,10 @@ def test_a_killed_builder_leaves_nothing_that_counts(folder, photos):
 def test_unusable_images_are_all_named_and_the_others_kept(folder):
     (folder / 'a.png').write_bytes(b'')
     (folder / 'b.png').write_bytes((folder / 'photo 0.png').read_bytes()[:300])
-    with pytest.raises(UserError, match=r'2 of 8 images.*a\.png.*b\.png.*their rows'):
+    with pytest.raises(
+        UserError,
+        match=r'2 of 8 images.*mine\.csv, row 2: .*a\.png.*row 3: .*b\.png.*rows',
+    ):
         fill(folder)
     (folder / 'a.png').unlink()
     (folder / 'b.png').unlink()
@@ -162,7 +178,7 @@ def test_unusable_images_are_all_named_and_the_others_kept(folder):
 
 
 def test_a_missing_image_is_named(folder):
-    with pytest.raises(UserError, match=r"'gone\.png' is not in"):
+    with pytest.raises(UserError, match=r"mine\.csv, row 3: image 'gone\.png' is not"):
         fill(folder, ['photo 0.png', 'gone.png'])
 
 
@@ -202,15 +218,7 @@ def test_processes_share_it_and_pickles_hold_no_pixels(folder):
 
 
 def test_two_builders_at_once_do_the_work_once(folder):
-    command = (
-        'from metaiqa_plugin.data.store import open_store; import os, sys;'
-        'open_store(sys.argv[1], sys.argv[2], sorted(os.listdir(sys.argv[2])), 40, 1)'
-    )
-    arguments = [sys.executable, '-c', command, str(folder.with_name('store'))]
-    runs = [
-        subprocess.Popen([*arguments, str(folder)], stderr=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
+    runs = [builder(folder, 40) for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]
     assert len(shards(folder)) == 1
     check(fill(folder), folder, names(folder))
@@ -223,3 +231,11 @@ def test_memory_of_the_pixels_belongs_to_the_file(folder):
     mapped = Path('/proc/self/maps')
     if mapped.exists():
         assert shards(folder)[0] in mapped.read_text()
+
+
+def test_files_are_read_anew_and_name_their_row(folder):
+    files = ImageFiles(listed(folder, names(folder)), 40)
+    check(files, folder, names(folder))
+    (folder / 'photo 2.png').write_bytes(b'')
+    with pytest.raises(UserError, match=r'mine\.csv, row 4: image .*photo 2\.png'):
+        files[2]
