@@ -26,7 +26,7 @@ from metaiqa_plugin.data.crops import RandomCrop, read_resized
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.data.labels import LabelledRows, Row
+from metaiqa_plugin.data.rows import LabelledRows, Row
 from metaiqa_plugin.data.store import IMAGES_PER_SHARD, open_store
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.processes import available_cores, parallel_map

@@ -25,8 +25,9 @@ from metaiqa_plugin.adaptation import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import find_images, read_rgb
-from metaiqa_plugin.data.labels import DatabaseOptions, Row, read_rows
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.pseudo_mos import PSEUDO_MOS_RANGE
+from metaiqa_plugin.data.rows import Row
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.options import read_options

@@ -9,12 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.data.labels import (
-    DatabaseOptions,
-    LabelledRows,
-    join_databases,
-    read_rows,
-)
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.data.rows import LabelledRows, join_databases
 from metaiqa_plugin.data.store import ImageFiles, ImageStore, open_store
 from metaiqa_plugin.errors import UserError
 

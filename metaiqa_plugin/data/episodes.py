@@ -17,7 +17,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.data.labels import LabelledRows
+from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['INSTALL_LEARN2LEARN', 'Episode', 'EpisodeSampler', 'EpisodeSizes']

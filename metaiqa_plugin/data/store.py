@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.crops import read_resized
-from metaiqa_plugin.data.labels import LabelledRows
+from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
 from metaiqa_plugin.processes import available_cores, parallel_map

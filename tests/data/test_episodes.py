@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
-from metaiqa_plugin.data.labels import LabelledRows, Row
+from metaiqa_plugin.data.rows import LabelledRows, Row
 from metaiqa_plugin.errors import UserError
 
 

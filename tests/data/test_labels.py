@@ -6,13 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaiqa_plugin.data.labels import (
-    DatabaseOptions,
-    LabelledRows,
-    Row,
-    join_databases,
-    read_rows,
-)
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.data.rows import LabelledRows, Row, join_databases
 from metaiqa_plugin.errors import UserError
 
 SPLIT = 'ratio802_seed123_split_01'

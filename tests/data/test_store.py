@@ -17,7 +17,7 @@ from PIL import Image
 
 from metaiqa_plugin.data import store as store_module
 from metaiqa_plugin.data.crops import read_resized
-from metaiqa_plugin.data.labels import LabelledRows, Row
+from metaiqa_plugin.data.rows import LabelledRows, Row
 from metaiqa_plugin.data.store import ImageFiles, ImageStore, open_store
 from metaiqa_plugin.errors import UserError
 
@@ -53,7 +53,7 @@ def builder(folder, size):
     """A process of its own that fills the store."""
     command = (
         'import os, sys; from metaiqa_plugin.data.store import open_store;'
-        'from metaiqa_plugin.data.labels import LabelledRows, Row;'
+        'from metaiqa_plugin.data.rows import LabelledRows, Row;'
         'rows = (Row(name, 0.5) for name in sorted(os.listdir(sys.argv[2])));'
         'rows = LabelledRows(rows, sys.argv[2]);'
         'open_store(sys.argv[1], rows, int(sys.argv[3]), 1)'

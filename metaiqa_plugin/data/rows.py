@@ -1,0 +1,198 @@
+"""Labelled images of one or several databases, held in a few compact arrays.
+
+A million rows of text would be a gigabyte of Python objects; here they are some tens
+of bytes each.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from metaiqa_plugin.errors import UserError
+
+__all__ = ['WHOLE_DATABASE', 'LabelledRows', 'Row', 'join_databases']
+
+WHOLE_DATABASE = 'all'
+
+
+class Row(NamedTuple):
+    """One labelled image: its name, MOS in [0, 1], task and reference photo.
+
+    An image without a reference, ``''``, is its own. ``line`` is that of the csv, for
+    messages, 0 where there is none.
+    """
+
+    image: str
+    mos: float
+    task: str = WHOLE_DATABASE
+    reference: str = ''
+    line: int = 0
+
+
+class LabelledRows(Sequence):
+    """Read-only rows; an item is a :class:`Row`.
+
+    Attributes:
+        images: file names below their folder.
+        folders: folder of each database.
+        folder_of: (N,) int16, index into ``folders``.
+        mos: (N,) float32 in [0, 1], higher better.
+        tasks: sorted names.
+        task_of: (N,) int32, index into ``tasks``.
+        references: names; equal ones of different databases are different.
+        reference_of: (N,) int32, index into ``references``, -1 for an image that is
+            its own reference.
+        sources: csv of each database.
+        lines: (N,) int32, line of the csv.
+
+    Args:
+        rows: what to hold.
+        folder: of the images.
+        source: of the rows.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        folder: str | os.PathLike = '.',
+        source: str = 'rows',
+    ) -> None:
+        tasks, references = _Codes(), _Codes()
+        mos, task_of, reference_of = array('f'), array('i'), array('i')
+        lines = array('i')
+
+        def names() -> Iterator[str]:
+            for row in rows:
+                mos.append(row.mos)
+                lines.append(row.line)
+                task_of.append(tasks.code(row.task))
+                own = not row.reference
+                reference_of.append(-1 if own else references.code(row.reference))
+                yield row.image
+
+        self.images: Sequence[str] = _Texts(names())
+        self.folders = [Path(folder)]
+        self.sources = [source]
+        self.lines = np.asarray(lines, dtype=np.int32)
+        self.folder_of = np.zeros(len(self.images), dtype=np.int16)
+        self.mos = np.asarray(mos, dtype=np.float32)
+        self.tasks, order = tasks.in_order()
+        self.task_of = order[np.asarray(task_of, dtype=np.int32)]
+        self.references: Sequence[str] = _Texts(references.names)
+        self.reference_of = np.asarray(reference_of, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Row:
+        reference = self.reference_of[index]
+        return Row(
+            self.images[index],
+            float(self.mos[index]),
+            self.tasks[self.task_of[index]],
+            self.references[reference] if reference >= 0 else '',
+            int(self.lines[index]),
+        )
+
+    def path(self, index: int) -> Path:
+        """The image file of a row."""
+        return self.folders[self.folder_of[index]] / self.images[index]
+
+    def where(self, index: int) -> str:
+        """The csv and line of a row, for messages."""
+        return f'{self.sources[self.folder_of[index]]}, row {self.lines[index]}'
+
+
+def join_databases(parts: Sequence[tuple[str, LabelledRows]]) -> LabelledRows:
+    """Several databases as one, tasks named ``database/type``; one is left as it is."""
+    if len(parts) == 1:
+        return parts[0][1]
+    names = [name for name, _ in parts]
+    if len(set(names)) < len(names):
+        raise UserError(f'databases: the names {names} are not all different')
+    joined = LabelledRows(())
+    tables = [table for _, table in parts]
+    joined.images = _Texts(chain.from_iterable(table.images for table in tables))
+    joined.references = _Texts(
+        chain.from_iterable(table.references for table in tables)
+    )
+    joined.folders = [table.folders[0] for table in tables]
+    joined.sources = [table.sources[0] for table in tables]
+    joined.lines = np.concatenate([table.lines for table in tables])
+    joined.folder_of = np.repeat(
+        np.arange(len(tables), dtype=np.int16), [len(table) for table in tables]
+    )
+    joined.mos = np.concatenate([table.mos for table in tables])
+    joined.reference_of = _shifted(
+        [table.reference_of for table in tables],
+        [len(table.references) for table in tables],
+    )
+    qualified = [f'{name}/{task}' for name, table in parts for task in table.tasks]
+    joined.tasks = sorted(qualified)
+    place = np.asarray([joined.tasks.index(task) for task in qualified], np.int32)
+    joined.task_of = place[
+        _shifted(
+            [table.task_of for table in tables], [len(table.tasks) for table in tables]
+        )
+    ]
+    return joined
+
+
+class _Texts(Sequence):
+    """Strings in one block of bytes."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        blob, ends = bytearray(), array('q')
+        for text in texts:
+            blob += text.encode('utf-8', 'surrogateescape')
+            ends.append(len(blob))
+        self._blob = bytes(blob)
+        self._ends = np.asarray(ends, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        index = range(len(self))[index]
+        start = int(self._ends[index - 1]) if index else 0
+        text = self._blob[start : int(self._ends[index])]
+        return text.decode('utf-8', 'surrogateescape')
+
+
+class _Codes:
+    """Numbers for names, in order of appearance."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, int] = {}
+
+    def code(self, name: str) -> int:
+        return self._code.setdefault(name, len(self._code))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._code)
+
+    def in_order(self) -> tuple[list[str], np.ndarray]:
+        """Sorted names, and each code's place among them."""
+        names = self.names
+        places = np.empty(len(names), dtype=np.int32)
+        ordered = sorted(range(len(names)), key=names.__getitem__)
+        places[ordered] = np.arange(len(names))
+        return [names[code] for code in ordered], places
+
+
+def _shifted(codes: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
+    """Codes of several tables, each moved behind those of the tables before it."""
+    starts = np.cumsum([0, *sizes[:-1]])
+    moved = [
+        np.where(code < 0, code, code + start)
+        for code, start in zip(codes, starts, strict=True)
+    ]
+    return np.concatenate(moved).astype(np.int32)
