@@ -34,7 +34,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 weights: $(READY)
 	$(BIN)/python benchmarks/ship_livec.py --livec $(LIVEC) --imagenet

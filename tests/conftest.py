@@ -1,5 +1,6 @@
 """Shared fixtures: real photos that the package carries, and a tiny backbone."""
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -10,7 +11,10 @@ import metaiqa_plugin
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_rgb
 
-torch.set_num_threads(2)
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # test processes share the cores, and OpenMP's threads would wait for each other
+    os.environ['OMP_NUM_THREADS'] = '1'
+    torch.set_num_threads(1)
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
 hypothesis.settings.load_profile('repeatable')
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -143,7 +144,8 @@ def open_store(
         lacking = np.flatnonzero(~np.isin(keys, entries['key']))
         _refuse_small_disk(store, len(lacking), resize)
         jobs = _jobs(store, rows, keys, lacking.tolist(), resize)
-        _add(jobs, len(lacking), processes, progress, store)
+        useful = min(processes, math.ceil(len(lacking) / IMAGES_PER_SHARD) or 1)
+        _add(jobs, len(lacking), useful, progress, store)
     return _arranged(*_read_shards(store), keys)
 
 

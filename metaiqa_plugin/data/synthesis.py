@@ -174,7 +174,7 @@ def synthesize(
         (photos, shards.out, settings, shards.part(number, names), shards.file(number))
         for number in left
     )
-    run = parallel_map(_distort_shard, jobs, processes)
+    run = parallel_map(_distort_shard, jobs, min(processes, len(left) or 1))
     if ray:
         run = ray_map(_distort_shard, jobs, ray)
     each = settings.images_per_photo
