@@ -66,6 +66,8 @@ def test_same_seed_same_episode_and_global_states_untouched():
     random.seed(2)
     assert sampler.sample([3, 1]) == first
     assert sampler.sample([3, 2]) != first
+    assert sampler.sample([1, 3]) != first
+    assert sampler.sample([4]) != first
 
 
 def test_tasks_are_drawn_evenly():

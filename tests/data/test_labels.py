@@ -112,7 +112,7 @@ def test_columns_can_be_named(tmp_path):
 
 def test_names_with_spaces_letters_and_a_byte_order_mark(tmp_path):
     source = write(
-        tmp_path, 'img_name,mos\n"my photo, ä 图.jpg",50\n', encoding='utf-8-sig'
+        tmp_path, 'mos,img_name\n50,"my photo, ä 图.jpg"\n', encoding='utf-8-sig'
     )
     rows = read_rows(DatabaseOptions(source, 'x', (0, 100)))
     assert rows[0].image == 'my photo, ä 图.jpg'
