@@ -85,7 +85,7 @@ def test_a_photo_is_turned_upright(tmp_path):
 
 
 def test_sixteen_bits_are_scaled(tmp_path):
-    deep = gradient().astype(np.uint16) * 257
+    deep = gradient().astype(np.uint16) * 256 + 7
     path = saved(tmp_path, Image.fromarray(deep), 'deep.png')
     assert np.array_equal(np.asarray(read_photo(path))[..., 1], gradient())
 
