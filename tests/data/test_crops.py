@@ -1,0 +1,70 @@
+"""Crops: where they are cut, how often mirrored, and of which size."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import binomtest, chisquare
+
+from metaiqa_plugin.data.crops import RandomCrop, read_resized, resize_shorter
+from metaiqa_plugin.errors import UserError
+
+
+def coordinates(height, width):
+    """Each pixel says where it is."""
+    rows, columns = np.indices((height, width))
+    return np.stack([rows, columns, 0 * rows], axis=-1).astype(np.uint8)
+
+
+def draws(crop, image, count):
+    generator = np.random.default_rng(0)
+    return [crop(image, generator) for _ in range(count)]
+
+
+def test_a_crop_is_a_window_and_perhaps_mirrored():
+    places, mirrored = Counter(), 0
+    for cut in draws(RandomCrop(10, 8), coordinates(10, 12), 3000):
+        assert cut.shape == (3, 8, 8) and cut.dtype == torch.uint8
+        top, left, right = cut[0, 0, 0], cut[1, 0, 0], cut[1, 0, 7]
+        flip = bool(left > right)
+        mirrored += flip
+        corner = int(min(left, right))
+        expected = coordinates(10, 12)[int(top) :, corner:][:8, :8]
+        expected = expected[:, ::-1] if flip else expected
+        assert np.array_equal(cut.permute(1, 2, 0).numpy(), expected)
+        places[int(top), corner] += 1
+    assert len(places) == 3 * 5
+    assert chisquare(list(places.values())).pvalue > 1e-3
+    assert binomtest(mirrored, 3000).pvalue > 1e-3
+
+
+def test_mirroring_can_be_left_out():
+    for cut in draws(RandomCrop(10, 8, hflip=False), coordinates(10, 12), 50):
+        assert cut[1, 0, 0] < cut[1, 0, 7]
+
+
+def test_a_crop_does_not_share_the_memory_of_its_image():
+    image = coordinates(9, 9)
+    cut = draws(RandomCrop(9, 9, hflip=False), image, 1)[0]
+    cut.zero_()
+    assert np.array_equal(image, coordinates(9, 9))
+
+
+@pytest.mark.parametrize(
+    ('size', 'expected'),
+    [((90, 60), (48, 32)), ((60, 90), (32, 48)), ((8, 9), (32, 36))],
+)
+def test_the_shorter_side_is_resized(tmp_path, size, expected):
+    image = Image.effect_noise(size, 40).convert('RGB')
+    assert resize_shorter(image, 32).size == expected
+    image.save(tmp_path / 'image.png')
+    assert read_resized(tmp_path / 'image.png', 32).shape == (*expected[::-1], 3)
+
+
+def test_impossible_sizes_are_named():
+    with pytest.raises(UserError, match='crop_size=33 is larger than resize=32'):
+        RandomCrop(32, 33)
+    with pytest.raises(UserError, match='resize=0'):
+        RandomCrop(0, 0)
