@@ -70,6 +70,13 @@ def test_a_key_that_nobody_reads_is_found(where, value):
     assert str(last) in fault
 
 
+def test_a_key_that_nobody_reads_is_found_in_each_of_several_databases():
+    options = read_options(ROOT / 'options/train/MetaIQA/metaiqa_tid2013_kadid10k.yml')
+    options['datasets']['train']['databases'][1]['mosrange'] = [1, 5]
+    (fault,) = find_faults(options)
+    assert 'datasets.train.databases[1].mosrange' in fault
+
+
 def test_all_faults_are_named_together():
     options = good()
     del options['network']
@@ -100,3 +107,14 @@ def test_resuming_is_refused_while_it_would_lose_the_weights(capfd):
     path = str(ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml')
     assert main(['train', '-opt', path, '--auto_resume']) == 2
     assert 'can not be resumed' in capfd.readouterr().err
+
+
+def test_weights_to_start_from_that_do_not_exist_are_named(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    path = str(ROOT / 'options/train/MetaIQA/adapt_livec.yml')
+    assert main(['train', '-opt', path]) == 2
+    error = capfd.readouterr().err
+    assert "path.pretrain_network='experiments/MetaIQA_kodak" in error
+    assert error.count('\n') == 1

@@ -211,6 +211,17 @@ def test_bad_folders_are_named(tmp_path, small_photos):
         build(tmp_path / 'empty', tmp_path / 'db2')
 
 
+def test_photos_have_random_draws_of_their_own(small_photos, tmp_path):
+    photo = next(iter(sorted(small_photos.iterdir())))
+    for name in ('a.png', 'b.png'):
+        (tmp_path / 'photos').mkdir(exist_ok=True)
+        (tmp_path / 'photos' / name).write_bytes(photo.read_bytes())
+    build(tmp_path / 'photos', tmp_path / 'db')
+    made = pixels(tmp_path / 'db' / 'images')
+    assert np.array_equal(made['a_jpeg_5.png'], made['b_jpeg_5.png'])
+    assert not np.array_equal(made['a_jitter_5.png'], made['b_jitter_5.png'])
+
+
 def test_photos_in_subfolders_keep_them(small_photos, tmp_path):
     paths = sorted(small_photos.iterdir())[:2]
     for path, name in zip(paths, ('x y/ä.png', 'z/ä.png'), strict=True):
