@@ -260,9 +260,9 @@ def _write_shard(job: tuple) -> tuple[int, list[str]]:
 
 def _write_error(store: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error)
-    way_out = 'leave the option store out'
+    way_out = 'name a folder elsewhere, or leave the option store out'
     if error.errno == errno.ENOSPC:
-        way_out = f'free some, name a folder on another disk, or {way_out}'
+        way_out = f'free some, {way_out}'
     return UserError(f'store={str(store)!r} can not be written: {reason}; {way_out}')
 
 

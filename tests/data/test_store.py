@@ -187,7 +187,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_that_counts(folder, monkeypatch)
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(UserError, match=r'No space left on device.*another disk'):
+    with pytest.raises(UserError, match=r'No space left on device; free some, name a'):
         fill(folder)
     assert {path.name for path in folder.with_name('store').iterdir()} == {'lock'}
     monkeypatch.undo()
@@ -206,6 +206,14 @@ def test_a_file_is_no_store(folder):
     folder.with_name('store').touch()
     with pytest.raises(UserError, match='is a file'):
         fill(folder)
+
+
+def test_a_folder_that_can_not_be_made_is_said(folder):
+    folder.with_name('store').touch()
+    with pytest.raises(UserError, match=r'can not be written.*name a folder elsewhere'):
+        open_store(
+            folder.with_name('store') / 'inner', listed(folder, names(folder)), 40, 1
+        )
 
 
 def test_processes_share_it_and_pickles_hold_no_pixels(folder):
