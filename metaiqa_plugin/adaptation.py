@@ -24,14 +24,13 @@ from tqdm import tqdm
 
 from metaiqa_plugin.checks import one_of, real_number, whole_number
 from metaiqa_plugin.data.crops import RandomCrop, read_resized
+from metaiqa_plugin.data.databases.authentic import read_any_csv
+from metaiqa_plugin.data.databases.meta_info import check_rows
 from metaiqa_plugin.data.images import find_images
-from metaiqa_plugin.data.tables import normalise_mos, read_table, require_files
+from metaiqa_plugin.data.labels import low_high
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['AdaptSettings', 'LabelledImages', 'adapt', 'read_labels']
-
-IMAGE_COLUMNS = ('image', 'img_name', 'name', 'filename', 'dist_name')
-SCORE_COLUMNS = ('mos', 'score', 'pseudo_mos')
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,7 @@ def read_labels(
         scores: csv with a column of image names and one of scores.
         score_range: (low, high) of the study; None: scores must lie in [0, 1].
         lower_better: low scores are good ones.
-        image_column, score_column: None: the first of :data:`IMAGE_COLUMNS` and
-            :data:`SCORE_COLUMNS` that the csv has.
+        image_column, score_column: None: the usual names, see ``read_any_csv``.
         allow_unlabelled: leave out images of the folder that have no row.
 
     Raises:
@@ -134,16 +132,14 @@ def read_labels(
     """
     folder = Path(images)
     found = find_images(folder, 'images')
-    table = read_table(scores, 'scores')
-    image_column = _column(table, image_column, IMAGE_COLUMNS, 'image_column', scores)
-    score_column = _column(table, score_column, SCORE_COLUMNS, 'score_column', scores)
-    names = table[image_column].tolist()
-    repeated = table[image_column].duplicated()
-    if repeated.any():
-        name = table[image_column][repeated].iloc[0]
-        raise UserError(f'{scores}: image {name!r} has more than one row')
-    require_files(folder, names, str(scores))
-    labelled = set(names)
+    rows = read_any_csv(Path(scores), image_column, score_column).rows
+    missing = [row for row in rows if not (folder / row.image).is_file()]
+    if missing:
+        raise UserError(
+            f'{missing[0].source}: image {missing[0].image!r} is not in '
+            f'{str(folder)!r}, nor are {len(missing) - 1} others of {len(rows)}'
+        )
+    labelled = {row.image for row in rows}
     unlabelled = [path.name for path in found if path.name not in labelled]
     if unlabelled and not allow_unlabelled:
         raise UserError(
@@ -151,14 +147,13 @@ def read_labels(
             f'first is {unlabelled[0]!r}; label them, or leave them out with '
             '--allow-unlabelled'
         )
-    mos = normalise_mos(
-        table[score_column].tolist(),
-        names,
-        (0, 1) if score_range is None else score_range,
-        lower_better,
-        str(scores),
+    low, high = low_high((0, 1) if score_range is None else score_range)
+    check_rows(rows, (low, high))
+    mos = [(row.mos - low) / (high - low) for row in rows]
+    return LabelledImages(
+        [folder / row.image for row in rows],
+        [1 - value for value in mos] if lower_better else mos,
     )
-    return LabelledImages([folder / name for name in names], mos.tolist())
 
 
 def adapt(
@@ -221,22 +216,6 @@ def adapt(
             schedule.step()
     network.eval()
     return losses
-
-
-def _column(
-    table, given: str | None, usual: Sequence[str], argument: str, source
-) -> str:
-    present = list(table.columns)
-    if given is not None and given not in present:
-        raise UserError(f'{argument}={given!r}: {source} has the columns {present}')
-    for name in (given,) if given is not None else usual:
-        if name in present:
-            return name
-    option = '--' + argument.replace('_', '-')
-    raise UserError(
-        f'{source} has the columns {present}, none of them {list(usual)}; name the one '
-        f'to use with {option}'
-    )
 
 
 def _read_resized(paths: Sequence, size: int, progress: bool) -> list[np.ndarray]:

@@ -39,7 +39,7 @@ from tqdm import tqdm
 
 from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.cluster import ray_map
-from metaiqa_plugin.data.distortions import KADID10K, distort, seed_key
+from metaiqa_plugin.data.distortions import KADID10K, LEVELS, distort, seed_key
 from metaiqa_plugin.data.images import read_photo, walk_images
 from metaiqa_plugin.data.pseudo_mos import pseudo_mos
 from metaiqa_plugin.data.splits import split_flags
@@ -49,7 +49,6 @@ from metaiqa_plugin.processes import available_cores, parallel_map
 
 __all__ = ['Synthesis', 'SynthesisReport', 'synthesize']
 
-LEVELS = (1, 2, 3, 4, 5)
 MOST_SHARDS = 4096
 UNFINISHED = 'unfinished'
 

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 IMAGE_COLUMNS = ('img_name', 'image', 'image_name', 'dist_name', 'name', 'filename')
-SCORE_COLUMNS = ('mos', 'score', 'dmos')
+SCORE_COLUMNS = ('mos', 'score', 'dmos', 'pseudo_mos')
 LIVEC_TRAINING_NAME = re.compile(r't\d+\.\w+', re.ASCII | re.IGNORECASE)
 KONIQ_SCORES = 'koniq10k_scores_and_distributions.csv'
 KONIQ_SETS = 'koniq10k_distributions_sets.csv'

@@ -7,14 +7,13 @@ Four databases encode it, each in its own way: TID2013 ``i01_08_3.bmp``, KADID-1
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
 __all__ = [
     'CSIQ_TYPES',
     'LIVE_FOLDERS',
-    'TID2013_TYPES',
     'NameParts',
     'describe_names',
     'parse_csiq',
@@ -23,32 +22,6 @@ __all__ = [
     'parse_tid2013',
 ]
 
-TID2013_TYPES = (
-    'AGN',
-    'ANC',
-    'SCN',
-    'MN',
-    'HFN',
-    'IN',
-    'QN',
-    'GB',
-    'DEN',
-    'JPEG',
-    'JP2K',
-    'JGTE',
-    'J2TE',
-    'NEPN',
-    'Block',
-    'MS',
-    'CTC',
-    'CCS',
-    'MGN',
-    'CN',
-    'LCNI',
-    'ICQD',
-    'CHA',
-    'SSR',
-)
 TID2013_REFERENCES = 25
 KADID10K_REFERENCES = 81
 CSIQ_TYPES = ('AWGN', 'BLUR', 'contrast', 'fnoise', 'JPEG', 'jpeg2000')
@@ -88,12 +61,10 @@ def parse_tid2013(name: str) -> NameParts | None:
     match = TID2013_NAME.fullmatch(_last_part(name))
     if match is None:
         return None
-    reference, number = int(match[1]), int(match[2])
-    if not 1 <= reference <= TID2013_REFERENCES:
+    distortion = _tid2013_types().get(int(match[2]))
+    if distortion is None or not 1 <= int(match[1]) <= TID2013_REFERENCES:
         return None
-    if not 1 <= number <= len(TID2013_TYPES):
-        return None
-    return NameParts(f'I{match[1]}.BMP', TID2013_TYPES[number - 1], match[3])
+    return NameParts(f'I{match[1]}.BMP', distortion, match[3])
 
 
 def parse_kadid10k(name: str) -> NameParts | None:
@@ -143,6 +114,12 @@ def _all_parsed(
 
 def _last_part(name: str) -> str:
     return name.replace('\\', '/').rpartition('/')[2]
+
+
+def _tid2013_types() -> Mapping[int, str]:
+    from metaiqa_plugin.data.distortions import TID2013_ABBREVIATIONS
+
+    return TID2013_ABBREVIATIONS
 
 
 @cache
