@@ -32,7 +32,8 @@ from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.options import read_options
 from metaiqa_plugin.scoring import Correlation, correlate, score_network, write_table
-from metaiqa_plugin.visualize.demo_figures import plot_learning_curve, plot_scatter
+from metaiqa_plugin.visualize.demo_figures import plot_scatter
+from metaiqa_plugin.visualize.learning_curves import plot_run
 
 __all__ = ['main']
 
@@ -226,8 +227,7 @@ def _write_results(
     write_table(
         out / 'predictions.csv', list(columns), zip(*columns.values(), strict=True)
     )
-    curve = out / 'experiments' / name / 'learning_curve.csv'
-    plot_learning_curve(pd.read_csv(curve), out / 'learning_curve.png')
+    shutil.copy(plot_run(out / 'experiments' / name), out)
     plot_scatter(pd.DataFrame(columns), unseen, out / 'scatter.png')
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-__all__ = ['BAD_INPUT', 'SOME_FAILED', 'CheckpointError', 'UserError', 'run']
+__all__ = ['BAD_INPUT', 'SOME_FAILED', 'CheckpointError', 'Stopped', 'UserError', 'run']
 
 SOME_FAILED = 1
 BAD_INPUT = 2
@@ -22,6 +22,19 @@ class CheckpointError(UserError):
     """A weight file is missing, damaged, or belongs to another network."""
 
 
+class Stopped(Exception):
+    """A signal ended a run that had saved what it needs to go on.
+
+    Args:
+        message: where it stopped, and how to go on.
+        signal_number: SIGTERM or SIGINT; the exit code is 128 more.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.code = 128 + signal_number
+
+
 def run(command: Callable[..., int], *arguments) -> int:
     """Exit code of ``command``; what the user can mend is one line on stderr."""
     try:
@@ -29,6 +42,9 @@ def run(command: Callable[..., int], *arguments) -> int:
     except UserError as error:
         print(f'metaiqa: {_one_line(error)}', file=sys.stderr)
         return BAD_INPUT
+    except Stopped as stopped:
+        print(f'metaiqa: {stopped}', file=sys.stderr)
+        return stopped.code
     except BrokenPipeError:
         return SOME_FAILED
     except KeyboardInterrupt:

@@ -13,7 +13,9 @@ __all__ = ['replacing']
 
 @contextmanager
 def replacing(
-    path: str | os.PathLike, unfinished: str | os.PathLike | None = None
+    path: str | os.PathLike,
+    unfinished: str | os.PathLike | None = None,
+    durable: bool = False,
 ) -> Iterator[Path]:
     """A temporary path, moved to ``path`` when the block succeeds.
 
@@ -24,6 +26,8 @@ def replacing(
         path: the file to write.
         unfinished: folder for the temporary file, on the same file system; None: that
             of ``path``.
+        durable: wait until the file and its name are on the disk, so that a machine
+            that loses power has the old file or the new one.
     """
     path = Path(path)
     folder = path.parent if unfinished is None else Path(unfinished)
@@ -32,6 +36,18 @@ def replacing(
     temporary = folder / f'.{path.stem}.{uuid4().hex[:12]}.tmp{path.suffix}'
     try:
         yield temporary
+        if durable:
+            _to_disk(temporary)
         os.replace(temporary, path)
+        if durable:
+            _to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

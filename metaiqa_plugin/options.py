@@ -29,7 +29,7 @@ from metaiqa_plugin.data.database_block import (
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.models.metaiqa_model import MetaSettings
+from metaiqa_plugin.models.meta_settings import MetaSettings
 
 __all__ = ['check_options', 'find_faults', 'read_options']
 
@@ -54,6 +54,7 @@ SECTIONS = {
         'print_freq',
         'save_checkpoint_freq',
         'save_latest_freq',
+        'keep_states',
         'use_tb_logger',
         'log_imgs_freq',
         'wandb',

@@ -50,6 +50,9 @@ def register() -> None:
         'metaiqa_plugin.models.metaiqa_model:MetaIQAModel',
         override=True,
     )
+    MODEL_REGISTRY.register_lazy(
+        'IQAModel', 'metaiqa_plugin.models.iqa_model:IQAModel', override=True
+    )
     DATASET_REGISTRY.register_lazy(
         'EpisodeDataset',
         'metaiqa_plugin.data.episode_dataset:EpisodeDataset',

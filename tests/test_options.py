@@ -103,10 +103,12 @@ def test_the_command_ends_with_one_line(tmp_path, capfd, content, message):
     assert message in error
 
 
-def test_resuming_is_refused_while_it_would_lose_the_weights(capfd):
-    path = str(ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml')
-    assert main(['train', '-opt', path, '--auto_resume']) == 2
-    assert 'can not be resumed' in capfd.readouterr().err
+def test_pyiqas_way_to_name_a_state_is_refused(tmp_path, capfd):
+    path = ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml'
+    changed = path.read_text().replace('path:\n', 'path:\n  resume_state: a.state\n')
+    (tmp_path / 'options.yml').write_text(changed)
+    assert main(['train', '-opt', str(tmp_path / 'options.yml')]) == 2
+    assert 'path.resume_state' in capfd.readouterr().err
 
 
 def test_weights_to_start_from_that_do_not_exist_are_named(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from metaiqa_plugin import ranks
 from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.database_block import (
@@ -27,8 +28,9 @@ class EpisodeDataset(Dataset):
 
     An item is a dict of one task: ``support_img`` (support_size, 3, crop, crop)
     uint8, ``support_mos`` (support_size, 1) float32 in [0, 1], higher better,
-    ``query_img`` and ``query_mos`` alike, ``task`` the name of the type. The loader's
-    ``batch_size_per_gpu`` is the paper's k.
+    ``query_img`` and ``query_mos`` alike, ``task`` the name of the type, ``place`` its
+    place among the k of the mini-batch. The loader's ``batch_size_per_gpu`` is the
+    paper's k, however many ranks there are: each gets the tasks of its places.
 
     An episode is a function of the seed and of the mini-batch of indices it is asked
     for in. pyiqa shuffles the indices anew each epoch, so episodes differ from epoch
@@ -46,6 +48,7 @@ class EpisodeDataset(Dataset):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
+        self.rank, self.ranks = ranks.rank(), ranks.count()
         databases, own = split_block(opt, self.configure)
         self.configure(Databases(databases, opt.get('name', 'train')), **own)
         require_batch(self.length, opt, 'tasks')
@@ -85,19 +88,26 @@ class EpisodeDataset(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+    def __getitem__(self, index: int) -> dict[str, Tensor | str | int]:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor | str]]:
-        """The tasks of one mini-batch; the DataLoader calls this where it exists."""
+    def __getitems__(
+        self, indices: Sequence[int]
+    ) -> list[dict[str, Tensor | str | int]]:
+        """This rank's tasks of a mini-batch; the DataLoader calls it where it exists.
+
+        Args:
+            indices: of the whole mini-batch, the same on every rank.
+        """
         return [
-            self._task((self.seed, place, *indices)) for place in range(len(indices))
+            self._task((self.seed, place, *indices)) | {'place': place}
+            for place in range(self.rank, len(indices), self.ranks)
         ]
 
-    def _task(self, seed: Sequence[int]) -> dict[str, Tensor | str]:
+    def _task(self, seed: Sequence[int]) -> dict[str, Tensor | str | int]:
         episode = self.sampler.sample(seed)
         generator = np.random.default_rng([*seed, 1])
-        item: dict[str, Tensor | str] = {'task': episode.task}
+        item: dict[str, Tensor | str | int] = {'task': episode.task}
         for part, indices in (('support', episode.support), ('query', episode.query)):
             crops = [self.crop(self.pixels[index], generator) for index in indices]
             item[f'{part}_img'] = torch.stack(crops)

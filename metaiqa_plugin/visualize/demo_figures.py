@@ -1,4 +1,4 @@
-"""The two pictures of the demo."""
+"""What the demo shows of adaptation."""
 
 from __future__ import annotations
 
@@ -8,36 +8,9 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-__all__ = ['plot_learning_curve', 'plot_scatter']
+__all__ = ['plot_scatter']
 
 matplotlib.use('Agg')
-CURVES = {
-    'l_support': 'support set, before its steps',
-    'l_query': 'query set, after the support steps',
-    'l_adapted': 'query set, before its last step',
-}
-
-
-def plot_learning_curve(curve: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Losses against outer updates, with a running mean over a tenth of the run.
-
-    Args:
-        curve: columns ``iter`` and the keys of :data:`CURVES`.
-        path: PNG to write.
-    """
-    figure = Figure(figsize=(7, 4), layout='constrained')
-    axes = figure.subplots()
-    window = max(1, len(curve) // 10)
-    for index, (column, label) in enumerate(CURVES.items()):
-        color = f'C{index}'
-        axes.plot(curve['iter'], curve[column], color=color, alpha=0.25, linewidth=1)
-        smooth = curve[column].rolling(window, min_periods=1).mean()
-        axes.plot(curve['iter'], smooth, color=color, label=label)
-    axes.set(xlabel='outer update', ylabel='squared error', yscale='log')
-    axes.set_title('Meta-training')
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
 
 
 def plot_scatter(table: pd.DataFrame, unseen: str, path: str | os.PathLike) -> None:

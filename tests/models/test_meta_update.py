@@ -9,9 +9,10 @@ import torch
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.meta_update import (
     AdamSettings,
+    InnerAdam,
     Task,
     adam_steps,
-    meta_gradient,
+    task_differences,
 )
 
 SETTINGS = [
@@ -19,24 +20,42 @@ SETTINGS = [
     AdamSettings(bias_correction=True),
     AdamSettings(mu1=0.5, mu2=0.9, eps=1e-3, weight_decay=0.1),
     AdamSettings(weight_decay=0.2, bias_correction=True),
+    AdamSettings(moments='task'),
+    AdamSettings(moments='carried', bias_correction=True),
 ]
 
 
-def quadratic(parameters, batch):
-    """Loss 0.5 (w.x + b - y)^2 averaged over the batch, by autograd."""
-    x, y = batch
-    weight, bias = (p.detach().requires_grad_() for p in parameters)
-    with torch.enable_grad():
-        loss = 0.5 * (x @ weight + bias - y).square().mean()
-        return loss.detach(), torch.autograd.grad(loss, (weight, bias))
+class Quadratic:
+    """Leaf tensors w and b, and the loss 0.5 (w.x + b - y)^2 averaged over a batch."""
+
+    def __init__(self, theta, settings=None):
+        self.parameters = [p.clone().requires_grad_() for p in theta]
+        self.adam = InnerAdam(self.parameters, settings) if settings else None
+
+    def loss(self, batch):
+        x, y = batch
+        weight, bias = self.parameters
+        return 0.5 * (x @ weight + bias - y).square().mean()
+
+    def steps(self, batches, alphas):
+        losses = adam_steps(self.adam, batches, self.loss, alphas)
+        return [p.detach() for p in self.parameters], losses
+
+    def differences(self, tasks, alphas, support_alphas=None):
+        support_alphas = support_alphas or alphas
+        return task_differences(self.adam, tasks, self.loss, support_alphas, alphas)
 
 
-def naive_adam(weight, bias, batches, alphas, settings):
-    """Eq. 3-6 number by number, gradients by hand, in Python floats."""
-    theta = [*map(float, weight), float(bias)]
-    rates = [alphas[0]] * len(weight) + [alphas[1]]
-    m, v = [0.0] * len(theta), [0.0] * len(theta)
-    for s, (x, y) in enumerate(batches, start=1):
+def naive_adam(theta, batches, alphas, settings, moments=None):
+    """Eq. 3-6 number by number, gradients by hand, in Python floats.
+
+    ``moments`` (m, v, s) is changed in place; None: fresh ones.
+    """
+    theta = list(theta)
+    features = len(theta) - 1
+    m, v, count = moments or ([0.0] * len(theta), [0.0] * len(theta), [0])
+    for x, y in batches:
+        count[0] += 1
         errors = [
             sum(w * float(a) for w, a in zip(theta[:-1], row, strict=True))
             + theta[-1]
@@ -44,7 +63,7 @@ def naive_adam(weight, bias, batches, alphas, settings):
             for row, target in zip(x, y, strict=True)
         ]
         for j in range(len(theta)):
-            inputs = [float(row[j]) if j < len(weight) else 1.0 for row in x]
+            inputs = [float(row[j]) if j < features else 1.0 for row in x]
             g = sum(e * a for e, a in zip(errors, inputs, strict=True)) / len(errors)
             g += settings.weight_decay * theta[j]
             m[j] = settings.mu1 * m[j] + (1 - settings.mu1) * g
@@ -52,10 +71,11 @@ def naive_adam(weight, bias, batches, alphas, settings):
         for j in range(len(theta)):
             mj, vj = m[j], v[j]
             if settings.bias_correction:
-                mj /= 1 - settings.mu1**s
-                vj /= 1 - settings.mu2**s
-            theta[j] -= rates[j] * mj / (math.sqrt(vj) + settings.eps)
-    return theta[:-1], theta[-1]
+                mj /= 1 - settings.mu1 ** count[0]
+                vj /= 1 - settings.mu2 ** count[0]
+            rate = alphas[0] if j < features else alphas[1]
+            theta[j] -= rate * mj / (math.sqrt(vj) + settings.eps)
+    return theta
 
 
 def random_problem(seed, tasks=3, steps=4, features=5):
@@ -70,105 +90,141 @@ def random_problem(seed, tasks=3, steps=4, features=5):
         torch.tensor(generator.normal(), dtype=torch.float64),
     ]
     return theta, [
-        Task([batch() for _ in range(steps)], [batch() for _ in range(steps)])
-        for _ in range(tasks)
+        Task(
+            f't{index}',
+            [batch() for _ in range(steps)],
+            [batch() for _ in range(steps)],
+        )
+        for index in range(tasks)
     ]
+
+
+def naive_differences(theta, tasks, alphas, settings):
+    start = [*map(float, theta[0]), float(theta[1])]
+    total = np.zeros(len(start))
+    moments = None
+    for task in tasks:
+        if settings.moments != 'carried' or moments is None:
+            moments = [0.0] * len(start), [0.0] * len(start), [0]
+        adapted = naive_adam(start, task.support, alphas, settings, moments)
+        if settings.moments == 'set':
+            moments = None
+        adapted = naive_adam(adapted, task.query, alphas, settings, moments)
+        total += np.array(start) - np.array(adapted)
+    return total
 
 
 @pytest.mark.parametrize('settings', SETTINGS)
 @pytest.mark.parametrize('seed', range(3))
-def test_meta_gradient_equals_the_naive_one(settings, seed):
+def test_the_differences_equal_the_naive_ones(settings, seed):
     theta, tasks = random_problem(seed)
     alphas = [0.01, 0.05]
-    update = meta_gradient(theta, tasks, quadratic, alphas, settings).gradient
-
-    expected_weight = np.zeros(5)
-    expected_bias = 0.0
-    for task in tasks:
-        weight, bias = naive_adam(*theta, task.support, alphas, settings)
-        weight, bias = naive_adam(weight, bias, task.query, alphas, settings)
-        expected_weight += (theta[0].numpy() - np.array(weight)) / len(tasks)
-        expected_bias += (float(theta[1]) - bias) / len(tasks)
-
-    assert np.abs(expected_weight).max() > 0.01
-    np.testing.assert_allclose(update[0].numpy(), expected_weight, rtol=0, atol=1e-12)
-    assert float(update[1]) == pytest.approx(expected_bias, abs=1e-12)
+    total = Quadratic(theta, settings).differences(tasks, alphas).total
+    expected = naive_differences(theta, tasks, alphas, settings)
+    assert np.abs(expected).max() > 0.01
+    found = [*total[0].tolist(), total[1].item()]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize('weight_decay', [0.0, 0.3])
 def test_bias_correction_is_the_adam_of_torch(weight_decay):
     theta, tasks = random_problem(7, tasks=1, steps=6)
     settings = AdamSettings(bias_correction=True, weight_decay=weight_decay)
-    ours, _ = adam_steps(theta, tasks[0].support, quadratic, [0.02, 0.02], settings)
+    ours, _ = Quadratic(theta, settings).steps(tasks[0].support, [0.02, 0.02])
 
-    leaves = [p.clone().requires_grad_() for p in theta]
+    theirs = Quadratic(theta)
     optimizer = torch.optim.Adam(
-        leaves, lr=0.02, betas=(0.9, 0.99), weight_decay=weight_decay
+        theirs.parameters, lr=0.02, betas=(0.9, 0.99), weight_decay=weight_decay
     )
     for batch in tasks[0].support:
-        _, gradients = quadratic(leaves, batch)
-        for leaf, gradient in zip(leaves, gradients, strict=True):
-            leaf.grad = gradient
+        optimizer.zero_grad()
+        theirs.loss(batch).backward()
         optimizer.step()
 
-    for mine, theirs, start in zip(ours, leaves, theta, strict=True):
+    for mine, other, start in zip(ours, theirs.parameters, theta, strict=True):
         torch.testing.assert_close(
-            mine - start, theirs.detach() - start, rtol=0, atol=1e-12
+            mine - start, other.detach() - start, rtol=0, atol=1e-12
         )
 
 
-def test_query_steps_start_with_fresh_moments():
-    theta, tasks = random_problem(1, tasks=1)
-    settings = AdamSettings()
-    two_stage = meta_gradient(theta, tasks, quadratic, [0.1, 0.1], settings).gradient
-    in_one, _ = adam_steps(
-        theta,
-        [*tasks[0].support, *tasks[0].query],
-        quadratic,
-        [0.1, 0.1],
-        settings,
-    )
-    assert (two_stage[0] - (theta[0] - in_one[0])).abs().max() > 1e-3
+def test_the_ways_of_the_moments_differ():
+    theta, tasks = random_problem(1, tasks=2)
+    found = {
+        moments: Quadratic(theta, AdamSettings(moments=moments))
+        .differences(tasks, [0.1, 0.1])
+        .total[0]
+        for moments in ('set', 'task', 'carried')
+    }
+    assert (found['set'] - found['task']).abs().max() > 1e-3
+    assert (found['task'] - found['carried']).abs().max() > 1e-3
 
 
-def test_inputs_are_left_alone_and_tasks_are_independent():
+def test_theta_is_left_as_it_was_and_tasks_are_independent():
     theta, tasks = random_problem(2)
-    before = [p.clone() for p in theta]
-    alphas, settings = [0.1, 0.1], AdamSettings()
-    together = meta_gradient(theta, tasks, quadratic, alphas, settings)
-    alone = [meta_gradient(theta, [t], quadratic, alphas, settings) for t in tasks]
-    for index, start in enumerate(before):
-        assert torch.equal(theta[index], start)
-        mean = sum(single.gradient[index] for single in alone) / len(alone)
-        torch.testing.assert_close(together.gradient[index], mean, rtol=0, atol=1e-14)
-    assert together.query_losses == [single.query_losses[0] for single in alone]
+    problem = Quadratic(theta, AdamSettings())
+    together = problem.differences(tasks, [0.1, 0.1])
+    alone = [problem.differences([task], [0.1, 0.1]) for task in tasks]
+    for index, start in enumerate(theta):
+        assert torch.equal(problem.parameters[index].detach(), start)
+        total = sum(single.total[index] for single in alone)
+        torch.testing.assert_close(together.total[index], total, rtol=0, atol=1e-14)
+    assert together.losses == [single.losses[0] for single in alone]
+
+
+def test_no_task_has_no_difference():
+    theta, _ = random_problem(4)
+    nothing = Quadratic(theta, AdamSettings()).differences([], [0.1, 0.1])
+    assert all(not tensor.any() for tensor in nothing.total)
+    assert nothing.losses == []
 
 
 def test_losses_are_those_before_each_step():
     theta, tasks = random_problem(3, tasks=1)
-    result = meta_gradient(theta, tasks, quadratic, [0.1, 0.1], AdamSettings())
-    first = float(quadratic(theta, tasks[0].support[0])[0])
-    assert result.support_losses[0][0] == pytest.approx(first, abs=1e-12)
-    assert len(result.support_losses[0]) == len(result.query_losses[0]) == 4
+    problem = Quadratic(theta, AdamSettings())
+    first = problem.loss(tasks[0].support[0]).item()
+    losses = problem.differences(tasks, [0.1, 0.1]).losses[0]
+    assert losses.task == 't0'
+    assert losses.support[0] == pytest.approx(first, abs=1e-12)
+    assert len(losses.support) == len(losses.query) == 4
 
 
-def test_no_task_is_refused():
-    theta, _ = random_problem(4)
-    with pytest.raises(UserError, match='tasks is empty'):
-        meta_gradient(theta, [], quadratic, [0.1, 0.1], AdamSettings())
+def test_a_parameter_without_a_rate_stays_in_the_support_steps():
+    theta, tasks = random_problem(6, tasks=1)
+    problem = Quadratic(theta, AdamSettings())
+    after, _ = problem.steps(tasks[0].support, [None, 0.1])
+    assert torch.equal(after[0], theta[0]) and not torch.equal(after[1], theta[1])
+    assert all(parameter.requires_grad for parameter in problem.parameters)
+    both = problem.differences(tasks, [0.1, 0.1], [None, 0.1])
+    assert both.total[0].abs().max() > 1e-3
 
 
-def test_a_diverging_task_is_named():
+def test_gradients_are_used_up():
+    theta, tasks = random_problem(8)
+    problem = Quadratic(theta, AdamSettings())
+    problem.differences(tasks, [0.1, 0.1])
+    assert all(parameter.grad is None for parameter in problem.parameters)
+
+
+def test_a_diverging_task_is_named_and_theta_put_back():
     theta, tasks = random_problem(5)
     x, y = tasks[1].query[2]
     tasks[1].query[2] = (x * float('nan'), y)
-    with pytest.raises(FloatingPointError, match=r'task 1 .* inner step 3 is nan'):
-        meta_gradient(theta, tasks, quadratic, [0.1, 0.1], AdamSettings())
+    problem = Quadratic(theta, AdamSettings())
+    with pytest.raises(FloatingPointError, match=r"task 't1': .* step 3 is nan"):
+        problem.differences(tasks, [0.1, 0.1])
+    for parameter, start in zip(problem.parameters, theta, strict=True):
+        assert torch.equal(parameter.detach(), start)
 
 
 @pytest.mark.parametrize(
     ('name', 'value'),
-    [('mu1', 1.0), ('mu2', -0.1), ('eps', float('nan')), ('weight_decay', '1e-4')],
+    [
+        ('mu1', 1.0),
+        ('mu2', -0.1),
+        ('eps', float('nan')),
+        ('weight_decay', '1e-4'),
+        ('moments', 'never'),
+    ],
 )
 def test_settings_out_of_range_name_themselves(name, value):
     with pytest.raises(UserError, match=name):

@@ -1,0 +1,141 @@
+"""pyiqa's trainer for labelled images, without what is broken in it.
+
+What is mended, of pyiqa 0.1.16: it resumes the optimizer without the weights, keeps no
+best results and no random states, writes weights in place and carries on when that
+fails, trains on when the loss is NaN, reads ``best_metric_results`` at the end of a run
+that validated nothing, loads torch files only, and knows CUDA and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyiqa.models.general_iqa_model import GeneralIQAModel
+from pyiqa.utils import get_root_logger
+
+from metaiqa_plugin import ranks
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.archs.metaiqa_checkpoint import load_checkpoint, load_exactly
+from metaiqa_plugin.checkpoint import read_state_dict
+from metaiqa_plugin.devices import choose_device
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import replacing
+from metaiqa_plugin.training.model_state import collect, put_back
+from metaiqa_plugin.training.state_files import write_state
+
+__all__ = ['KEEP_STATES', 'IQAModel']
+
+KEEP_STATES = 2
+
+
+class IQAModel(GeneralIQAModel):
+    """Adam or any optimizer on labelled images: adaptation (Eq. 9 and 10).
+
+    The options are those of pyiqa's ``GeneralIQAModel``. ``num_gpu``: 0 is the CPU, 1
+    the GPU, ``auto`` the GPU if there is one.
+
+    Raises:
+        UserError: a bad option, or an optimizer step that gives NaN.
+        CheckpointError: ``path.pretrain_network`` does not fit the network.
+    """
+
+    takes_ranks = False
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self._device_choice = choose_device(opt['num_gpu'])
+        opt['num_gpu'] = 0 if self._device_choice.value == 'cpu' else 1
+        if ranks.count() > 1 and not self.takes_ranks:
+            raise UserError(
+                f'model_type: {type(self).__name__} trains in one process; start it '
+                'without torchrun'
+            )
+        super().__init__(opt)
+        self.best_metric_results = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return torch.device(self._device_choice.value)
+
+    @device.setter
+    def device(self, chosen: torch.device) -> None:
+        """pyiqa sets CUDA wherever ``num_gpu`` is not 0; ours stays."""
+
+    def load_network(
+        self,
+        net: torch.nn.Module,
+        load_path: str,
+        strict: bool = True,
+        param_key: str = 'params',
+    ) -> None:
+        """Load any weight file that ``create_metric`` loads, every key matching.
+
+        ``strict`` and ``param_key`` are part of pyiqa's signature and have no use here.
+        """
+        net = self.get_bare_model(net)
+        if isinstance(net, MetaIQA):
+            state, _ = load_checkpoint(load_path)
+        else:
+            state = read_state_dict(load_path)
+        load_exactly(net, state, load_path)
+        get_root_logger().info(f'Loaded {load_path}.')
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        super().optimize_parameters(current_iter)
+        losses = {k: v for k, v in self.log_dict.items() if k.startswith('l_')}
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f'training diverged at iteration {current_iter}: {name} is '
+                    f'{value}; lower train.optim.lr'
+                )
+
+    def save_network(
+        self,
+        net: torch.nn.Module,
+        net_label: str,
+        current_iter: int | None = None,
+        param_key: str = 'params',
+    ) -> None:
+        """As pyiqa's, but whole or not at all.
+
+        Raises:
+            OSError: the file can not be written.
+        """
+        if ranks.rank():
+            return
+        ending = {None: '', -1: '_latest'}.get(current_iter, f'_{current_iter}')
+        path = Path(self.opt['path']['models']) / f'{net_label}{ending}.pth'
+        state = self.get_bare_model(net).state_dict()
+        content = io.BytesIO()
+        torch.save({param_key: {k: v.cpu() for k, v in state.items()}}, content)
+        with replacing(path, durable=True) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Called by pyiqa's script: all that :meth:`resume_training` needs.
+
+        pyiqa asks for one of iteration -1 beside ``net_latest``; there is none.
+        """
+        if ranks.rank() or current_iter == -1:
+            return
+        state = collect(self) | {'epoch': epoch, 'iter': current_iter}
+        keep = self.opt['logger'].get('keep_states', KEEP_STATES)
+        write_state(self.opt['path']['training_states'], state, current_iter, keep)
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Called by pyiqa's script, which then starts the epoch from its first batch.
+
+        Raises:
+            UserError: the state was written by pyiqa's own model and has no weights.
+        """
+        if 'network' not in resume_state:
+            raise UserError(
+                'path.resume_state has no weights: it was written by another model; '
+                'start anew with path.pretrain_network'
+            )
+        put_back(self, resume_state)

@@ -1,0 +1,1 @@
+"""The run around a model: data in order, states, logs, signals."""
