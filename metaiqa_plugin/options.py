@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import yaml
-from pyiqa.archs import build_network  # noqa: F401  (fills the registry)
+from pyiqa.archs import _lazy_import_arch
 from pyiqa.data import build_dataset  # noqa: F401
 from pyiqa.losses import build_loss  # noqa: F401
 from pyiqa.metrics import calculate_metric  # noqa: F401
@@ -149,6 +149,7 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
     yield from _unknown('', options, TOP)
     for section, known in SECTIONS.items():
         yield from _unknown(section, options.get(section), known)
+    _import_network(options.get('network'))
     yield from _signature('network', options.get('network'), ARCH_REGISTRY)
     train = options.get('train') or {}
     for loss in ('mos_loss_opt', 'metric_loss_opt'):
@@ -165,6 +166,13 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
         yield from _signature(f'val.metrics.{name}', metric, METRIC_REGISTRY, allowed)
     for phase, block in (options.get('datasets') or {}).items():
         yield from _dataset_faults(f'datasets.{phase}', block)
+
+
+def _import_network(block: Any) -> None:
+    """pyiqa 0.1.16 imports the module of a network only when it builds one."""
+    name = block.get('type') if isinstance(block, dict) else None
+    if isinstance(name, str) and name not in ARCH_REGISTRY:
+        _lazy_import_arch(name)
 
 
 def _has(options: Any, path: str) -> bool:

@@ -149,7 +149,7 @@ class Bilevel(Learner):
 
     def _each(self, tasks: Sequence[Placed]) -> Iterator[Task]:
         statistics = self.network.statistics
-        averaged = self.settings.batchnorm == 'averaged'
+        averaged = self.settings.batchnorm == 'averaged' and bool(statistics)
         start = [buffer.clone() for buffer in statistics] if averaged else []
         self._change = [torch.zeros_like(buffer) for buffer in start]
         try:
@@ -171,7 +171,7 @@ class Bilevel(Learner):
         An optimizer other than plain SGD has a rate in other units; then they move to
         the mean over the tasks, as far as the rates have not decayed.
         """
-        if self.settings.batchnorm != 'averaged' or not self._change:
+        if not self._change:
             return
         group = self.optimizer.param_groups[0]
         beta = group['lr'] if type(self.optimizer) is torch.optim.SGD else self.decay

@@ -88,7 +88,7 @@ class Network:
         images = images.contiguous(memory_format=self._layout)
         mos = batch[1].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, self.precision == 'bf16'):
-            predicted = (module or self.module)(images).float()
+            predicted = (module or self.module)(images).to(mos.dtype)
         if predicted.shape != mos.shape:
             raise UserError(
                 f'the network gives {tuple(predicted.shape)} for {len(mos)} images, '
