@@ -152,8 +152,11 @@ def _tensorboard_folder(opt: dict[str, Any]) -> str:
 def _tensorboard(opt: dict[str, Any], state: dict[str, Any] | None) -> Any:
     if not opt['logger'].get('use_tb_logger') or ranks.rank():
         return None
+    from pyiqa.utils import init_wandb_logger
     from torch.utils.tensorboard import SummaryWriter
 
+    if (opt['logger'].get('wandb') or {}).get('project'):
+        init_wandb_logger(opt)
     purge = None if state is None else state['iter'] + 1
     return SummaryWriter(_tensorboard_folder(opt), purge_step=purge)
 

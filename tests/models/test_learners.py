@@ -3,6 +3,8 @@
 BatchNorm is in evaluation mode in the float64 comparisons, or frozen.
 """
 
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
@@ -276,3 +278,43 @@ def test_a_network_of_another_shape_is_refused():
     module = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
     with pytest.raises(UserError, match=r'gives \(5, 2\) for 5 images'):
         learner('bilevel', module).update(in_float(tasks()))
+
+
+MEMORY = """
+import resource, torch
+from torch import nn
+from metaiqa_plugin.models.learners import Bilevel, Placed
+from metaiqa_plugin.models.meta_settings import MetaSettings
+from metaiqa_plugin.models.meta_update import Task
+from metaiqa_plugin.models.network_state import Network
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(1000, 1000) for _ in range(40)))
+        self.head = nn.Linear(1000, 1)
+    def forward(self, images):
+        means = images.mean(dim=(1, 2, 3))[:, None]
+        return self.head(self.layers(means.expand(-1, 1000)))
+
+module = Wide()
+size = sum(p.numel() * p.element_size() for p in module.parameters())
+with open('/proc/self/statm') as file:
+    base = int(file.read().split()[1]) * resource.getpagesize() - size
+meta = MetaSettings(steps=2)
+network = Network(module, [nn.MSELoss()], meta, torch.device('cpu'))
+learner = Bilevel(network, meta, torch.optim.SGD(network.parameters, lr=1.0))
+batch = (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.rand(2, 1))
+tasks = [Placed(Task(str(i), [batch] * 2, [batch] * 2), i, i) for i in range(3)]
+learner.update(tasks)
+learner.update(tasks)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print((peak - base) / size)
+"""
+
+
+def test_an_update_holds_about_five_times_the_parameters():
+    done = subprocess.run(
+        [sys.executable, '-c', MEMORY], capture_output=True, text=True, check=True
+    )
+    assert 4.5 < float(done.stdout) < 5.9

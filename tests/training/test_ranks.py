@@ -29,6 +29,19 @@ def finish(command, code=0):
     return done
 
 
+def start(command):
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_updates(runs, root, job, count=5):
+    curve = runs.folder(root) / 'learning_curve.csv'
+    until = time.monotonic() + LOST
+    while not curve.exists() or len(curve.read_text().splitlines()) <= count:
+        assert time.monotonic() < until and job.poll() is None
+        time.sleep(0.01)
+
+
 def assert_close(first, second):
     assert first.keys() == second.keys()
     for name, value in first.items():
@@ -66,14 +79,8 @@ def test_a_lost_rank_ends_the_job_which_resumes_with_another_number(
     meta_options = smooth_options
     meta_options['train']['total_iter'] = 300
     meta_options['val']['val_freq'] = 1000
-    command = torchrun(runs, meta_options, tmp_path)
-    environment = os.environ | {'OMP_NUM_THREADS': '1'}
-    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    curve = runs.folder(tmp_path) / 'learning_curve.csv'
-    until = time.monotonic() + LOST
-    while not curve.exists() or len(curve.read_text().splitlines()) < 6:
-        assert time.monotonic() < until and job.poll() is None
-        time.sleep(0.01)
+    job = start(torchrun(runs, meta_options, tmp_path))
+    wait_for_updates(runs, tmp_path, job)
     os.kill(_child_of_rank(job.pid, 1), signal.SIGKILL)
     job.communicate(timeout=LOST)
     assert job.returncode != 0
@@ -84,6 +91,20 @@ def test_a_lost_rank_ends_the_job_which_resumes_with_another_number(
     assert len(runs.rows(tmp_path, 'learning_curve.csv')) == done + 4
     runs.run(meta_options, tmp_path / 'one')
     assert_close(runs.weights(tmp_path / 'one'), runs.weights(tmp_path))
+
+
+def test_a_signal_to_the_job_saves_where_all_ranks_are(runs, meta_options, tmp_path):
+    meta_options['train']['total_iter'] = 300
+    meta_options['val']['val_freq'] = 1000
+    meta_options['logger']['save_latest_freq'] = 1000
+    job = start(torchrun(runs, meta_options, tmp_path))
+    wait_for_updates(runs, tmp_path, job)
+    job.send_signal(signal.SIGTERM)
+    job.communicate(timeout=LOST)
+    assert job.returncode != 0
+    done = len(runs.rows(tmp_path, 'learning_curve.csv'))
+    states = runs.folder(tmp_path) / 'training_states'
+    assert [path.name for path in states.iterdir()] == [f'{done}.state']
 
 
 @pytest.mark.parametrize(
