@@ -47,7 +47,7 @@ def meta_train() -> None:
     run = [sys.executable, '-m', 'metaiqa_plugin.cli']
     photos = 'metaiqa_plugin/photos/kodak24'
     subprocess.run([*run, 'synthesize', photos, 'data/kodak', '--resume'], check=True)
-    subprocess.run([*run, 'train', '-opt', OPTION_FILE], check=True)
+    subprocess.run([*run, 'train', '-opt', OPTION_FILE, '--resume'], check=True)
 
 
 def main() -> None:

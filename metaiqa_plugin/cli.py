@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_synthesize(verbs)
     _add_prepare(verbs)
     verbs.add_parser(
-        'train', help='meta-train a prior: -opt FILE.yml [--root DIR], see pyiqa.train'
+        'train',
+        help='train as an option file says: -opt FILE.yml [--root DIR] [--resume]',
     )
     _add_adapt(verbs)
     verbs.add_parser('pyiqa', help="pyiqa's own command with our metric names known")

@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.processes import one_thread
+from metaiqa_plugin.training.signals import leave_to_parent
 
 __all__ = ['DataOrder', 'train_loader']
 
@@ -146,3 +147,4 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _prepare_worker(_: int) -> None:
     one_thread()
+    leave_to_parent()

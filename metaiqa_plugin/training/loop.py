@@ -100,6 +100,14 @@ class Run:
         try:
             with StopSignals() as signals:
                 self._iterations(signals)
+        except RuntimeError as error:
+            if 'DataLoader worker' not in str(error):
+                raise
+            raise UserError(
+                f'a process that reads images died at iteration {self.done + 1}, '
+                'perhaps for want of memory; go on with --resume and a smaller '
+                'num_worker_per_gpu'
+            ) from error
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise self._disk_full(error) from error

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 
-__all__ = ['StopSignals']
+__all__ = ['StopSignals', 'leave_to_parent']
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
     """While it is entered, the first signal is noted and a second one interrupts.
+
+    Outside of the main thread, where Python takes no handlers, nothing is noted.
 
     Attributes:
         received: the number of the signal, or 0.
@@ -20,7 +25,8 @@ class StopSignals:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        in_main = threading.current_thread() is threading.main_thread()
+        for number in STOPPING if in_main else ():
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -32,3 +38,12 @@ class StopSignals:
         if self.received:
             raise KeyboardInterrupt
         self.received = number
+
+
+def leave_to_parent() -> None:
+    """In a process that reads images: a signal to the whole group is not for it.
+
+    Ctrl-C and SLURM signal every process; one that died would end the run unsaved.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

@@ -78,6 +78,6 @@ def _draw_losses(axes, curve: pd.DataFrame) -> None:
 def _draw_tasks(axes, tasks: pd.Series) -> None:
     axes.barh(np.arange(len(tasks)), tasks.to_numpy(), color='C1', height=0.7)
     axes.set_yticks(np.arange(len(tasks)), tasks.index, fontsize=8)
-    axes.set(xlabel='query loss after the support steps, end of the run')
+    axes.set(xlabel='mean query loss, last fifth of the run')
     axes.set_title('Which distortion is hard')
     axes.grid(axis='x', alpha=0.3)

@@ -1,6 +1,7 @@
 """Runs of a few updates on a tiny network and real photos, as separate processes."""
 
 import csv
+import os
 import signal
 import subprocess
 import sys
@@ -152,10 +153,15 @@ def same(first, second):
     )
 
 
-def kill_at(options, root, iteration, number=signal.SIGKILL, deadline=120):
-    """Start a run and signal it once it has logged ``iteration``."""
+def kill_at(
+    options, root, iteration, number=signal.SIGKILL, deadline=120, only_readers=False
+):
+    """Start a run; signal it and its processes once it has logged ``iteration``."""
     process = subprocess.Popen(
-        command(options, root), stderr=subprocess.PIPE, text=True
+        command(options, root),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     curve = folder(root) / 'learning_curve.csv'
     until = time.monotonic() + deadline
@@ -163,7 +169,11 @@ def kill_at(options, root, iteration, number=signal.SIGKILL, deadline=120):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
         time.sleep(0.002)
-    process.send_signal(number)
+    if only_readers:
+        children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+        os.kill(int(children.read_text().split()[-1]), number)
+    else:
+        os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     return process.returncode, errors
 

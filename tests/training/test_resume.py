@@ -71,6 +71,7 @@ def test_pyiqas_own_data_set_goes_on_bit_for_bit(runs, adapt_options, tmp_path):
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_the_run(runs, meta_options, tmp_path, number):
+    meta_options['datasets']['train']['num_worker_per_gpu'] = 1
     runs.run(meta_options, tmp_path / 'whole')
     code, errors = runs.kill_at(meta_options, tmp_path / 'stopped', 3, number)
     assert code == 128 + number
@@ -142,6 +143,14 @@ def test_a_run_can_be_made_longer_but_not_another_one(runs, meta_options, tmp_pa
     meta_options['train']['meta']['alpha'] = 2e-2
     done = runs.process(meta_options, tmp_path, '--resume', code=2)
     assert 'train.meta.alpha is 0.02, the run began with 0.01' in done.stderr
+
+
+def test_a_reader_that_dies_is_named(runs, meta_options, tmp_path):
+    meta_options['datasets']['train']['num_worker_per_gpu'] = 1
+    meta_options['train']['total_iter'] = 1000
+    done = runs.kill_at(meta_options, tmp_path, 3, signal.SIGKILL, only_readers=True)
+    assert done[0] == 2
+    assert 'a process that reads images died' in done[1].splitlines()[-1]
 
 
 LIMITED = """
