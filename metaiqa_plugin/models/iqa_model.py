@@ -2,8 +2,9 @@
 
 What is mended, of pyiqa 0.1.16: it resumes the optimizer without the weights, keeps no
 best results and no random states, writes weights in place and carries on when that
-fails, trains on when the loss is NaN, reads ``best_metric_results`` at the end of a run
-that validated nothing, loads torch files only, and knows CUDA and nothing else.
+fails, trains on when the loss is NaN, needs a ``val`` section, reads
+``best_metric_results`` at the end of a run that validated nothing, loads torch files
+only, and knows CUDA and nothing else.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from metaiqa_plugin.devices import choose_device
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
 from metaiqa_plugin.training.model_state import collect, put_back
-from metaiqa_plugin.training.state_files import write_state
+from metaiqa_plugin.training.state_files import KEEP_STATES, write_state
 
-__all__ = ['KEEP_STATES', 'IQAModel']
+__all__ = ['IQAModel']
 
-KEEP_STATES = 2
+NO_VALIDATION = {'val_freq': 10**9, 'save_img': False, 'metrics': {}}
 
 
 class IQAModel(GeneralIQAModel):
@@ -53,6 +54,7 @@ class IQAModel(GeneralIQAModel):
                 f'model_type: {type(self).__name__} trains in one process; start it '
                 'without torchrun'
             )
+        opt.setdefault('val', dict(NO_VALIDATION))
         super().__init__(opt)
         self.best_metric_results = {}
 

@@ -24,12 +24,11 @@ from tqdm import tqdm
 
 from metaiqa_plugin import ranks
 from metaiqa_plugin.errors import Stopped, UserError
-from metaiqa_plugin.models.iqa_model import KEEP_STATES
 from metaiqa_plugin.training.data_order import DataOrder, train_loader
 from metaiqa_plugin.training.model_state import collect, put_back
 from metaiqa_plugin.training.run_logs import RunLogs
 from metaiqa_plugin.training.signals import StopSignals
-from metaiqa_plugin.training.state_files import state_files, write_state
+from metaiqa_plugin.training.state_files import KEEP_STATES, state_files, write_state
 
 __all__ = ['Run', 'refuse_other_options']
 
@@ -112,8 +111,9 @@ class Run:
             if error.errno in DISK_FULL:
                 raise self._disk_full(error) from error
             raise
-        if self.tensorboard:
-            self.tensorboard.close()
+        finally:
+            if self.tensorboard:
+                self.tensorboard.close()
         return getattr(self.model, 'best_metric_results', {})
 
     def _iterations(self, signals: StopSignals) -> None:
@@ -256,6 +256,12 @@ def fixed_options(opt: dict[str, Any]) -> str:
 
 def refuse_other_options(opt: dict[str, Any], state: dict[str, Any]) -> None:
     """Raises UserError where the run of ``state`` began with other options."""
+    if 'options' not in state:
+        raise UserError(
+            f'--resume: the state of iteration {state["iter"]} was written under '
+            'pyiqa.train and does not know its place in the data; go on there, or '
+            'start anew with path.pretrain_network'
+        )
     now, then = json.loads(fixed_options(opt)), json.loads(state['options'])
     for name in FIXED:
         for where, value, before in _differences(name, now[name], then[name]):

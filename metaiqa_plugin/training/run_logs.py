@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaiqa_plugin.files import replacing
-from metaiqa_plugin.models.meta_update import TaskLosses
+
+if TYPE_CHECKING:
+    from metaiqa_plugin.models.meta_update import TaskLosses
 
 __all__ = ['CURVE', 'TASKS', 'VALIDATION', 'RunLogs']
 

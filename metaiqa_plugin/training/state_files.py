@@ -18,9 +18,11 @@ import torch
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
 
-__all__ = ['newest_state', 'read_state', 'state_files', 'write_state']
+__all__ = ['KEEP_STATES', 'newest_state', 'read_state', 'state_files', 'write_state']
 
 SUFFIX = '.state'
+KEEP_STATES = 2
+"""How many are kept where ``logger.keep_states`` does not say."""
 
 
 def write_state(

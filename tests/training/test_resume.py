@@ -221,3 +221,24 @@ def test_pyiqas_script_puts_the_weights_back(runs, meta_options, tmp_path):
     assert runs.same(state['network'], model.net.state_dict())
     assert model.best_metric_results == state['best']
     assert os.path.exists(path)
+
+
+def test_a_state_of_pyiqas_script_is_not_mistaken_for_ours(
+    runs, meta_options, tmp_path
+):
+    meta_options['train']['total_iter'] = 2
+    runs.run(meta_options, tmp_path)
+    path = runs.folder(tmp_path) / 'training_states' / '2.state'
+    state = torch.load(path, weights_only=True)
+    del state['options'], state['validated']
+    torch.save(state, path)
+    done = runs.process(meta_options, tmp_path, '--resume', code=2)
+    assert 'written under pyiqa.train' in done.stderr.splitlines()[-1]
+
+
+def test_a_run_without_validation_ends_well(runs, adapt_options, tmp_path):
+    del adapt_options['val'], adapt_options['datasets']['val']
+    adapt_options['train']['total_iter'] = 2
+    runs.run(adapt_options, tmp_path)
+    assert not (runs.folder(tmp_path) / 'validation.csv').exists()
+    assert len(runs.rows(tmp_path, 'learning_curve.csv')) == 2
