@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ['replacing']
+__all__ = ['remove_unfinished', 'replacing']
 
 
 @contextmanager
@@ -43,6 +43,12 @@ def replacing(
             _to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Delete what killed processes left in a folder that nobody is writing to now."""
+    for path in Path(folder).glob('.*.tmp*'):
+        path.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from metaiqa_plugin import ranks
 from metaiqa_plugin.errors import UserError, run
+from metaiqa_plugin.files import remove_unfinished
 from metaiqa_plugin.options import check_options, read_options
 
 __all__ = ['main', 'train']
@@ -143,6 +144,8 @@ def _make_folders(opt: dict[str, Any], keep: bool) -> None:
         return
     for name in ('models', 'training_states', 'visualization'):
         Path(opt['path'][name]).mkdir(parents=True, exist_ok=True)
+        remove_unfinished(opt['path'][name])
+    remove_unfinished(opt['path']['experiments_root'])
 
 
 def _tensorboard_folder(opt: dict[str, Any]) -> str:

@@ -97,6 +97,7 @@ def test_damaged_states_are_passed_over(runs, meta_options, tmp_path):
         '6.state',
         '8.state',
     ]
+    (states / '.9.0123456789ab.tmp.state').write_bytes(b'half of a state')
     newest = states / '10.state'
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     content = bytearray((states / '8.state').read_bytes())
@@ -104,6 +105,7 @@ def test_damaged_states_are_passed_over(runs, meta_options, tmp_path):
     (states / '8.state').write_bytes(content)
     done = runs.process(meta_options, tmp_path, '--resume')
     assert '10.state' in done.stderr and '8.state' in done.stderr
+    assert not list(states.glob('.*'))
     assert 'Going on from' in done.stderr and '6.state, iteration 6' in done.stderr
     assert runs.same(whole, runs.weights(tmp_path))
 
