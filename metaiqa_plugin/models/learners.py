@@ -6,6 +6,7 @@ Each learner does one update from the tasks of this rank, and returns their loss
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import torch
@@ -53,6 +54,7 @@ class Learner:
         self.network = network
         self.settings = settings
         self.optimizer = optimizer
+        self._change: list[Tensor] = []
 
     def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
         """Train on the tasks of this rank, together with the other ranks.
@@ -105,6 +107,32 @@ class Learner:
             for index in sorted(range(len(places)), key=places.__getitem__)
         ]
 
+    def _each(self, tasks: Sequence[Placed]) -> Iterator[Task]:
+        """The tasks with their draws; averaged statistics start from those of theta."""
+        statistics = self.network.statistics
+        averaged = self.settings.batchnorm == 'averaged' and bool(statistics)
+        start = [buffer.clone() for buffer in statistics] if averaged else []
+        self._change = [torch.zeros_like(buffer) for buffer in start]
+        try:
+            for placed in tasks:
+                torch.manual_seed(placed.seed)
+                yield placed.task
+                if averaged:
+                    torch._foreach_add_(
+                        self._change, torch._foreach_sub(start, statistics)
+                    )
+                    torch._foreach_copy_(statistics, start)
+        finally:
+            if averaged:
+                torch._foreach_copy_(statistics, start)
+
+    def _move_statistics(self, k: int, rate: float) -> None:
+        """Eq. 8 for running means and variances, where they are averaged."""
+        if not self._change:
+            return
+        ranks.add_up(self._change)
+        torch._foreach_add_(self.network.statistics, self._change, alpha=-rate / k)
+
     def _step_outer(self, total: Sequence[Tensor], k: int) -> None:
         """The outer step along the mean of the sums that all ranks have."""
         ranks.add_up(total)
@@ -124,7 +152,6 @@ class Bilevel(Learner):
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self.adam = InnerAdam(self.network.parameters, self.settings.adam)
-        self._change: list[Tensor] = []
 
     def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
         support = self.network.rates(self.decay, self.settings.inner == 'head')
@@ -132,51 +159,29 @@ class Bilevel(Learner):
         total: list[Tensor] = []
 
         def compute() -> list[TaskLosses]:
-            walk = self._each(tasks)
-            try:
+            with closing(self._each(tasks)) as walk:
                 outcome = task_differences(
                     self.adam, walk, self.network.loss, support, query
                 )
-            finally:
-                walk.close()
             total.extend(outcome.total)
             return outcome.losses
 
         losses = self._gathered(compute, tasks)
-        self._move_statistics(len(losses))
+        rate = self._statistics_rate
         self._step_outer(total, len(losses))
+        self._move_statistics(len(losses), rate)
         return losses
 
-    def _each(self, tasks: Sequence[Placed]) -> Iterator[Task]:
-        statistics = self.network.statistics
-        averaged = self.settings.batchnorm == 'averaged' and bool(statistics)
-        start = [buffer.clone() for buffer in statistics] if averaged else []
-        self._change = [torch.zeros_like(buffer) for buffer in start]
-        try:
-            for placed in tasks:
-                torch.manual_seed(placed.seed)
-                yield placed.task
-                if averaged:
-                    torch._foreach_add_(
-                        self._change, torch._foreach_sub(start, statistics)
-                    )
-                    torch._foreach_copy_(statistics, start)
-        finally:
-            if averaged:
-                torch._foreach_copy_(statistics, start)
+    @property
+    def _statistics_rate(self) -> float:
+        """beta, where the outer step is Eq. 8.
 
-    def _move_statistics(self, k: int) -> None:
-        """Eq. 8 for running means and variances, where they are averaged.
-
-        An optimizer other than plain SGD has a rate in other units; then they move to
-        the mean over the tasks, as far as the rates have not decayed.
+        Other optimizers have a rate in other units; with them statistics move to the
+        mean over the tasks, as far as the rates have not decayed.
         """
-        if not self._change:
-            return
-        group = self.optimizer.param_groups[0]
-        beta = group['lr'] if type(self.optimizer) is torch.optim.SGD else self.decay
-        ranks.add_up(self._change)
-        torch._foreach_add_(self.network.statistics, self._change, alpha=-beta / k)
+        if type(self.optimizer) is torch.optim.SGD:
+            return self.optimizer.param_groups[0]['lr']
+        return self.decay
 
     def state(self) -> dict[str, Any]:
         if self.settings.moments != 'carried':
@@ -242,8 +247,7 @@ class Joint(Single):
 class Maml(Learner):
     """Second-order MAML: the outer step follows the query loss through the inner ones.
 
-    BatchNorm's statistics run on, in whatever mode they are not frozen: learn2learn's
-    copies share them.
+    learn2learn's copies of the network share its BatchNorm statistics.
     """
 
     def __init__(self, *arguments) -> None:
@@ -261,15 +265,20 @@ class Maml(Learner):
 
     def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
         self.maml.lr = self.settings.alpha * self.decay
-        losses = self._gathered(lambda: [self._one(placed) for placed in tasks], tasks)
+
+        def compute() -> list[TaskLosses]:
+            with closing(self._each(tasks)) as walk:
+                return [self._one(task) for task in walk]
+
+        losses = self._gathered(compute, tasks)
         parameters = self.network.parameters
         total = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         self._step_outer(total, len(losses))
+        self._move_statistics(len(losses), self.decay)
         return losses
 
-    def _one(self, placed: Placed) -> TaskLosses:
-        torch.manual_seed(placed.seed)
-        task, loss = placed.task, self.network.loss
+    def _one(self, task: Task) -> TaskLosses:
+        loss = self.network.loss
         support, query = [], []
         copy = self.maml.clone()
         try:

@@ -17,6 +17,7 @@ from pyiqa.utils import get_root_logger
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from metaiqa_plugin import ranks
+from metaiqa_plugin.checks import real_number
 from metaiqa_plugin.devices import choose_precision
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.iqa_model import IQAModel
@@ -59,6 +60,7 @@ class MetaIQAModel(IQAModel):
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
+        real_number('train.optim.lr', self.optimizer.param_groups[0]['lr'], 1e-30)
         criteria = [c for c in (self.cri_mos, self.cri_metric) if c is not None]
         if not criteria:
             raise UserError('train.mos_loss_opt or train.metric_loss_opt must be given')

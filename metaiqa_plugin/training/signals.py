@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -41,9 +42,19 @@ class StopSignals:
 
 
 def leave_to_parent() -> None:
-    """In a process that reads images: a signal to the whole group is not for it.
+    """In a process that reads images: signals to the whole group are not for it.
 
-    Ctrl-C and SLURM signal every process; one that died would end the run unsaved.
+    Ctrl-C and SLURM signal every process; a reader that died would end the run unsaved.
+    SIGTERM of the parent itself, which is how it ends its readers, ends this one.
     """
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, 'sigwaitinfo'):  # macOS: SIGTERM ends it, whoever sent it
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

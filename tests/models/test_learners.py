@@ -199,18 +199,21 @@ def in_float(given):
     ]
 
 
-@pytest.mark.parametrize(('optimizer', 'share'), [('SGD', 0.5), ('Adam', 1.0)])
-def test_statistics_move_by_beta_or_to_the_mean(optimizer, share):
+@pytest.mark.parametrize(
+    ('update', 'optimizer', 'share'),
+    [('bilevel', 'SGD', 0.5), ('bilevel', 'Adam', 1.0), ('maml', 'SGD', 1.0)],
+)
+def test_statistics_move_by_beta_or_to_the_mean(update, optimizer, share):
     module = Normed()
     start = module.norm.running_mean.clone()
     each = []
     for placed in in_float(tasks()):
         copy = deepcopy(module)
         rate = torch.optim.SGD(copy.parameters(), lr=1.0)
-        learner('bilevel', copy, rate).update([placed])
+        learner(update, copy, rate).update([placed])
         each.append(copy.norm.running_mean)
     outer = getattr(torch.optim, optimizer)(module.parameters(), lr=0.5)
-    learner('bilevel', module, outer).update(in_float(tasks()))
+    learner(update, module, outer).update(in_float(tasks()))
     expected = start + share * (sum(each) / 2 - start)
     torch.testing.assert_close(module.norm.running_mean, expected)
     assert (expected - start).abs().min() > 1e-3

@@ -280,6 +280,7 @@ def runs(database, tmp_path_factory):
             capture_output=True,
             text=True,
             check=False,
+            timeout=300,
         )
         assert done.returncode == 0, f'{name}: {done.stderr}'
     return {name: root / name / 'experiments' / 'tiny' for name in commands}
@@ -302,6 +303,7 @@ def test_an_unreadable_image_ends_a_run_with_one_line(database, tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]

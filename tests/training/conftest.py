@@ -118,7 +118,11 @@ def run(options, root, *more):
 def process(options, root, *more, code=0):
     """Run to its end as a user does; returns the finished process."""
     done = subprocess.run(
-        command(options, root, *more), capture_output=True, text=True, check=False
+        command(options, root, *more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == code, done.stderr[-2000:]
     return done
