@@ -83,7 +83,6 @@ class Run:
         self.logs = None
         if ranks.rank() == 0:
             self.logs = RunLogs(self.folder, self.done, tensorboard)
-        self.validated = state['validated'] if state else 0
         self.saved = self.done if state else -1
 
     def go(self) -> dict[str, Any]:
@@ -184,11 +183,8 @@ class Run:
         self.model.update_learning_rate(epoch + 1, warmup_iter=warmup)
 
     def _validate(self) -> None:
-        """On rank 0, once an iteration."""
-        if 'val' not in self.opt or self.validated == self.done:
-            return
-        self.validated = self.done
-        if self.logs is None:
+        """On rank 0."""
+        if 'val' not in self.opt or self.logs is None:
             return
         for loader in self.validation_loaders:
             save_images = self.opt['val'].get('save_img', False)
@@ -223,7 +219,6 @@ class Run:
         return collect(self.model) | {
             'iter': self.done,
             'epoch': self.done // self.order.per_epoch,
-            'validated': self.validated,
             'options': self.fixed,
         }
 

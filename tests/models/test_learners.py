@@ -111,8 +111,10 @@ def test_joint_takes_the_same_images_in_mixed_batches():
     assert len(losses) == 1 and len(losses[0].support) == len(batches)
 
 
-def test_maml_follows_the_second_derivative():
+@pytest.mark.parametrize('decay', [1.0, 0.5])
+def test_maml_follows_the_second_derivative(decay):
     outer = learner('maml')
+    outer.optimizer.param_groups[0] |= {'initial_lr': 1.0, 'lr': decay}
     module = outer.network.module
     reference = deepcopy(module)
     given = tasks()
@@ -124,7 +126,7 @@ def test_maml_follows_the_second_derivative():
             loss = loss_of(reference, batch, fast)
             gradients = torch.autograd.grad(loss, fast.values(), create_graph=True)
             fast = {
-                name: value - ALPHA * gradient
+                name: value - decay * ALPHA * gradient
                 for (name, value), gradient in zip(fast.items(), gradients, strict=True)
             }
         losses = [loss_of(reference, batch, fast) for batch in placed.task.query]
@@ -133,7 +135,7 @@ def test_maml_follows_the_second_derivative():
     outer.update(given)
     for (name, after), gradient in zip(state(module).items(), expected, strict=True):
         torch.testing.assert_close(
-            after, theta[name].detach() - gradient, rtol=0, atol=1e-10
+            after, theta[name].detach() - decay * gradient, rtol=0, atol=1e-10
         )
 
 

@@ -67,7 +67,7 @@ def meta_options(database):
             'total_iter': 10,
             'meta': {'alpha': 1e-2, 'steps': 2, 'precision': 'fp32'},
             'optim': {'type': 'SGD', 'lr': 1.0},
-            'scheduler': {'type': 'StepLR', 'step_size': 1, 'gamma': 0.9},
+            'scheduler': {'type': 'StepLR', 'step_size': 2, 'gamma': 0.5},
             'mos_loss_opt': {'type': 'MSELoss'},
         },
         'val': {

@@ -3,10 +3,13 @@
 import pytest
 import torch
 from PIL import Image
+from pyiqa.data import build_dataset
 
 from metaiqa_plugin import ranks
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.devices import choose_device, choose_precision
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.scoring import correlate
 from metaiqa_plugin.training.data_order import DataOrder
 from metaiqa_plugin.visualize.learning_curves import plot_run
 
@@ -80,7 +83,6 @@ def test_a_curve_without_tasks_is_drawn(tmp_path):
 
 def test_averaged_weights_are_what_is_saved(runs, meta_options, tmp_path):
     meta_options['train']['total_iter'] = 2
-    del meta_options['val'], meta_options['datasets']['val']
     meta_options['train']['meta']['ema'] = 0.9
     meta_options['logger']['save_latest_freq'] = 1
     runs.run(meta_options, tmp_path)
@@ -92,6 +94,14 @@ def test_averaged_weights_are_what_is_saved(runs, meta_options, tmp_path):
     saved = runs.weights(tmp_path)['head.0.weight']
     torch.testing.assert_close(saved, expected)
     assert not torch.allclose(saved, second['network']['head.0.weight'], rtol=1e-3)
+    test_set = build_dataset(meta_options['datasets']['val'] | {'phase': 'val'})
+    weights = str(runs.folder(tmp_path) / 'models' / 'net_latest.pth')
+    network = MetaIQA(pretrained_model_path=weights).eval()
+    with torch.no_grad():
+        scores = [network(item['img'][None]).item() for item in test_set]
+    found = correlate(scores, [item['mos_label'].item() for item in test_set])
+    validated = float(runs.rows(tmp_path, 'validation.csv')[-1]['plcc'])
+    assert found.plcc == pytest.approx(validated, abs=1e-4)
 
 
 def test_an_update_of_one_kind_is_a_switch(runs, meta_options, tmp_path):

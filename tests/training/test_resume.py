@@ -232,7 +232,7 @@ def test_a_state_of_pyiqas_script_is_not_mistaken_for_ours(
     runs.run(meta_options, tmp_path)
     path = runs.folder(tmp_path) / 'training_states' / '2.state'
     state = torch.load(path, weights_only=True)
-    del state['options'], state['validated']
+    del state['options']
     torch.save(state, path)
     done = runs.process(meta_options, tmp_path, '--resume', code=2)
     assert 'written under pyiqa.train' in done.stderr.splitlines()[-1]
