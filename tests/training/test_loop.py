@@ -56,6 +56,7 @@ def test_a_run_logs_curves_tasks_tensorboard_and_a_picture(
     meta_options['logger'] |= {'use_tb_logger': True, 'print_freq': 1}
     meta_options['train']['total_iter'] = 4
     runs.run(meta_options, tmp_path)
+    (runs.folder(tmp_path) / 'training_states' / '4.state').unlink()
     meta_options['train']['total_iter'] = 6
     runs.run(meta_options, tmp_path, '--resume')
     events = EventAccumulator(str(tmp_path / 'tb_logger' / 'tiny')).Reload()
