@@ -119,6 +119,7 @@ class InnerAdam:
         self.first = [torch.zeros_like(p) for p in self.parameters]
         self.second = [torch.zeros_like(p) for p in self.parameters]
         self.steps = [p.new_zeros((), dtype=torch.float32) for p in self.parameters]
+        self._fresh = [False] * len(self.parameters)
         self.hooks = [
             parameter.register_post_accumulate_grad_hook(partial(self._apply, index))
             for index, parameter in enumerate(self.parameters)
@@ -126,9 +127,8 @@ class InnerAdam:
         self._alphas: Rates = ()
 
     def reset(self) -> None:
-        """Fresh moments: m_0 = v_0 = 0."""
-        for tensors in (self.first, self.second, self.steps):
-            torch._foreach_zero_(tensors)
+        """Fresh moments: m_0 = v_0 = 0, from each parameter's next step on."""
+        self._fresh = [True] * len(self.parameters)
 
     def descend(self, loss: Tensor, alphas: Rates) -> None:
         """One step down the gradient of ``loss`` (Eq. 3-6).
@@ -144,6 +144,11 @@ class InnerAdam:
     @torch.no_grad()
     def _apply(self, index: int, parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None
+        moments = (self.first[index], self.second[index], self.steps[index])
+        if self._fresh[index]:
+            self._fresh[index] = False
+            for tensor in moments:  # here, where Adam finds them in the cache
+                tensor.zero_()
         rate, eps = self._alphas[index], self.settings.eps
         if not self.settings.bias_correction:
             # torch's Adam always corrects; these make it cancel
@@ -154,10 +159,10 @@ class InnerAdam:
         torch_adam(
             [parameter],
             [gradient],
-            [self.first[index]],
-            [self.second[index]],
+            [moments[0]],
+            [moments[1]],
             [],
-            [self.steps[index]],
+            [moments[2]],
             fused=parameter.device.type in ('cpu', 'cuda'),
             foreach=False,
             amsgrad=False,
@@ -239,9 +244,9 @@ def task_differences(
             except FloatingPointError as error:
                 raise FloatingPointError(f'task {task.name!r}: {error}') from error
             losses.append(TaskLosses(task.name, support, query))
-            torch._foreach_sub_(parameters, theta)
-            torch._foreach_sub_(total, parameters)
-            torch._foreach_copy_(parameters, theta)
+            for added, parameter, start in zip(total, parameters, theta, strict=True):
+                added.sub_(parameter.sub_(start))
+                parameter.copy_(start)
     finally:
         torch._foreach_copy_(parameters, theta)
     return Differences(total, losses)

@@ -138,10 +138,11 @@ class MetaIQAModel(IQAModel):
         device, precision = self._device_choice, self._precision_choice
         layout = 'channels_last' if self.meta.channels_last else 'contiguous'
         threads = torch.get_num_threads()
+        steps = 'plain' if self.meta.update == 'maml' else 'fused Adam'
         return (
             f'{self.meta.update} update on {device.value} ({device.why}; {threads} '
             f'threads, {ranks.count()} ranks), {precision.value} ({precision.why}), '
-            f'{layout}, Adam in the backward pass'
+            f'{layout}, {steps} inner steps'
         )
 
     def own_state(self) -> dict[str, Any]:
