@@ -13,7 +13,6 @@ from pyiqa.data.data_sampler import EnlargedSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.processes import one_thread
 from metaiqa_plugin.training.signals import leave_to_parent
 
 __all__ = ['DataOrder', 'train_loader']
@@ -124,7 +123,7 @@ def train_loader(
         num_workers=block['num_worker_per_gpu'],
         pin_memory=block.get('pin_memory', False),
         collate_fn=_collate,
-        worker_init_fn=_prepare_worker,
+        worker_init_fn=_prepare_reader,
         generator=torch.Generator(),  # else it draws from the global one at each start
     )
 
@@ -145,6 +144,5 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     return default_collate(items) if items else {'task': []}
 
 
-def _prepare_worker(_: int) -> None:
-    one_thread()
+def _prepare_reader(_: int) -> None:
     leave_to_parent()
