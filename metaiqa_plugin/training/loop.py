@@ -144,10 +144,10 @@ class Run:
                     self._end_epoch()
                 if self._due(opt.get('val', {}).get('val_freq', math.inf)):
                     self._validate()
-                if self._due(logger['save_latest_freq']):
-                    self._save()
                 if self.done % logger.get('save_checkpoint_freq', math.inf) == 0:
                     self._save_numbered()
+                if self._due(logger['save_latest_freq']):
+                    self._save()
                 self._stop_if_asked(signals)
                 data_timer.start()
                 timer.start()
@@ -193,10 +193,12 @@ class Run:
             self.logs.validation(self.done, name, self.model.metric_results)
 
     def _save(self) -> None:
-        """A state to resume from, then the weights; once an iteration."""
+        """Once an iteration; the state comes last, so that what it says is there."""
         if self.logs is None or self.saved == self.done:
             return
         self.logs.to_disk()
+        self._save_weights(-1)
+        self.logs.picture()
         write_state(
             self.opt['path']['training_states'],
             self._state(),
@@ -204,8 +206,6 @@ class Run:
             self.opt['logger'].get('keep_states', KEEP_STATES),
         )
         self.saved = self.done
-        self._save_weights(-1)
-        self.logs.picture()
 
     def _save_numbered(self) -> None:
         if self.logs is not None:

@@ -244,3 +244,26 @@ def test_a_run_without_validation_ends_well(runs, adapt_options, tmp_path):
     runs.run(adapt_options, tmp_path)
     assert not (runs.folder(tmp_path) / 'validation.csv').exists()
     assert len(runs.rows(tmp_path, 'learning_curve.csv')) == 2
+
+
+def test_a_kill_within_the_last_save_loses_nothing(
+    runs, meta_options, tmp_path, monkeypatch
+):
+    from metaiqa_plugin.training.loop import Run
+
+    runs.run(meta_options, tmp_path / 'whole')
+    save = Run._save_weights
+
+    def die_at_the_end(self, iteration):
+        if self.done == self.order.total:
+            raise RuntimeError('killed')
+        save(self, iteration)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, '_save_weights', die_at_the_end)
+        with pytest.raises(RuntimeError, match='killed'):
+            runs.run(meta_options, tmp_path / 'killed')
+    runs.run(meta_options, tmp_path / 'killed', '--resume')
+    whole = runs.weights(tmp_path / 'whole')
+    assert runs.same(whole, runs.weights(tmp_path / 'killed'))
+    assert runs.figures(tmp_path / 'whole') == runs.figures(tmp_path / 'killed')
