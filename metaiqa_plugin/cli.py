@@ -7,7 +7,6 @@ import csv
 import itertools
 import sys
 from collections.abc import Sequence
-from urllib.error import URLError
 
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run
 
@@ -37,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         help='train as an option file says: -opt FILE.yml [--root DIR] [--resume]',
     )
     _add_adapt(verbs)
+    _add_benchmark(verbs)
+    _add_report(verbs)
     verbs.add_parser('pyiqa', help="pyiqa's own command with our metric names known")
     return parser
 
@@ -128,19 +129,38 @@ def _add_adapt(verbs) -> None:
     verb.set_defaults(command=_adapt)
 
 
+def _add_benchmark(verbs) -> None:
+    verb = verbs.add_parser('benchmark', help='run an experiment: a grid of cells')
+    verb.add_argument('-opt', required=True, help='a file of options/benchmark')
+    verb.add_argument('--root', default='runs', help='folder of all experiments')
+    verb.add_argument('--jobs', type=int, default=1, help='cells at a time')
+    verb.add_argument(
+        '--ray',
+        nargs='?',
+        const='auto',
+        metavar='ADDRESS',
+        help='run on a Ray cluster: that of RAY_ADDRESS, or one on this machine',
+    )
+    verb.add_argument('--list', action='store_true', help='show the grid, run nothing')
+    verb.add_argument(
+        '--redo', action='store_true', help='run cells of other options anew'
+    )
+    verb.set_defaults(command=_benchmark)
+
+
+def _add_report(verbs) -> None:
+    verb = verbs.add_parser('report', help='tables and pictures of experiments')
+    verb.add_argument('runs', nargs='+', help='experiments, or folders of such')
+    verb.add_argument('--out', default='report', help='folder to write to')
+    verb.set_defaults(command=_report)
+
+
 def _score(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    import pyiqa
-
     from metaiqa_plugin.data.images import find_images
-    from metaiqa_plugin.scoring import score_files, write_table
+    from metaiqa_plugin.scoring import build_metric, score_files, write_table
 
-    if options.metric not in pyiqa.list_models('NR'):
-        raise UserError(
-            f'--metric {options.metric!r} is not a no-reference metric of pyiqa; '
-            'metaiqa pyiqa -ls lists all'
-        )
     paths = []
     for name in options.images:
         folder = Path(name).is_dir()
@@ -148,13 +168,7 @@ def _score(options: argparse.Namespace) -> int:
     arguments = {}
     if options.checkpoint:
         arguments['pretrained_model_path'] = options.checkpoint
-    try:
-        metric = pyiqa.create_metric(options.metric, **arguments)
-    except URLError as error:
-        raise UserError(
-            f'--metric {options.metric!r} needs weights from a model hub, which can '
-            f'not be reached ({error.reason})'
-        ) from error
+    metric = build_metric(options.metric, **arguments)
     header = ('image', 'score', 'error')
     failed = []
     rows = _noting_errors(score_files(metric, paths), failed)
@@ -268,6 +282,44 @@ def _adapt(options: argparse.Namespace) -> int:
         f'{options.out}: {len(labelled.paths)} images, {len(losses)} steps, loss '
         f'{losses[0]:.4f} -> {losses[-1]:.4f}'
     )
+    return 0
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from metaiqa_plugin.benchmark.plan import read_plan
+    from metaiqa_plugin.benchmark.runner import run_plan, state_of
+
+    plan = read_plan(options.opt)
+    for note in plan.notes:
+        print(f'metaiqa: note: {note}', file=sys.stderr)
+    if options.list:
+        states = [state_of(options.root, cell) for cell in plan.cells]
+        for cell, state in zip(plan.cells, states, strict=True):
+            print(f'{state:14} {cell.label}')
+        for cell in plan.shared:
+            print(f'{state_of(options.root, cell):14} {cell.label}')
+        counted = Counter(states)
+        print(', '.join(f'{count} {state}' for state, count in counted.items()))
+        return 0
+    outcome = run_plan(
+        plan, options.root, options.jobs, options.ray, redo=options.redo
+    )
+    print(
+        f'{outcome.folder}: {outcome.before} cells were finished, '
+        f'{len(outcome.finished)} are now, {len(outcome.failed)} failed'
+    )
+    for label, reason in outcome.failed.items():
+        print(f'metaiqa: {label}: {reason}', file=sys.stderr)
+    return SOME_FAILED if outcome.failed else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from metaiqa_plugin.benchmark.report import write_report
+
+    report = write_report(options.runs, options.out)
+    print(report)
     return 0
 
 

@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
+import pyiqa
 import torch
 from pyiqa.metrics import calculate_plcc, calculate_srcc
 from torch import nn
@@ -19,7 +21,14 @@ from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
 
-__all__ = ['Correlation', 'correlate', 'score_files', 'score_network', 'write_table']
+__all__ = [
+    'Correlation',
+    'build_metric',
+    'correlate',
+    'score_files',
+    'score_network',
+    'write_table',
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,26 @@ def score_network(
                 for path in bar
             ]
         )
+
+
+def build_metric(name: str, **arguments) -> nn.Module:
+    """A no-reference metric of pyiqa.
+
+    Raises:
+        UserError: pyiqa has none of that name, or its weights can not be had.
+    """
+    if name not in pyiqa.list_models('NR'):
+        raise UserError(
+            f'metric {name!r} is not a no-reference metric of pyiqa; metaiqa pyiqa '
+            '-ls lists all'
+        )
+    try:
+        return pyiqa.create_metric(name, **arguments)
+    except URLError as error:
+        raise UserError(
+            f'metric {name!r} needs weights from a model hub, which can not be '
+            f'reached ({error.reason})'
+        ) from error
 
 
 def score_files(

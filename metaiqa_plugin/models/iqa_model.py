@@ -28,7 +28,7 @@ from metaiqa_plugin.files import replacing
 from metaiqa_plugin.training.model_state import collect, put_back
 from metaiqa_plugin.training.state_files import KEEP_STATES, write_state
 
-__all__ = ['IQAModel']
+__all__ = ['IQAModel', 'load_weights']
 
 NO_VALIDATION = {'val_freq': 10**9, 'save_img': False, 'metrics': {}}
 
@@ -78,12 +78,7 @@ class IQAModel(GeneralIQAModel):
 
         ``strict`` and ``param_key`` are part of pyiqa's signature and have no use here.
         """
-        net = self.get_bare_model(net)
-        if isinstance(net, MetaIQA):
-            state, _ = load_checkpoint(load_path)
-        else:
-            state = read_state_dict(load_path)
-        load_exactly(net, state, load_path)
+        load_weights(self.get_bare_model(net), load_path)
         get_root_logger().info(f'Loaded {load_path}.')
 
     def optimize_parameters(self, current_iter: int) -> None:
@@ -141,3 +136,16 @@ class IQAModel(GeneralIQAModel):
                 'start anew with path.pretrain_network'
             )
         put_back(self, resume_state)
+
+
+def load_weights(network: torch.nn.Module, path: str) -> None:
+    """Load any weight file that ``create_metric`` loads, every key matching.
+
+    Raises:
+        CheckpointError: the file is damaged or of another network.
+    """
+    if isinstance(network, MetaIQA):
+        state, _ = load_checkpoint(path)
+    else:
+        state = read_state_dict(path)
+    load_exactly(network, state, path)

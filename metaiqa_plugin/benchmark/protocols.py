@@ -1,0 +1,429 @@
+"""Protocols: which images each method may learn from, and which it is tested on.
+
+A protocol is a function of databases and of its options that gives the splits. Nothing
+here trains or reads a pixel.
+
+Sources: Table 2 (:func:`leave_one_distortion_out`), Tables 3 and 4
+(:func:`authentic`) and Figure 4 (:func:`parameters`) of the MetaIQA paper, CVPR 2020,
+Section 4; the others are not in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.data.rows import LabelledRows
+from metaiqa_plugin.errors import UserError
+
+__all__ = [
+    'PROTOCOLS',
+    'Database',
+    'Part',
+    'Split',
+    'authentic',
+    'cross_database',
+    'few_shot',
+    'leave_one_distortion_out',
+    'parameters',
+    'runtime',
+    'zero_shot',
+]
+
+
+class Database:
+    """A labelled database of a benchmark file.
+
+    Args:
+        name: in the file.
+        options: where it is and how it is read; without a split.
+        store: see ``Databases``.
+    """
+
+    def __init__(
+        self, name: str, options: DatabaseOptions, store: bool | str | None = None
+    ) -> None:
+        self.name, self.options, self.store = name, options, store
+
+    @cached_property
+    def rows(self) -> LabelledRows:
+        """All of it."""
+        return read_rows(self.options)
+
+    @cached_property
+    def whole(self) -> Part:
+        return Part(self.name, tuple(range(len(self.rows))))
+
+    def split(self, index: int | str) -> tuple[Part, Part]:
+        """Train and test part of a split of its csv.
+
+        Raises:
+            UserError: no such split.
+        """
+        place = {image: row for row, image in enumerate(self.rows.images)}
+        return tuple(
+            Part(self.name, tuple(place[image] for image in self._images(index, phase)))
+            for phase in ('train', 'test')
+        )
+
+    def of_type(self, task: str) -> Part:
+        """Images of one distortion type."""
+        code = self.rows.tasks.index(task)
+        return self.part(np.flatnonzero(self.rows.task_of == code))
+
+    def but_type(self, task: str) -> Part:
+        """Images of all other types."""
+        code = self.rows.tasks.index(task)
+        return self.part(np.flatnonzero(self.rows.task_of != code))
+
+    def part(self, rows: Sequence[int]) -> Part:
+        return Part(self.name, tuple(int(row) for row in rows))
+
+    def _images(self, index: int | str, phase: str) -> Sequence[str]:
+        return read_rows(replace(self.options, split_index=index), phase).images
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a database: their places in ``Database.rows``."""
+
+    database: str
+    rows: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One column of the grid of cells.
+
+    Attributes:
+        name: unique within the experiment; a folder is named by it.
+        facets: what varies, for tables and pictures.
+        tests: what is predicted, by name.
+        source: what priors learn from.
+        train: labelled images of the target; None: there are none.
+    """
+
+    name: str
+    facets: Mapping[str, Any]
+    tests: Mapping[str, Part]
+    source: Part | None = None
+    train: Part | None = None
+
+
+Databases = Mapping[str, Database]
+
+
+def authentic(
+    databases: Databases,
+    target: str,
+    splits: int | Sequence[int | str] = 10,
+    source: str | None = None,
+    labels: int | None = None,
+    seed: int = 123,
+) -> Iterator[Split]:
+    """Tables 3 and 4: adapt to one part of the target, test on the other.
+
+    Args:
+        databases: by name.
+        target: the database to adapt to.
+        splits: how many splits of its csv, from the first, or which.
+        source: the database that priors learn from.
+        labels: beyond the paper: adapt to so many images of the train part only.
+        seed: of their draw.
+
+    Raises:
+        UserError: more labels than the train part has images.
+    """
+    prior = _whole(databases, 'source', source)
+    database = _known(databases, 'target', target)
+    for place, index in enumerate(_indices(splits)):
+        train, test = database.split(index)
+        if labels is not None:
+            order = _draw(train, (seed, place, 0))
+            train = _first(database, order, labels, index)
+        yield Split(_split_name(index), {'split': index}, {target: test}, prior, train)
+
+
+def leave_one_distortion_out(
+    databases: Databases,
+    database: str,
+    types: Sequence[str] | None = None,
+    labels: int = 0,
+    draws: int = 1,
+    references: int = 5,
+    seed: int = 123,
+) -> Iterator[Split]:
+    """Table 2: learn from all types but one, test on that one.
+
+    As in the paper, the images of the other types show the same reference photos, and
+    nothing of the unseen type is seen before the test. Beyond the paper, a second
+    round adapts to a few labelled images of the unseen type, of some reference photos,
+    and tests on the images of the others.
+
+    Args:
+        databases: by name.
+        database: with distortion types and references.
+        types: to leave out, one by one; None: every one.
+        labels: m, labelled images of the unseen type; 0: no second round.
+        draws: of the labelled images.
+        references: how many reference photos the labelled images come from.
+        seed: of the draws.
+
+    Raises:
+        UserError: a type that the database has not; too few images or references.
+    """
+    whole_number('labels', labels, least=0)
+    whole_number('draws', draws)
+    whole_number('references', references)
+    known = _known(databases, 'database', database)
+    tasks = known.rows.tasks
+    if len(tasks) < 2:
+        raise UserError(
+            f'database={database!r} has one distortion type, {tasks[0]!r}; none can be '
+            'left out'
+        )
+    unknown = sorted(set(types or ()) - set(tasks))
+    if unknown:
+        raise UserError(f'types={unknown}: {database!r} has {tasks}')
+    for task in tasks if types is None else types:
+        unseen, others = known.of_type(task), known.but_type(task)
+        facets = {'type': task, 'labels': 0}
+        yield Split(task, facets, {database: unseen}, others)
+        for draw in range(draws if labels else 0):
+            train, test = _labelled_references(
+                known, unseen, labels, references, (seed, tasks.index(task), draw)
+            )
+            yield Split(
+                f'{task}, {labels} labels, draw {draw}',
+                {'type': task, 'labels': labels, 'draw': draw},
+                {database: test},
+                others,
+                train,
+            )
+
+
+def few_shot(
+    databases: Databases,
+    target: str,
+    labels: Sequence[int] = (10, 20, 50, 100, 200),
+    draws: int = 3,
+    splits: int | Sequence[int | str] = 1,
+    source: str | None = None,
+    seed: int = 123,
+) -> Iterator[Split]:
+    """Adapt to a few labelled images of the train part, test on the test part.
+
+    Within a draw the larger sets contain the smaller ones.
+
+    Args:
+        databases, target, splits, source: see :func:`authentic`.
+        labels: how many labelled images.
+        draws: of them, for each split.
+        seed: of the draws.
+
+    Raises:
+        UserError: more labels than the train part has images.
+    """
+    whole_number('draws', draws)
+    prior = _whole(databases, 'source', source)
+    database = _known(databases, 'target', target)
+    for place, index in enumerate(_indices(splits)):
+        train, test = database.split(index)
+        for draw in range(draws):
+            order = _draw(train, (seed, place, draw))
+            for count in labels:
+                yield Split(
+                    f'{count} labels, draw {draw}, split {_split_name(index)}',
+                    {'labels': count, 'draw': draw, 'split': index},
+                    {target: test},
+                    prior,
+                    _first(database, order, count, index),
+                )
+
+
+def parameters(
+    databases: Databases,
+    target: str,
+    splits: int | Sequence[int | str] = 1,
+    source: str | None = None,
+    labels: int | None = None,
+    seed: int = 123,
+) -> Iterator[Split]:
+    """Figure 4: the splits on which the points of a sweep are compared.
+
+    Args:
+        databases, target, splits, source, labels, seed: see :func:`authentic`.
+    """
+    yield from authentic(databases, target, splits, source, labels, seed)
+
+
+def cross_database(
+    databases: Databases,
+    train: Sequence[str],
+    test: Sequence[str] | None = None,
+    split: int | str | None = None,
+    source: str | None = None,
+) -> Iterator[Split]:
+    """Adapt to one database, test on the others.
+
+    Args:
+        databases: by name.
+        train: databases to adapt to, one by one.
+        test: databases to test on; None: all of ``train``.
+        split: adapt to the train part of this split, and test on the test part of the
+            same database, too; None: adapt to all of it.
+        source: the database that priors learn from.
+    """
+    prior = _whole(databases, 'source', source)
+    tests = [_known(databases, 'test', name) for name in test or train]
+    for name in train:
+        database = _known(databases, 'train', name)
+        learn, held_out = database.whole, None
+        if split is not None:
+            learn, held_out = database.split(split)
+        parts = {
+            other.name: held_out if other is database else other.whole
+            for other in tests
+        }
+        parts = {key: part for key, part in parts.items() if part is not None}
+        if not parts:
+            raise UserError(
+                f'train={list(train)}: nothing is left to test {name!r} on; name '
+                'another database in test, or a split'
+            )
+        yield Split(name, {'train': name}, parts, prior, learn)
+
+
+def zero_shot(
+    databases: Databases,
+    targets: Sequence[str],
+    splits: int | Sequence[int | str] | None = None,
+    source: str | None = None,
+) -> Iterator[Split]:
+    """No label of the target is seen: metrics as they are, and priors.
+
+    Args:
+        databases: by name.
+        targets: databases to test on.
+        splits: test on the test parts of these splits, as methods that are trained
+            are; None: on all images.
+        source: the database that priors learn from.
+    """
+    prior = _whole(databases, 'source', source)
+    tests = [_known(databases, 'targets', name) for name in targets]
+    if splits is None:
+        parts = {database.name: database.whole for database in tests}
+        yield Split('all', {}, parts, prior)
+        return
+    for index in _indices(splits):
+        parts = {database.name: database.split(index)[1] for database in tests}
+        yield Split(_split_name(index), {'split': index}, parts, prior)
+
+
+def runtime(
+    databases: Databases, database: str, images: int = 50, rounds: int = 3
+) -> Iterator[Split]:
+    """Images per second and memory: every method on the same images, in turns.
+
+    Args:
+        databases: by name.
+        database: of the images.
+        images: how many, spread evenly over the database.
+        rounds: how often each method is timed.
+    """
+    whole_number('images', images, least=2)
+    whole_number('rounds', rounds)
+    known = _known(databases, 'database', database)
+    count = min(images, len(known.rows))
+    chosen = np.linspace(0, len(known.rows) - 1, count).round().astype(int)
+    for number in range(1, rounds + 1):
+        yield Split(
+            f'round {number}', {'round': number}, {database: known.part(chosen)}
+        )
+
+
+PROTOCOLS: dict[str, Callable[..., Iterator[Split]]] = {
+    function.__name__: function
+    for function in (
+        authentic,
+        leave_one_distortion_out,
+        few_shot,
+        parameters,
+        cross_database,
+        zero_shot,
+        runtime,
+    )
+}
+
+
+def _known(databases: Databases, argument: str, name: str) -> Database:
+    if name not in databases:
+        raise UserError(
+            f'protocol.{argument}={name!r}: the databases of the file are '
+            f'{sorted(databases)}'
+        )
+    return databases[name]
+
+
+def _whole(databases: Databases, argument: str, name: str | None) -> Part | None:
+    return None if name is None else _known(databases, argument, name).whole
+
+
+def _indices(splits: int | Sequence[int | str]) -> Sequence[int | str]:
+    if isinstance(splits, int):
+        whole_number('protocol.splits', splits)
+        return range(1, splits + 1)
+    return splits
+
+
+def _split_name(index: int | str) -> str:
+    return f'{index:02d}' if isinstance(index, int) else index
+
+
+def _draw(train: Part, seed: Sequence[int]) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(train.rows)
+
+
+def _first(
+    database: Database, order: np.ndarray, labels: int, split: int | str
+) -> Part:
+    whole_number('protocol.labels', labels, least=2)
+    if labels > len(order):
+        raise UserError(
+            f'protocol.labels={labels}: the train part of split {split} of '
+            f'{database.name!r} has {len(order)} images'
+        )
+    return database.part(order[:labels])
+
+
+def _labelled_references(
+    database: Database, part: Part, labels: int, references: int, seed: Sequence[int]
+) -> tuple[Part, Part]:
+    """``labels`` images of some references, and all images of the others."""
+    rows = np.asarray(part.rows)
+    groups = database.rows.reference_of[rows]
+    names = np.unique(groups)
+    if (groups < 0).any() or len(names) <= references:
+        raise UserError(
+            f'protocol.references={references}: {database.name!r} has '
+            f'{len(names)} reference photos; some must be left to test on'
+        )
+    generator = np.random.default_rng(seed)
+    chosen = generator.choice(names, references, replace=False)
+    given = np.isin(groups, chosen)
+    if given.sum() < labels:
+        raise UserError(
+            f'protocol.labels={labels}: {references} reference photos have '
+            f'{given.sum()} images of a type; raise references'
+        )
+    train = generator.choice(rows[given], labels, replace=False)
+    return database.part(np.sort(train)), database.part(rows[~given])

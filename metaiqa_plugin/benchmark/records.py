@@ -1,0 +1,281 @@
+"""What an experiment leaves on disk, and reading it back.
+
+::
+
+    EXPERIMENT/plan.json                  what was asked for: see ``Experiment.plan``
+    EXPERIMENT/cells/METHOD/SPLIT/SEED/   one cell
+        cell.json                         all that determines its result
+        result.json                       there when it is finished
+        predictions-TEST.csv              image, type, mos, score
+        validation.csv                    curve of its training, where it has one
+        log.txt, error.txt                error.txt: one line, if the last try failed
+
+MOS and scores of predictions are on the scale of training: [0, 1], higher better, for
+the MOS; whatever a method gives for its score. A correlation that does not exist (a
+constant prediction) is NaN; in JSON it is null.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import replacing
+
+__all__ = [
+    'CORRELATIONS',
+    'CellRecord',
+    'Experiment',
+    'Predictions',
+    'TestRecord',
+    'find_experiments',
+    'read_cell',
+    'read_experiment',
+    'read_json',
+    'write_json',
+    'write_predictions',
+]
+
+CORRELATIONS = ('srocc', 'plcc', 'plcc_logistic', 'krocc', 'rmse')
+PREDICTION_COLUMNS = ('image', 'type', 'mos', 'score')
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions on the images of a test set, in its order.
+
+    Attributes:
+        images: names below the folder of their database.
+        types: distortion types, or ``'all'``.
+        mos: (N,) float64 in [0, 1], higher better.
+        scores: (N,) float64, higher better; NaN or infinite where a method failed to
+            say.
+    """
+
+    images: Sequence[str]
+    types: Sequence[str]
+    mos: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class TestRecord:
+    """Agreement with MOS on one test set after the last epoch.
+
+    Attributes:
+        database: name of the database in ``Experiment.plan['databases']``.
+        images: how many.
+        srocc, plcc, krocc: of the scores as they are.
+        plcc_logistic: PLCC after pyiqa's four-parameter logistic fit on the test set.
+        rmse: after the same fit, in units of the normalised MOS.
+        best_epoch: ``{'epoch', 'srocc', 'plcc', 'epochs'}`` of the epoch with the best
+            SROCC on this test set; it was picked on the test set, so it says nothing
+            about new images. None where no curve was kept.
+    """
+
+    __test__ = False
+
+    database: str
+    images: int
+    srocc: float
+    plcc: float
+    plcc_logistic: float
+    krocc: float
+    rmse: float
+    best_epoch: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """One cell of the grid.
+
+    Attributes:
+        method, split, seed: its place in the grid.
+        facets: what the split varies, e.g. ``{'labels': 50, 'draw': 1}``.
+        folder: of the cell.
+        state: ``'finished'``, ``'failed'`` or ``'open'``.
+        error: of a failed one.
+        tests: by name of the test set; empty unless finished.
+        measures: other numbers: ``seconds``, ``train_images``, ``parameters``, ...
+    """
+
+    method: str
+    split: str
+    seed: int
+    facets: Mapping[str, Any]
+    folder: Path
+    state: str
+    error: str = ''
+    tests: Mapping[str, TestRecord] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    def predictions(self, test: str) -> Predictions:
+        """Those of one test set."""
+        with (self.folder / f'predictions-{test}.csv').open(
+            encoding='utf-8', newline=''
+        ) as file:
+            rows = list(csv.DictReader(file))
+        return Predictions(
+            [row['image'] for row in rows],
+            [row['type'] for row in rows],
+            np.array([float(row['mos']) for row in rows]),
+            np.array([float(row['score']) for row in rows]),
+        )
+
+    def curve(self) -> list[dict[str, float]]:
+        """``{'epoch', 'srocc', 'plcc'}`` per epoch of training; empty if unknown."""
+        path = self.folder / 'validation.csv'
+        if not path.is_file():
+            return []
+        with path.open(encoding='utf-8', newline='') as file:
+            return [
+                {name: float(value) for name, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment, whatever of it is finished.
+
+    Attributes:
+        folder: of the experiment.
+        plan: ``name``, ``title``, ``protocol``, ``about`` (remarks), ``option_file``
+            (name), ``options`` (its text), ``command``, ``commit``, ``environment``,
+            ``threads``, ``methods`` (names in order, each with ``kind``),
+            ``compare_with`` (method that differences are taken to), ``published``
+            (name of a table and its column, or None), ``databases`` (by name:
+            ``dataroot_target``, ``mos_range``, ``lower_better``), ``cells``.
+        cells: in the order of the plan.
+    """
+
+    folder: Path
+    plan: Mapping[str, Any]
+    cells: Sequence[CellRecord]
+
+    @property
+    def finished(self) -> list[CellRecord]:
+        return [cell for cell in self.cells if cell.state == 'finished']
+
+
+def read_experiment(folder: str | os.PathLike) -> Experiment:
+    """An experiment's folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    folder = Path(folder)
+    plan = folder / 'plan.json'
+    if not plan.is_file():
+        raise UserError(f'{str(folder)!r} is no experiment: it has no plan.json')
+    plan = read_json(plan)
+    return Experiment(folder, plan, [read_cell(folder, cell) for cell in plan['cells']])
+
+
+def find_experiments(paths: Sequence[str | os.PathLike]) -> list[Path]:
+    """Experiments at ``paths`` or directly below them, sorted within each.
+
+    Raises:
+        UserError: a path that holds none.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        here = [path] if (path / 'plan.json').is_file() else []
+        here = here or sorted(plan.parent for plan in path.glob('*/plan.json'))
+        if not here:
+            raise UserError(
+                f'{str(path)!r} holds no experiment (no plan.json in it or one folder '
+                'below); metaiqa benchmark makes one'
+            )
+        found += here
+    return list(dict.fromkeys(found))
+
+
+def read_cell(experiment: Path, planned: Mapping[str, Any]) -> CellRecord:
+    """A cell of a plan: what is on disk of it."""
+    folder = experiment / planned['folder']
+    place = {name: planned[name] for name in ('method', 'split', 'seed', 'facets')}
+    result = folder / 'result.json'
+    if result.is_file():
+        found = read_json(result)
+        tests = {
+            name: TestRecord(**{**test, **_numbers(test)})
+            for name, test in found['tests'].items()
+        }
+        return CellRecord(
+            **place,
+            folder=folder,
+            state='finished',
+            tests=tests,
+            measures=found['measures'],
+        )
+    error = folder / 'error.txt'
+    if error.is_file():
+        text = error.read_text(encoding='utf-8').strip()
+        return CellRecord(**place, folder=folder, state='failed', error=text)
+    return CellRecord(**place, folder=folder, state='open')
+
+
+def _numbers(test: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: math.nan if test[name] is None else test[name] for name in CORRELATIONS
+    }
+
+
+def write_predictions(path: str | os.PathLike, predictions: Predictions) -> None:
+    """A csv that :meth:`CellRecord.predictions` reads back exactly."""
+    with (
+        replacing(Path(path)) as temporary,
+        temporary.open('w', encoding='utf-8', newline='') as file,
+    ):
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(PREDICTION_COLUMNS)
+        writer.writerows(
+            zip(
+                predictions.images,
+                predictions.types,
+                map(float, predictions.mos),
+                map(float, predictions.scores),
+                strict=True,
+            )
+        )
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """A JSON file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding='utf-8'))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f'{str(path)!r} is no JSON: {error}') from error
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """A JSON file, whole or not at all; NaN becomes null."""
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(
+            json.dumps(_without_nan(content), indent=1, ensure_ascii=False) + '\n',
+            encoding='utf-8',
+        )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,331 @@
+"""Runs the cells of a plan: each once, in processes of their own, here or on Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from metaiqa_plugin.benchmark.environment import commit, environment
+from metaiqa_plugin.benchmark.plan import Cell, Plan, fingerprint
+from metaiqa_plugin.benchmark.records import read_cell, read_json, write_json
+from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.cluster import ray_map
+from metaiqa_plugin.errors import Stopped, UserError
+from metaiqa_plugin.files import replacing
+from metaiqa_plugin.training.signals import StopSignals
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
+__all__ = ['Outcome', 'run_plan', 'state_of']
+
+CELL, RESULT, ERROR, LOG = 'cell.json', 'result.json', 'error.txt', 'log.txt'
+THREAD_LIMITS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a plan did.
+
+    Attributes:
+        folder: of the experiment.
+        finished: labels of cells that it finished.
+        before: how many were finished before.
+        failed: error of each cell that failed, by label.
+    """
+
+    folder: Path
+    finished: list[str] = field(default_factory=list)
+    before: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_plan(
+    plan: Plan,
+    root: str | os.PathLike = 'runs',
+    jobs: int = 1,
+    ray: str | None = None,
+    redo: bool = False,
+    say: Callable[[str], None] = tqdm.write,
+) -> Outcome:
+    """Run what is not finished.
+
+    Args:
+        plan: the experiment.
+        root: folder of all experiments; what they share is in it, too.
+        jobs: cells at a time on this machine.
+        ray: address of a Ray cluster, or ``'auto'``: cells run there, see ``ray_map``.
+        redo: run cells anew that were finished under other options.
+        say: takes a line as each cell ends.
+
+    Raises:
+        UserError: a finished cell has other options, or another process runs this
+            experiment.
+        Stopped: SIGTERM or SIGINT; cells that train have saved where they are.
+    """
+    whole_number('jobs', jobs)
+    root = Path(root).resolve()
+    experiment = root / plan.cells[0].folder.partition('/')[0]
+    if plan.alone and (jobs > 1 or ray):
+        raise UserError(
+            f'{plan.name}: protocol runtime measures time and memory, so its cells run '
+            'one by one; leave --jobs and --ray out'
+        )
+    experiment.mkdir(parents=True, exist_ok=True)
+    with _only_run(experiment):
+        for cell in (*plan.shared, *plan.cells):
+            _prepare(root, cell, redo)
+        _write_plan(experiment, plan)
+        outcome = Outcome(experiment)
+        shared = _open(root, _needed(plan, root))
+        cells = _open(root, plan.cells)
+        outcome = Outcome(experiment, before=len(plan.cells) - len(cells))
+        spread = partial(_spread, root=root, jobs=jobs, ray=ray)
+        bar = tqdm(total=len(shared) + len(cells), unit='cell', desc=plan.name)
+        with bar:
+            for cell in spread(shared):
+                _note(root, cell, outcome, bar, say)
+            ready = [cell for cell in cells if _has_needs(root, cell, outcome)]
+            for cell in cells:
+                if cell not in ready:
+                    _note(root, cell, outcome, bar, say)
+            for cell in spread(ready):
+                _note(root, cell, outcome, bar, say)
+        return outcome
+
+
+def state_of(root: str | os.PathLike, cell: Cell) -> str:
+    """``'finished'``, ``'failed'``, ``'begun'``, ``'open'`` or ``'other options'``."""
+    folder = Path(root) / cell.folder
+    if not (folder / CELL).is_file():
+        return 'open'
+    same = fingerprint(read_json(folder / CELL)) == cell.fingerprint
+    if (folder / RESULT).is_file():
+        return 'finished' if same else 'other options'
+    if not same:
+        return 'open'
+    if (folder / ERROR).is_file():
+        return 'failed'
+    return 'begun' if (folder / LOG).is_file() else 'open'
+
+
+def _prepare(root: Path, cell: Cell, redo: bool) -> None:
+    """Its folder, empty or with what was done of the very same work."""
+    folder, state = root / cell.folder, state_of(root, cell)
+    known = folder / CELL
+    if state == 'other options' and not redo:
+        before = read_json(known)
+        different = sorted(_differences('', cell.description, before))
+        raise UserError(
+            f'{cell.label}: finished under other options ({"; ".join(different[:3])}); '
+            'give the experiment another name, or --redo what is different'
+        )
+    same = known.is_file() and fingerprint(read_json(known)) == cell.fingerprint
+    if folder.is_dir() and not same:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in cell.tables.items():
+        if not (folder / name).is_file():
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, encoding='utf-8')
+    if not same:
+        write_json(known, cell.description)
+
+
+def _differences(where: str, now: Any, before: Any) -> Iterator[str]:
+    if isinstance(now, dict) and isinstance(before, dict):
+        for key in {*now, *before} - {'label'}:
+            yield from _differences(f'{where}.{key}', now.get(key), before.get(key))
+    elif now != before:
+        yield f'{where.strip(".")}: {before!r} -> {now!r}'
+
+
+def _needed(plan: Plan, root: Path) -> list[Cell]:
+    """Shared work that a cell still waits for."""
+    wanted = {
+        folder
+        for cell in _open(root, plan.cells)
+        for folder in cell.description['needs'].values()
+    }
+    return [cell for cell in plan.shared if cell.folder in wanted]
+
+
+def _open(root: Path, cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if not (root / cell.folder / RESULT).is_file()]
+
+
+def _has_needs(root: Path, cell: Cell, outcome: Outcome) -> bool:
+    lacking = [
+        folder
+        for folder in cell.description['needs'].values()
+        if not (root / folder / RESULT).is_file()
+    ]
+    if lacking:
+        reason = f'{lacking[0]} failed, see its {LOG}'
+        (root / cell.folder / ERROR).write_text(reason + '\n', encoding='utf-8')
+    return not lacking
+
+
+def _note(
+    root: Path, cell: Cell, outcome: Outcome, bar: tqdm, say: Callable[[str], None]
+) -> None:
+    bar.update()
+    folder = root / cell.folder
+    if not (folder / RESULT).is_file():
+        reason = 'killed, see its log.txt'
+        if (folder / ERROR).is_file():
+            reason = (folder / ERROR).read_text(encoding='utf-8').strip()
+        outcome.failed[cell.label] = reason
+        say(f'FAILED {cell.label}: {reason}')
+        return
+    if 'method' not in cell.description:
+        say(cell.label)
+        return
+    outcome.finished.append(cell.label)
+    place = {key: cell.description[key] for key in ('method', 'split', 'seed')}
+    record = read_cell(root, {**place, 'facets': {}, 'folder': cell.folder})
+    results = [
+        f'{name} SROCC {test.srocc:.4f} PLCC {test.plcc:.4f}'
+        for name, test in record.tests.items()
+    ]
+    if not results:
+        rate = record.measures['images_per_second']
+        results = [f'{rate:.2f} images/s']
+    seconds = f'{record.measures["seconds"]:.0f} s'
+    say(f'{cell.label}: {", ".join(results)} ({seconds})')
+
+
+def _spread(
+    cells: Sequence[Cell], root: Path, jobs: int, ray: str | None
+) -> Iterator[Cell]:
+    """Cells as they end, however they end."""
+    by_folder = {cell.folder: cell for cell in cells}
+    work = [
+        (str(root), cell.folder, os.getcwd(), cell.description['threads'])
+        for cell in cells
+    ]
+    if ray is not None:
+        for folder in ray_map(_run_cell, work, ray):
+            yield by_folder[folder]
+        return
+    processes = _Processes()
+    with StopSignals() as signals, ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(_run_cell, job, processes) for job in work]
+        try:
+            for one in _as_completed(running, signals):
+                yield by_folder[one.result()]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.stop()
+            raise
+
+
+def _as_completed(running: Sequence, signals: StopSignals) -> Iterator:
+    waiting = set(running)
+    while waiting:
+        with contextlib.suppress(TimeoutError):
+            for one in as_completed(waiting, timeout=0.2):
+                waiting.discard(one)
+                yield one
+                break
+        if signals.received:
+            raise Stopped(
+                f'{signal.Signals(signals.received).name}: cells that were training '
+                'have saved; the same command goes on',
+                signals.received,
+            )
+
+
+class _Processes:
+    """The cells that run; stopping them lets them save."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen] = set()
+        self._stopped = False
+
+    def start(self, command: Sequence[str], **options) -> subprocess.Popen | None:
+        with self._lock:
+            if self._stopped:
+                return None
+            process = subprocess.Popen(command, **options)
+            self._running.add(process)
+            return process
+
+    def ended(self, process: subprocess.Popen) -> None:
+        with self._lock:
+            self._running.discard(process)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def _run_cell(
+    job: tuple[str, str, str, int], processes: _Processes | None = None
+) -> str:
+    """One cell in a process of its own; what it says goes to its log."""
+    root, folder, where, threads = job
+    processes = processes or _Processes()
+    place = Path(root) / folder
+    limits = dict.fromkeys(THREAD_LIMITS, str(threads))
+    (place / ERROR).unlink(missing_ok=True)
+    with (place / LOG).open('ab') as log:
+        process = processes.start(
+            [sys.executable, '-m', 'metaiqa_plugin.benchmark.cell', root, str(place)],
+            cwd=where,
+            env={**os.environ, **limits},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        if process is not None:
+            process.wait()
+            process.stdin.close()
+            processes.ended(process)
+    return folder
+
+
+def _write_plan(experiment: Path, plan: Plan) -> None:
+    text = Path(plan.source).read_text(encoding='utf-8')
+    facts = plan.facts() | {
+        'options': text,
+        'command': ' '.join(sys.argv),
+        'commit': commit(),
+        'environment': environment(),
+    }
+    write_json(experiment / 'plan.json', facts)
+
+
+@contextlib.contextmanager
+def _only_run(experiment: Path) -> Iterator[None]:
+    with (experiment / '.lock').open('w') as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f'{str(experiment)!r} is being run by another process; wait for '
+                    'it, or give --jobs to that one'
+                ) from error
+        yield
