@@ -25,7 +25,7 @@ $(READY): setup.py requirements-dev.txt requirements-learn2learn.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --no-deps -r requirements-learn2learn.txt
-	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,benchmark]'
 	touch $(READY)
 
 demo: $(READY)

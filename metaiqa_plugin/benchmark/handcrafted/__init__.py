@@ -1,0 +1,1 @@
+"""Hand-crafted baselines: features of an image and support vector regression."""

@@ -1,0 +1,140 @@
+"""CORNIA: a codebook of raw patches, soft assignment and max-pooling.
+
+Ye, Kumar, Kang, Doermann, "Unsupervised Feature Learning Framework for No-reference
+Image Quality Assessment", CVPR 2012. Patch size, number of codewords and encoding are
+the paper's, from memory; the normalisation of patches and codewords and the 10,000
+patches an image are of the code that the authors released.
+
+Departures:
+
+- the codebook is of the training images of the protocol, not of CSIQ;
+- mini-batch k-means from randomly drawn patches, not k-means: 10,000 codewords of
+  k-means take hours;
+- which patches of an image are taken is the same for all images of one size; the
+  released code draws them anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans
+
+from metaiqa_plugin.benchmark.handcrafted.codebooks import (
+    Whitening,
+    clustered,
+    image_patches,
+    random_positions,
+    training_patches,
+)
+from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.errors import UserError
+
+__all__ = ['Cornia', 'encoded']
+
+ROWS_AT_ONCE = 1000
+
+
+class Cornia:
+    """CORNIA's features: 2 x ``codewords`` numbers of at least 0.
+
+    Args:
+        codewords: size of the codebook.
+        patches: how many patches of an image are encoded at most.
+        codebook_patches: from how many patches the codebook is learned, about.
+        codebook_images: of how many of the training images they are, at most.
+
+    Raises:
+        UserError: one of them is not a whole number of at least 1 (2 of
+            ``codewords``), or there are fewer ``codebook_patches`` than ``codewords``.
+    """
+
+    learned: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        codewords: int = 10_000,
+        patches: int = 10_000,
+        codebook_patches: int = 200_000,
+        codebook_images: int = 500,
+    ) -> None:
+        whole_number('codewords', codewords, least=2)
+        whole_number('patches', patches)
+        whole_number('codebook_patches', codebook_patches, least=codewords)
+        whole_number('codebook_images', codebook_images)
+        self.codewords = codewords
+        self.patches = patches
+        self.codebook_patches = codebook_patches
+        self.codebook_images = codebook_images
+        self.whitening: Whitening | None = None
+        self.codebook: np.ndarray | None = None
+
+    def fit(self, images: Sequence[Path], seed: int) -> None:
+        """Learn whitening and codebook, (codewords, 49) float32 of unit length.
+
+        See :class:`~metaiqa_plugin.benchmark.handcrafted.features.FeatureExtractor`.
+        """
+        patches, generator = training_patches(
+            images,
+            'cornia',
+            self.codebook_patches,
+            self.codewords,
+            self.codebook_images,
+            seed,
+        )
+        self.whitening = Whitening.of(patches)
+        clustering = MiniBatchKMeans(
+            self.codewords,
+            init='random',
+            n_init=1,
+            batch_size=max(1024, self.codewords),
+            max_iter=10,
+            random_state=int(generator.integers(2**31)),
+        )
+        centres = clustered(
+            clustering, self.whitening(patches).astype(np.float32)
+        ).cluster_centers_
+        lengths = np.linalg.norm(centres, axis=1, keepdims=True)
+        self.codebook = (centres / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """(2 x codewords,) float64 of (H, W, 3) uint8 RGB, see :func:`encoded`.
+
+        Raises:
+            UserError: the sides are not at least 14, the shape or type is another, or
+                :meth:`fit` was not called.
+        """
+        if self.codebook is None:
+            raise UserError('cornia: there is no codebook; call fit first')
+        generator = np.random.default_rng(np.shape(pixels)[:2])
+        positions = random_positions(pixels, 'cornia', self.patches, generator)
+        patches = image_patches(pixels, 'cornia', positions=positions)
+        return encoded(self.whitening(patches), self.codebook)
+
+
+def encoded(patches: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+    """Soft assignment and max-pooling of whitened patches.
+
+    With ``s = patches @ codebook.T``, the features of codeword k are the largest
+    ``max(s, 0)`` and the largest ``max(-s, 0)`` over the patches. The products are in
+    float32.
+
+    Args:
+        patches: (N, 49).
+        codebook: (codewords, 49), of unit length.
+
+    Returns:
+        (2 x codewords,) float64: all positive parts, then all negative ones.
+    """
+    patches = patches.astype(np.float32)
+    codewords = codebook.astype(np.float32).T
+    highest = np.zeros(len(codebook), np.float32)
+    lowest = np.zeros(len(codebook), np.float32)
+    for start in range(0, len(patches), ROWS_AT_ONCE):
+        similarity = patches[start : start + ROWS_AT_ONCE] @ codewords
+        np.maximum(highest, similarity.max(axis=0), out=highest)
+        np.minimum(lowest, similarity.min(axis=0), out=lowest)
+    return np.concatenate([highest, -lowest]).astype(np.float64)
