@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from pyiqa.metrics.correlation_coefficient import (
@@ -12,13 +12,16 @@ from pyiqa.metrics.correlation_coefficient import (
     calculate_plcc,
     calculate_rmse,
     calculate_srcc,
+    fit_curve,
 )
+from scipy.optimize import curve_fit
+from scipy.special import expit
 
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['agreement']
 
-LOGISTIC = 'logistic_4params'
+MEASURES = ('srocc', 'plcc', 'plcc_logistic', 'krocc', 'rmse')
 
 
 def agreement(scores: np.ndarray, mos: np.ndarray) -> dict[str, float]:
@@ -32,8 +35,7 @@ def agreement(scores: np.ndarray, mos: np.ndarray) -> dict[str, float]:
         ``srocc``, ``plcc``, ``krocc`` of the scores as they are; ``plcc_logistic`` and
         ``rmse`` after the monotonic logistic function of four parameters that VQEG
         recommends, fitted on these very images. All are NaN where a score is not
-        finite, the first four where scores or MOS are constant, and those of the fit
-        where it does not converge: nothing is left out.
+        finite or scores or MOS are constant: nothing is left out.
 
     Raises:
         UserError: different lengths, or fewer than two images.
@@ -44,22 +46,46 @@ def agreement(scores: np.ndarray, mos: np.ndarray) -> dict[str, float]:
             f'scores of shape {scores.shape} for MOS of shape {mos.shape}; expected '
             'as many of both and at least two'
         )
-    measures: dict[str, Callable[[], float]] = {
-        'srocc': lambda: calculate_srcc(scores, mos),
-        'plcc': lambda: calculate_plcc(scores, mos),
-        'plcc_logistic': lambda: calculate_plcc(scores, mos, LOGISTIC),
-        'krocc': lambda: calculate_krcc(scores, mos),
-        'rmse': lambda: calculate_rmse(scores, mos, LOGISTIC, eps=0.0),
+    if not np.isfinite(scores).all() or not np.ptp(scores) or not np.ptp(mos):
+        return dict.fromkeys(MEASURES, math.nan)
+    fitted = _fitted(scores, mos)
+    return {
+        'srocc': float(calculate_srcc(scores, mos)),
+        'plcc': float(calculate_plcc(scores, mos)),
+        'plcc_logistic': float(calculate_plcc(fitted, mos)),
+        'krocc': float(calculate_krcc(scores, mos)),
+        'rmse': float(calculate_rmse(fitted, mos, eps=0.0)),
     }
-    if not np.isfinite(scores).all():
-        return dict.fromkeys(measures, math.nan)
-    return {name: _quiet(measure) for name, measure in measures.items()}
 
 
-def _quiet(measure: Callable[[], float]) -> float:
+def _fitted(scores: np.ndarray, mos: np.ndarray) -> np.ndarray:
+    """MOS that the logistic function says, by pyiqa or within bounds.
+
+    pyiqa 0.1.16 gives up where the best asymptote lies far beyond the MOS at hand,
+    which is common for a weak method; the asymptotes here end at ten times their range.
+    """
     with warnings.catch_warnings(), np.errstate(all='ignore'):
         warnings.simplefilter('ignore')
-        try:
-            return float(measure())
-        except (RuntimeError, TypeError, ValueError):
-            return math.nan
+        with contextlib.suppress(RuntimeError, TypeError, ValueError):
+            fitted = fit_curve(scores, mos, 'logistic_4params')
+            if np.isfinite(fitted).all() and np.ptp(fitted):
+                return fitted
+    return _fitted_within_bounds(scores, mos)
+
+
+def _fitted_within_bounds(scores: np.ndarray, mos: np.ndarray) -> np.ndarray:
+    wide, high = 10 * np.ptp(scores), 10 * np.ptp(mos)
+    start = [mos.max(), mos.min(), scores.mean(), scores.std() / 4]
+    low = [mos.mean(), mos.min() - high, scores.min() - wide, np.ptp(scores) / 1000]
+    top = [mos.max() + high, mos.mean(), scores.max() + wide, wide]
+
+    def logistic(x, upper, lower, middle, scale):
+        return (upper - lower) * expit((x - middle) / scale) + lower
+
+    if calculate_srcc(scores, mos) < 0:
+        return -_fitted_within_bounds(scores, -mos)
+    with np.errstate(all='ignore'):
+        found, _ = curve_fit(
+            logistic, scores, mos, start, bounds=(low, top), max_nfev=10_000
+        )
+    return logistic(scores, *found)

@@ -86,10 +86,11 @@ class Work:
             yield name, self.rows(test['table'], test['dataroot_target'])
 
     def note_training(self) -> None:
-        table = self.folder / TRAIN_TABLE
-        if table.is_file():
+        count = 0
+        for table in self.folder.glob('train*.csv'):
             with table.open(encoding='utf-8', newline='') as file:
-                self.measures['train_images'] = sum(1 for _ in csv.reader(file)) - 1
+                count += sum(1 for _ in csv.reader(file)) - 1
+        self.measures['train_images'] = count
 
 
 def do(root: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -180,7 +181,8 @@ def _features(work: Work) -> dict[str, Any]:
     cell = work.cell
     extractor = EXTRACTORS[cell['features']](**cell['arguments'])
     if 'codebook' in cell:
-        extractor.fit(_paths(work.rows('codebook.csv', cell['codebook'])), cell['seed'])
+        learn = [work.rows(*pair) for pair in cell['codebook'].items()]
+        extractor.fit([path for rows in learn for path in _paths(rows)], cell['seed'])
     rows = work.rows('images.csv', cell['dataroot_target'])
     parts = []
     bar = tqdm(total=len(rows), desc=cell['features'], unit='image')

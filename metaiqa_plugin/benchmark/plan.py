@@ -10,53 +10,29 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import inspect
 import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.benchmark.methods import Method, Stage, read_method
-from metaiqa_plugin.benchmark.protocols import PROTOCOLS, Database, Part, Split
-from metaiqa_plugin.benchmark.stages import TEST_TABLE, TRAIN_TABLE, stage_options
-from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.data.database_block import DATABASE_OPTIONS
-from metaiqa_plugin.data.labels import DatabaseOptions
+from metaiqa_plugin.benchmark.benchmark_file import BenchmarkFile, read_benchmark_file
+from metaiqa_plugin.benchmark.methods import Method
+from metaiqa_plugin.benchmark.protocols import Database, Part, Split
+from metaiqa_plugin.benchmark.stages import (
+    TEST_TABLE,
+    TRAIN_TABLE,
+    stage_options,
+    train_tables,
+)
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.options import read_options
 
 __all__ = ['Cell', 'Plan', 'fingerprint', 'read_plan']
 
 SHARED = 'shared'
-TOP = {
-    'name',
-    'title',
-    'about',
-    'protocol',
-    'databases',
-    'methods',
-    'seeds',
-    'threads',
-    'compare_with',
-    'published',
-    'change',
-    'curve',
-    'keep_weights',
-    'least_steps',
-    'sweep',
-}
-REQUIRED = ('name', 'protocol', 'databases', 'methods')
-SYMBOLS = {
-    'k': 'datasets.train.batch_size_per_gpu',
-    'S': 'train.meta.steps',
-    'alpha': 'train.meta.alpha',
-    'beta': 'train.optim.lr',
-}
-"""The paper's symbols in a sweep; other names are dotted keys of the prior's file."""
 
 
 @dataclass(frozen=True)
@@ -89,34 +65,29 @@ class Plan:
     """An experiment as its file asks for it.
 
     Attributes:
-        source: the benchmark file.
-        options: its content.
-        methods: in order.
+        file: that it comes from.
         cells: of the grid.
         shared: what cells need, each once.
         notes: combinations that have no cell, and why.
     """
 
-    source: str
-    options: Mapping[str, Any]
-    methods: Sequence[Method]
-    databases: Mapping[str, Database]
+    file: BenchmarkFile
     cells: Sequence[Cell]
     shared: Sequence[Cell]
     notes: Sequence[str] = field(default=())
 
     @property
     def name(self) -> str:
-        return self.options['name']
+        return self.file.options['name']
 
     @property
     def alone(self) -> bool:
         """Cells that measure time or memory run one after the other."""
-        return self.options['protocol']['type'] == 'runtime'
+        return self.file.options['protocol']['type'] == 'runtime'
 
     def facts(self) -> dict[str, Any]:
         """What ``plan.json`` says of the experiment itself."""
-        options = self.options
+        options = self.file.options
         about = options.get('about') or []
         return {
             'name': self.name,
@@ -124,9 +95,9 @@ class Plan:
             'protocol': options['protocol']['type'],
             'about': [about] if isinstance(about, str) else list(about),
             'notes': list(self.notes),
-            'option_file': self.source,
+            'option_file': self.file.path,
             'threads': options.get('threads', 1),
-            'methods': [{'name': m.name, 'kind': m.kind} for m in self.methods],
+            'methods': [{'name': m.name, 'kind': m.kind} for m in self.file.methods],
             'compare_with': options.get('compare_with'),
             'published': options.get('published'),
             'databases': {
@@ -135,7 +106,7 @@ class Plan:
                     'mos_range': list(database.options.mos_range),
                     'lower_better': database.options.lower_better,
                 }
-                for name, database in self.databases.items()
+                for name, database in self.file.databases.items()
             },
             'cells': [
                 {key: cell.description[key] for key in PLACE}
@@ -156,31 +127,25 @@ def read_plan(path: str) -> Plan:
         UserError: whatever is wrong with the file, its databases or the option files
             that it names, before anything runs.
     """
-    options = _plain(read_options(path))
-    _check_top(path, options)
-    databases = {
-        name: _database(name, block) for name, block in options['databases'].items()
-    }
-    splits = list(_splits(path, options['protocol'], databases))
-    names = [split.name for split in splits]
-    if len(set(names)) < len(names):
-        raise UserError(f'{path}: the splits {names} are not all different')
-    methods = _methods(path, options)
-    grid = _Grid(options, databases)
+    file = read_benchmark_file(path)
+    grid = _Grid(file.options, file.databases)
     cells = [
         cell
-        for method in methods
-        for seed in _seeds(options, method)
-        for split in splits
+        for method in file.methods
+        for seed in file.seeds(method)
+        for split in file.splits
         for cell in grid.cells(method, split, seed)
     ]
     if not cells:
         raise UserError(f'{path}: no cell; {"; ".join(grid.notes) or "no split"}')
+    folders = [cell.folder for cell in cells]
+    if len(set(folders)) < len(folders):
+        raise UserError(
+            f'{path}: the names of methods and splits differ only in signs that have '
+            'no place in a folder name; name them otherwise'
+        )
     return Plan(
-        path,
-        options,
-        methods,
-        databases,
+        file,
         cells,
         list(grid.shared.values()),
         list(dict.fromkeys(grid.notes)),
@@ -257,7 +222,7 @@ class _Grid:
             return None
         needs = {}
         if method.prior is not None:
-            if split.source is None:
+            if not split.source:
                 raise UserError(
                     f'methods.{method.name}.prior: protocol.source must name the '
                     'database that priors learn from'
@@ -277,7 +242,7 @@ class _Grid:
         options = stage_options(
             method.adapt,
             self._change('adapt'),
-            self.databases[split.train.database],
+            [self.databases[split.train.database]],
             len(split.train),
             seed,
             starts_from_prior=bool(needs),
@@ -300,7 +265,7 @@ class _Grid:
                 f'methods.{method.name}: split {split.name!r} has no labelled images '
                 'to fit a regression to'
             )
-        codebook = split.source or split.train if extractor.learned else None
+        codebook = (split.source or (split.train,)) if extractor.learned else ()
         databases = {part.database for part in (*split.tests.values(), learn)}
         needs = {
             name: self._features(method, name, codebook, seed)
@@ -325,20 +290,22 @@ class _Grid:
             work['features'] = method.features
         return None, work
 
-    def _prior(self, method: Method, source: Part, seed: int) -> str:
+    def _prior(self, method: Method, source: Sequence[Part], seed: int) -> str:
+        databases = [self.databases[part.database] for part in source]
         options = stage_options(
             method.prior,
             self._change('prior'),
-            self.databases[source.database],
-            len(source),
+            databases,
+            sum(map(len, source)),
             seed,
             starts_from_prior=False,
         )
-        left_out = set(self.databases[source.database].rows.tasks) - set(
-            self._tasks(source)
-        )
-        without = f', without {", ".join(sorted(left_out))}' if left_out else ''
-        tables = {TRAIN_TABLE: self._table(source)}
+        left_out = sorted(task for part in source for task in self._left_out(part))
+        without = f', without {", ".join(left_out)}' if left_out else ''
+        names = train_tables(databases)
+        tables = {
+            name: self._table(part) for name, part in zip(names, source, strict=True)
+        }
         return self._share(
             f'{Path(method.prior.file).stem}{without}, seed {seed}',
             {
@@ -350,10 +317,9 @@ class _Grid:
         )
 
     def _features(
-        self, method: Method, database: str, codebook: Part | None, seed: int
+        self, method: Method, database: str, codebook: Sequence[Part], seed: int
     ) -> str:
-        whole = self.databases[database].whole
-        tables = {'images.csv': self._table(whole)}
+        tables = {'images.csv': self._table(self.databases[database].whole)}
         work = {
             'kind': 'features',
             'label': f'features {method.name} of {database}',
@@ -361,9 +327,13 @@ class _Grid:
             'arguments': dict(method.arguments),
             'dataroot_target': self._folder(database),
         }
-        if codebook is not None:
-            tables['codebook.csv'] = self._table(codebook)
-            work |= {'codebook': self._folder(codebook.database), 'seed': seed}
+        if codebook:
+            parts = {f'codebook-{part.database}.csv': part for part in codebook}
+            tables |= {name: self._table(part) for name, part in parts.items()}
+            work['codebook'] = {
+                name: self._folder(part.database) for name, part in parts.items()
+            }
+            work['seed'] = seed
         return self._share(f'{method.features} of {database}', work, tables)
 
     def _share(
@@ -387,9 +357,10 @@ class _Grid:
     def _folder(self, database: str) -> str:
         return str(self.databases[database].options.dataroot_target)
 
-    def _tasks(self, part: Part) -> list[str]:
+    def _left_out(self, part: Part) -> set[str]:
         rows = self.databases[part.database].rows
-        return [rows.tasks[code] for code in set(rows.task_of[list(part.rows)])]
+        seen = {rows.tasks[code] for code in set(rows.task_of[list(part.rows)])}
+        return set(rows.tasks) - seen
 
     @lru_cache(maxsize=1024)  # noqa: B019
     def _table(self, part: Part) -> str:
@@ -401,150 +372,6 @@ class _Grid:
             row = rows[index]
             writer.writerow((row.image, row.mos, row.task, row.reference))
         return text.getvalue()
-
-
-def _check_top(path: str, options: Mapping[str, Any]) -> None:
-    faults = [f'{key} is missing' for key in REQUIRED if not options.get(key)]
-    faults += [
-        f'unknown option {key} (known: {", ".join(sorted(TOP))})'
-        for key in options
-        if key not in TOP
-    ]
-    blocks = ('protocol', 'databases', 'methods')
-    blocks += tuple(key for key in ('change', 'sweep', 'published') if options.get(key))
-    faults += [
-        f'{key} is {type(options[key]).__name__}, expected a block of options'
-        for key in blocks
-        if options.get(key) is not None and not isinstance(options[key], dict)
-    ]
-    if not faults:
-        unknown = sorted(set(options.get('change') or {}) - {'prior', 'adapt'})
-        faults += [f'change.{key}: expected prior or adapt' for key in unknown]
-        faults += list(_value_faults(options))
-    if faults:
-        raise UserError(f'{path}: ' + '; '.join(faults))
-
-
-def _value_faults(options: Mapping[str, Any]) -> Iterator[str]:
-    if not isinstance(options['name'], str):
-        yield f'name={options["name"]!r}: expected text'
-    seeds = options.get('seeds', [0])
-    whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
-    if not whole or not seeds or len(set(seeds)) < len(seeds):
-        yield f'seeds={seeds!r}: expected a list of different whole numbers'
-    for key, least in (('threads', 1), ('least_steps', 0)):
-        try:
-            whole_number(key, options.get(key, least), least)
-        except UserError as error:
-            yield str(error)
-    for key in ('curve', 'keep_weights'):
-        if not isinstance(options.get(key, True), bool):
-            yield f'{key}={options[key]!r}: true or false'
-    wanted = options.get('compare_with')
-    if wanted is not None and wanted not in options['methods']:
-        yield f'compare_with={wanted!r}: the methods are {list(options["methods"])}'
-
-
-def _splits(
-    path: str, block: Mapping[str, Any], databases: Mapping[str, Database]
-) -> Iterator[Split]:
-    if block.get('type') not in PROTOCOLS:
-        raise UserError(
-            f'{path}: protocol.type={block.get("type")!r}: expected one of '
-            f'{list(PROTOCOLS)}'
-        )
-    protocol = PROTOCOLS[block['type']]
-    arguments = {key: value for key, value in block.items() if key != 'type'}
-    known = inspect.signature(protocol).parameters
-    unknown = sorted(set(arguments) - set(known) | ({'databases'} & set(arguments)))
-    missing = [
-        name
-        for name, parameter in known.items()
-        if parameter.default is parameter.empty
-        and name != 'databases'
-        and name not in arguments
-    ]
-    if unknown or missing:
-        raise UserError(
-            f'{path}: protocol {block["type"]}: unknown options {unknown}, missing '
-            f'{missing}; it takes {[name for name in known if name != "databases"]}'
-        )
-    yield from protocol(databases, **arguments)
-
-
-def _methods(path: str, options: Mapping[str, Any]) -> list[Method]:
-    methods = [read_method(name, block) for name, block in options['methods'].items()]
-    sweep = options.get('sweep')
-    if (options['protocol']['type'] == 'parameters') != (sweep is not None):
-        raise UserError(f'{path}: sweep and protocol.type: parameters go together')
-    if sweep is None:
-        return methods
-    points = sweep.get('points')
-    by_name = {method.name: method for method in methods}
-    if (
-        set(sweep) != {'method', 'points'}
-        or not isinstance(points, dict)
-        or not all(isinstance(values, list) and values for values in points.values())
-    ):
-        raise UserError(
-            f'{path}: sweep={sweep!r}: expected method and points, a block of lists'
-        )
-    base = by_name.get(sweep['method'])
-    if base is None or base.prior is None:
-        raise UserError(
-            f'{path}: sweep.method={sweep["method"]!r}: expected a method with a prior'
-        )
-    others = [method for method in methods if method is not base]
-    return [*_points(base, points, options), *others]
-
-
-def _points(
-    base: Method, points: Mapping[str, Sequence[Any]], options: Mapping[str, Any]
-) -> Iterator[Method]:
-    """The base, and each value of each parameter with the others as in the base."""
-    resolved = base.prior.options((options.get('change') or {}).get('prior') or {})
-    usual = {name: _at(resolved, SYMBOLS.get(name, name)) for name in points}
-    seen = set()
-    for name, values in points.items():
-        for value in values:
-            facets = usual | {name: value}
-            label = ', '.join(f'{key}={item}' for key, item in facets.items())
-            if label in seen:
-                continue
-            seen.add(label)
-            change = {**base.prior.change, SYMBOLS.get(name, name): value}
-            prior = Stage(base.prior.file, change)
-            yield replace(base, name=label, prior=prior, facets=facets)
-
-
-def _at(options: Mapping[str, Any], path: str) -> Any:
-    for key in path.split('.'):
-        if not isinstance(options, Mapping) or key not in options:
-            raise UserError(f'sweep.points: the file of the prior has no {path}')
-        options = options[key]
-    return options
-
-
-def _seeds(options: Mapping[str, Any], method: Method) -> Sequence[int]:
-    """Nothing of a metric is drawn: one seed stands for all."""
-    seeds = options.get('seeds', [0])
-    drawn = method.kind != 'metric' and options['protocol']['type'] != 'runtime'
-    return seeds if drawn else seeds[:1]
-
-
-def _database(name: str, block: Any) -> Database:
-    if not isinstance(block, dict):
-        raise UserError(f'databases.{name}={block!r}: expected a block of options')
-    known = DATABASE_OPTIONS - {'split_index'} | {'store'}
-    unknown = sorted(set(block) - known)
-    missing = sorted({'meta_info_file', 'dataroot_target'} - set(block))
-    if unknown or missing:
-        raise UserError(
-            f'databases.{name}: unknown options {unknown}, missing {missing}; it '
-            f'knows {sorted(known)}'
-        )
-    options = {key: value for key, value in block.items() if key != 'store'}
-    return Database(name, DatabaseOptions(**options), block.get('store'))
 
 
 def _extractor(method: Method, known: Mapping[str, Any]):
@@ -559,13 +386,12 @@ def _extractor(method: Method, known: Mapping[str, Any]):
         raise UserError(f'methods.{method.name}.arguments: {error}') from error
 
 
-def _joined(source: Part | None, train: Part | None) -> Part | None:
+def _joined(source: Sequence[Part], train: Part | None) -> Part | None:
     """What a regression learns from: the target, and the source if it is of it, too."""
-    if train is None or source is None:
-        return train or source
-    if source.database != train.database:
-        return train
-    return Part(train.database, tuple(sorted({*source.rows, *train.rows})))
+    if train is None:
+        return source[0] if source else None
+    same = [part.rows for part in source if part.database == train.database]
+    return Part(train.database, tuple(sorted({*train.rows}.union(*same))))
 
 
 def _hashes(tables: Mapping[str, str]) -> dict[str, str]:
@@ -577,9 +403,3 @@ def _hashes(tables: Mapping[str, str]) -> dict[str, str]:
 def _slug(text: str) -> str:
     """A file name that people can read; different texts may give the same one."""
     return re.sub(r'[^\w.,=+()-]+', '_', text).strip('.') or '_'
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value

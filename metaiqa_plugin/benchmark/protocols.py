@@ -108,14 +108,14 @@ class Split:
         name: unique within the experiment; a folder is named by it.
         facets: what varies, for tables and pictures.
         tests: what is predicted, by name.
-        source: what priors learn from.
+        source: what priors learn from, of one or several databases.
         train: labelled images of the target; None: there are none.
     """
 
     name: str
     facets: Mapping[str, Any]
     tests: Mapping[str, Part]
-    source: Part | None = None
+    source: tuple[Part, ...] = ()
     train: Part | None = None
 
 
@@ -126,7 +126,7 @@ def authentic(
     databases: Databases,
     target: str,
     splits: int | Sequence[int | str] = 10,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
     labels: int | None = None,
     seed: int = 123,
 ) -> Iterator[Split]:
@@ -136,14 +136,14 @@ def authentic(
         databases: by name.
         target: the database to adapt to.
         splits: how many splits of its csv, from the first, or which.
-        source: the database that priors learn from.
+        source: the database that priors learn from, or several.
         labels: beyond the paper: adapt to so many images of the train part only.
         seed: of their draw.
 
     Raises:
         UserError: more labels than the train part has images.
     """
-    prior = _whole(databases, 'source', source)
+    prior = _sources(databases, source)
     database = _known(databases, 'target', target)
     for place, index in enumerate(_indices(splits)):
         train, test = database.split(index)
@@ -197,7 +197,7 @@ def leave_one_distortion_out(
     for task in tasks if types is None else types:
         unseen, others = known.of_type(task), known.but_type(task)
         facets = {'type': task, 'labels': 0}
-        yield Split(task, facets, {database: unseen}, others)
+        yield Split(task, facets, {database: unseen}, (others,))
         for draw in range(draws if labels else 0):
             train, test = _labelled_references(
                 known, unseen, labels, references, (seed, tasks.index(task), draw)
@@ -206,7 +206,7 @@ def leave_one_distortion_out(
                 f'{task}, {labels} labels, draw {draw}',
                 {'type': task, 'labels': labels, 'draw': draw},
                 {database: test},
-                others,
+                (others,),
                 train,
             )
 
@@ -217,7 +217,7 @@ def few_shot(
     labels: Sequence[int] = (10, 20, 50, 100, 200),
     draws: int = 3,
     splits: int | Sequence[int | str] = 1,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
     seed: int = 123,
 ) -> Iterator[Split]:
     """Adapt to a few labelled images of the train part, test on the test part.
@@ -234,7 +234,7 @@ def few_shot(
         UserError: more labels than the train part has images.
     """
     whole_number('draws', draws)
-    prior = _whole(databases, 'source', source)
+    prior = _sources(databases, source)
     database = _known(databases, 'target', target)
     for place, index in enumerate(_indices(splits)):
         train, test = database.split(index)
@@ -254,7 +254,7 @@ def parameters(
     databases: Databases,
     target: str,
     splits: int | Sequence[int | str] = 1,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
     labels: int | None = None,
     seed: int = 123,
 ) -> Iterator[Split]:
@@ -271,7 +271,7 @@ def cross_database(
     train: Sequence[str],
     test: Sequence[str] | None = None,
     split: int | str | None = None,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
 ) -> Iterator[Split]:
     """Adapt to one database, test on the others.
 
@@ -281,9 +281,9 @@ def cross_database(
         test: databases to test on; None: all of ``train``.
         split: adapt to the train part of this split, and test on the test part of the
             same database, too; None: adapt to all of it.
-        source: the database that priors learn from.
+        source: the database that priors learn from, or several.
     """
-    prior = _whole(databases, 'source', source)
+    prior = _sources(databases, source)
     tests = [_known(databases, 'test', name) for name in test or train]
     for name in train:
         database = _known(databases, 'train', name)
@@ -307,7 +307,7 @@ def zero_shot(
     databases: Databases,
     targets: Sequence[str],
     splits: int | Sequence[int | str] | None = None,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
 ) -> Iterator[Split]:
     """No label of the target is seen: metrics as they are, and priors.
 
@@ -316,9 +316,9 @@ def zero_shot(
         targets: databases to test on.
         splits: test on the test parts of these splits, as methods that are trained
             are; None: on all images.
-        source: the database that priors learn from.
+        source: the database that priors learn from, or several.
     """
-    prior = _whole(databases, 'source', source)
+    prior = _sources(databases, source)
     tests = [_known(databases, 'targets', name) for name in targets]
     if splits is None:
         parts = {database.name: database.whole for database in tests}
@@ -374,8 +374,13 @@ def _known(databases: Databases, argument: str, name: str) -> Database:
     return databases[name]
 
 
-def _whole(databases: Databases, argument: str, name: str | None) -> Part | None:
-    return None if name is None else _known(databases, argument, name).whole
+def _sources(
+    databases: Databases, names: str | Sequence[str] | None
+) -> tuple[Part, ...]:
+    names = [names] if isinstance(names, str) else names or ()
+    if len(set(names)) < len(names):
+        raise UserError(f'protocol.source={names}: a database twice')
+    return tuple(_known(databases, 'source', name).whole for name in names)
 
 
 def _indices(splits: int | Sequence[int | str]) -> Sequence[int | str]:

@@ -32,7 +32,7 @@ try:
 except ImportError:
     fcntl = None
 
-__all__ = ['Outcome', 'run_plan', 'state_of']
+__all__ = ['Outcome', 'prepare', 'run_plan', 'state_of']
 
 CELL, RESULT, ERROR, LOG = 'cell.json', 'result.json', 'error.txt', 'log.txt'
 THREAD_LIMITS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
@@ -62,6 +62,7 @@ def run_plan(
     ray: str | None = None,
     redo: bool = False,
     say: Callable[[str], None] = tqdm.write,
+    command: str = 'run_plan, from Python',
 ) -> Outcome:
     """Run what is not finished.
 
@@ -72,6 +73,7 @@ def run_plan(
         ray: address of a Ray cluster, or ``'auto'``: cells run there, see ``ray_map``.
         redo: run cells anew that were finished under other options.
         say: takes a line as each cell ends.
+        command: how it was asked for, to be noted.
 
     Raises:
         UserError: a finished cell has other options, or another process runs this
@@ -89,11 +91,10 @@ def run_plan(
     experiment.mkdir(parents=True, exist_ok=True)
     with _only_run(experiment):
         for cell in (*plan.shared, *plan.cells):
-            _prepare(root, cell, redo)
-        _write_plan(experiment, plan)
-        outcome = Outcome(experiment)
+            prepare(root, cell, redo)
         shared = _open(root, _needed(plan, root))
         cells = _open(root, plan.cells)
+        _write_plan(experiment, plan, command, bool(cells))
         outcome = Outcome(experiment, before=len(plan.cells) - len(cells))
         spread = partial(_spread, root=root, jobs=jobs, ray=ray)
         bar = tqdm(total=len(shared) + len(cells), unit='cell', desc=plan.name)
@@ -124,7 +125,7 @@ def state_of(root: str | os.PathLike, cell: Cell) -> str:
     return 'begun' if (folder / LOG).is_file() else 'open'
 
 
-def _prepare(root: Path, cell: Cell, redo: bool) -> None:
+def prepare(root: Path, cell: Cell, redo: bool = False) -> None:
     """Its folder, empty or with what was done of the very same work."""
     folder, state = root / cell.folder, state_of(root, cell)
     known = folder / CELL
@@ -306,15 +307,19 @@ def _run_cell(
     return folder
 
 
-def _write_plan(experiment: Path, plan: Plan) -> None:
-    text = Path(plan.source).read_text(encoding='utf-8')
+def _write_plan(experiment: Path, plan: Plan, command: str, runs: bool) -> None:
+    """The commits are those of all runs that had something to do."""
+    path = experiment / 'plan.json'
+    commits = read_json(path)['commit'].split(', ') if path.is_file() else []
+    if runs or not commits:
+        commits = list(dict.fromkeys([*commits, commit()]))
     facts = plan.facts() | {
-        'options': text,
-        'command': ' '.join(sys.argv),
-        'commit': commit(),
+        'options': Path(plan.file.path).read_text(encoding='utf-8'),
+        'command': command,
+        'commit': ', '.join(commits),
         'environment': environment(),
     }
-    write_json(experiment / 'plan.json', facts)
+    write_json(path, facts)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ from metaiqa_plugin.data.database_block import DATABASE_OPTIONS
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.options import OUR_DATASETS, check_options
 
-__all__ = ['START', 'TEST_TABLE', 'TRAIN_TABLE', 'located', 'stage_options']
+__all__ = [
+    'START',
+    'TEST_TABLE',
+    'TRAIN_TABLE',
+    'located',
+    'stage_options',
+    'train_tables',
+]
 
 TRAIN_TABLE = 'train.csv'
 TEST_TABLE = 'test-{}.csv'
@@ -29,7 +36,7 @@ CURVE_METRICS = {
 def stage_options(
     stage: Stage,
     common: Mapping[str, Any],
-    database: Database,
+    databases: Sequence[Database],
     images: int,
     seed: int,
     starts_from_prior: bool,
@@ -45,7 +52,7 @@ def stage_options(
     Args:
         stage: file and changes.
         common: changes to the files of all methods.
-        database: that the images are of.
+        databases: that the images are of.
         images: how many there are to learn from; a larger batch is made as small.
         seed: of weights, batches and crops.
         starts_from_prior: whether a training came before.
@@ -70,10 +77,8 @@ def stage_options(
         if key not in DATABASE_OPTIONS and key not in ('databases', 'store')
     }
     episodes = block['type'] == 'EpisodeDataset'
-    options['datasets'] = {'train': own | _images(database, TRAIN_TABLE, seed)}
-    train = options['datasets']['train']
-    if database.store is not None:
-        train['store'] = database.store
+    train = own | _learnt_from(databases) | {'seed': seed}
+    options['datasets'] = {'train': train}
     if not episodes:
         size = min(train['batch_size_per_gpu'], images)
         train['batch_size_per_gpu'] = size
@@ -118,22 +123,55 @@ def located(
         folder: of the cell, with its tables.
         start: weights in the place of ``START``.
     """
-    change = {
-        f'datasets.{phase}.meta_info_file': str(folder / block['meta_info_file'])
-        for phase, block in options['datasets'].items()
-    }
+    change: dict[str, Any] = {}
+    for phase, block in options['datasets'].items():
+        where = f'datasets.{phase}'
+        if 'databases' in block:
+            parts = [_in_folder(part, folder) for part in block['databases']]
+            change[f'{where}.databases'] = parts
+        else:
+            change[where] = _in_folder(block, folder)
     if options['path'].get('pretrain_network') == START:
         change['path.pretrain_network'] = start
     return changed(options, change, str(folder))
 
 
-def _images(database: Database, table: str, seed: int | None = None) -> dict[str, Any]:
-    block = {
+def train_tables(databases: Sequence[Database]) -> list[str]:
+    """Names of the tables of the images to learn from, one a database."""
+    if len(databases) == 1:
+        return [TRAIN_TABLE]
+    return [f'train-{database.name}.csv' for database in databases]
+
+
+def _learnt_from(databases: Sequence[Database]) -> dict[str, Any]:
+    tables = train_tables(databases)
+    blocks = [_images(*pair) for pair in zip(databases, tables, strict=True)]
+    stores = {database.store for database in databases}
+    if len(stores) > 1:
+        raise UserError(
+            f'databases {[database.name for database in databases]}: one training '
+            f'reads them all, so their store must be the same, not {stores}'
+        )
+    store = {} if stores == {None} else {'store': stores.pop()}
+    if len(blocks) == 1:
+        return blocks[0] | store
+    named = [
+        {'name': database.name} | block
+        for database, block in zip(databases, blocks, strict=True)
+    ]
+    return {'databases': named} | store
+
+
+def _images(database: Database, table: str) -> dict[str, Any]:
+    return {
         'meta_info_file': table,
         'dataroot_target': str(database.options.dataroot_target),
         'mos_range': [0, 1],
     }
-    return block if seed is None else block | {'seed': seed}
+
+
+def _in_folder(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    return {**block, 'meta_info_file': str(folder / block['meta_info_file'])}
 
 
 def _lengthen(train: dict[str, Any], per_epoch: int, least_steps: int) -> None:

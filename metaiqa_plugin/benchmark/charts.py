@@ -1,0 +1,344 @@
+"""The pictures of the report: SVG that takes its ink from the page, and thumbnails.
+
+Colours are those of Okabe and Ito (2008) that can be told from both a white and a dark
+page (their blue a little lighter), each with a marker of its own; text, axes and grid
+are ``currentColor``.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+from PIL import Image
+
+__all__ = [
+    'Line',
+    'Picture',
+    'bars',
+    'lines',
+    'ranges',
+    'scatter',
+    'standalone',
+    'thumbnail',
+]
+
+INK = '#0a0b0c'
+COLORS = ('#2786C9', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9')
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+MOST_BARS = 4
+MOST_DRAWN = 400
+"""Points above which a scatter plot holds them as pixels, to keep the page small."""
+STYLE = {
+    'svg.fonttype': 'none',
+    'text.parse_math': False,
+    'font.family': 'DejaVu Sans',
+    'font.size': 10,
+    'text.color': INK,
+    'axes.labelcolor': INK,
+    'axes.edgecolor': INK,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'xtick.color': INK,
+    'ytick.color': INK,
+    'grid.color': INK,
+    'grid.alpha': 0.15,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'legend.frameon': False,
+}
+SVG = 'http://www.w3.org/2000/svg'
+LINK = 'http://www.w3.org/1999/xlink'
+WITHOUT_METADATA = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+POINT_PIXELS = 160
+LEGEND_INCHES = 6.5
+LONGEST_NAME = 32
+THUMBNAIL_QUALITY = 70
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG element, its name (also the prefix of all ids in it) and its title."""
+
+    name: str
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points of one line, and the half width of the band around each (NaN: none)."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    band: Sequence[float]
+
+
+def scatter(
+    name: str, title: str, mos: np.ndarray, scores: np.ndarray, color: int = 0
+) -> Picture:
+    """Scores against MOS of one method; scores that are not finite are left out."""
+    finite = np.isfinite(scores)
+    with matplotlib.rc_context({**STYLE, 'font.size': 9, 'svg.hashsalt': name}):
+        figure = Figure(figsize=(2.9, 2.5))
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.27, right=0.97, bottom=0.19, top=0.97)
+        axes.plot(
+            mos[finite],
+            scores[finite],
+            linestyle='none',
+            marker=_marker(color),
+            markersize=4,
+            markeredgewidth=0,
+            alpha=0.75,
+            color=_color(color),
+            rasterized=int(finite.sum()) > MOST_DRAWN,
+        )
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xlabel('MOS')
+        axes.set_ylabel('score')
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        return _picture(figure, name, title)
+
+
+def lines(
+    name: str,
+    title: str,
+    panels: Mapping[str, Sequence[Line]],
+    y_label: str,
+    logarithmic: bool = False,
+    legend: bool = True,
+) -> Picture:
+    """Lines with bands, a panel for each label of an x axis.
+
+    Args:
+        name: of the picture.
+        title: what it shows.
+        panels: lines by label of the x axis.
+        y_label: of all panels.
+        logarithmic: x axis, with ticks at the values there are; 0 has a place too.
+        legend: names the lines below the panels.
+    """
+    labels = [line.label for line in max(panels.values(), key=len)]
+    rows = _legend_rows(labels) if legend else 0
+    with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
+        size = (max(6.6, 3.6 * len(panels)), 3.3 + 0.22 * rows)
+        figure = Figure(figsize=size, layout='constrained')
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (x_label, shown) in zip(grid, panels.items(), strict=True):
+            for index, line in enumerate(shown):
+                _line(axes, line, index)
+            axes.set_xlabel(x_label)
+            _x_axis(axes, shown, logarithmic)
+        grid[0].set_ylabel(y_label)
+        if legend:
+            _legend(
+                figure, grid[list(map(len, panels.values())).index(len(labels))], labels
+            )
+        return _picture(figure, name, title)
+
+
+def bars(
+    name: str,
+    title: str,
+    values: Mapping[str, Sequence[float]],
+    types: Sequence[str],
+    x_label: str,
+) -> Picture:
+    """A row for each type: a bar for each method, or a dot where they are many."""
+    count = len(values)
+    slot = 0.8 / count if count <= MOST_BARS else 0
+    height = 0.22 * max(1.2, count if slot else 1.4) * len(types)
+    rows = _legend_rows(list(values))
+    with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
+        figure = Figure(figsize=(6.8, height + 0.8 + 0.22 * rows), layout='constrained')
+        axes = figure.subplots()
+        places = np.arange(len(types))
+        for index, row in enumerate(values.values()):
+            if slot:
+                middle = places + (index - (count - 1) / 2) * slot
+                axes.barh(middle, row, height=slot * 0.9, color=_color(index))
+            else:
+                style = {'marker': _marker(index), 'color': _color(index)}
+                axes.plot(row, places, linestyle='none', markersize=6, **style)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(places, [_short(kind) for kind in types])
+        axes.set_ylim(len(types) - 0.4, -0.6)
+        axes.grid(visible=not slot, axis='y')
+        axes.set_xlabel(x_label)
+        _legend(figure, axes, list(values), bars=bool(slot))
+        return _picture(figure, name, title)
+
+
+def ranges(
+    name: str, title: str, values: Mapping[str, Sequence[float]], x_label: str
+) -> Picture:
+    """A bar to the median of each method, with a line from lowest to highest."""
+    with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
+        size = (6.8, 0.9 + 0.3 * len(values))
+        figure = Figure(figsize=size, layout='constrained')
+        axes = figure.subplots()
+        for place, row in enumerate(values.values()):
+            middle = float(np.median(row))
+            axes.barh(place, middle, height=0.6, color=_color(0))
+            axes.plot([min(row), max(row)], [place] * 2, color=INK, linewidth=1.5)
+        axes.set_yticks(range(len(values)), [_short(label) for label in values])
+        axes.set_ylim(len(values) - 0.4, -0.6)
+        axes.grid(visible=False, axis='y')
+        axes.set_xlabel(x_label)
+        return _picture(figure, name, title)
+
+
+def thumbnail(path: Path, side: int) -> bytes | None:
+    """The image as a small JPEG, its longer side ``side`` pixels; None if unreadable.
+
+    That is a file that is missing, is no image, or is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            image.draft('RGB', (2 * side, 2 * side))
+            small = image.convert('RGB')
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, 'JPEG', quality=THUMBNAIL_QUALITY, optimize=True)
+    return buffer.getvalue()
+
+
+def standalone(picture: Picture) -> str:
+    """A file of its own: dark on white, as it has no page to take its ink from."""
+    return picture.svg.replace(
+        '<svg ', f'<svg xmlns="{SVG}" style="color: #222; background: #fff" ', 1
+    )
+
+
+def _line(axes: Axes, line: Line, index: int) -> None:
+    x, y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
+    band = np.asarray(line.band, dtype=float)
+    color = _color(index)
+    if np.isfinite(band).any():
+        axes.fill_between(x, y - band, y + band, color=color, alpha=0.15, linewidth=0)
+    style = '-' if index < len(COLORS) else '--'
+    axes.plot(x, y, style, marker=_marker(index), markersize=5, color=color)
+
+
+def _x_axis(axes: Axes, shown: Sequence[Line], logarithmic: bool) -> None:
+    values = sorted({value for line in shown for value in line.x})
+    if logarithmic:
+        positive = [value for value in values if value > 0]
+        if positive and positive != values:
+            axes.set_xscale('symlog', linthresh=positive[0])
+        elif positive:
+            axes.set_xscale('log')
+    if logarithmic or len(values) <= 8:
+        texts = [f'{value:g}' for value in values]
+        axes.xaxis.set_major_locator(FixedLocator(values))
+        axes.xaxis.set_minor_locator(FixedLocator([]))
+        axes.xaxis.set_major_formatter(lambda _, place: texts[place])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def _legend(figure: Figure, axes: Axes, names: Sequence[str], bars=False) -> None:
+    handles = (
+        axes.containers
+        if bars
+        else [line for line in axes.lines if line.get_marker() != 'None']
+    )
+    if len(handles) < len(names):
+        return
+    # matplotlib before 3.10 leaves out names with a leading underscore
+    labels = [f'\u200b{_short(name)}' for name in names]
+    columns = _legend_columns(names)
+    figure.legend(
+        handles, labels, loc='outside lower center', ncols=columns, fontsize=9
+    )
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    longest = max(len(_short(name)) for name in names)
+    return max(1, min(4, int(LEGEND_INCHES / (0.6 + 0.08 * longest))))
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    return -(-len(names) // _legend_columns(names))
+
+
+def _short(name: str) -> str:
+    """A long name without its middle, as names of variants differ at their ends."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    half = LONGEST_NAME // 2
+    return f'{name[: half - 1]}…{name[-half:]}'
+
+
+def _color(index: int) -> str:
+    return COLORS[index % len(COLORS)]
+
+
+def _marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]
+
+
+def _picture(figure: Figure, name: str, title: str) -> Picture:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # the page draws the text, with fonts of its own
+        warnings.filterwarnings('ignore', message='Glyph .* missing from font')
+        figure.savefig(
+            buffer,
+            format='svg',
+            dpi=POINT_PIXELS,
+            transparent=True,
+            metadata=WITHOUT_METADATA,
+        )
+    return Picture(name, title, _for_page(buffer.getvalue(), name, title))
+
+
+def _for_page(svg: bytes, name: str, title: str) -> str:
+    ElementTree.register_namespace('', SVG)
+    ElementTree.register_namespace('xlink', LINK)
+    root = ElementTree.fromstring(svg)
+    _, _, width, _ = (float(number) for number in root.attrib['viewBox'].split())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag == f'{{{SVG}}}style':
+                parent.remove(child)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            element.set(key, _attribute(key, value, name))
+    root.attrib |= {
+        'role': 'img',
+        'aria-label': title,
+        'width': f'{width:.0f}pt',
+        'stroke-linejoin': 'round',
+    }
+    root.attrib.pop('height', None)
+    heading = ElementTree.Element(f'{{{SVG}}}title')
+    heading.text = title
+    root.insert(0, heading)
+    text = ElementTree.tostring(root, encoding='unicode')
+    return text.replace(f' xmlns="{SVG}"', '', 1)
+
+
+def _attribute(key: str, value: str, name: str) -> str:
+    if key == 'id':
+        return f'{name}-{value}'
+    if key == f'{{{LINK}}}href' and value.startswith('#'):
+        return f'#{name}-{value[1:]}'
+    value = re.sub(r'url\(#', f'url(#{name}-', value)
+    value = value.replace(INK, 'currentColor')
+    return value.replace("'DejaVu Sans'", 'system-ui, sans-serif')
