@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 LIVEC ?= data/LIVEC
 
-.PHONY: help demo test install weights clean
+.PHONY: help demo test install browser weights clean
 
 help:
 	@echo 'make demo     set up, then score, synthesise, meta-train, adapt (about 5 minutes)'
@@ -28,10 +28,19 @@ $(READY): setup.py requirements-dev.txt requirements-learn2learn.txt
 	$(BIN)/python -m pip install --quiet --editable '.[train,benchmark]'
 	touch $(READY)
 
+# The page of a report is tested in Chromium; CHROMIUM=PATH names one that is elsewhere.
+browser:
+	@command -v "$${CHROMIUM:-chromium}" > /dev/null || { \
+	  echo 'installing Chromium, which the tests of the report need'; \
+	  $$(command -v sudo) apt-get update -qq && \
+	  $$(command -v sudo) apt-get install -y -qq chromium > /dev/null; } || { \
+	  echo 'Chromium could not be installed; install it, or set CHROMIUM=PATH' >&2; \
+	  exit 1; }
+
 demo: $(READY)
 	$(BIN)/python -m metaiqa_plugin.demo
 
-test: $(READY)
+test: $(READY) browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n auto

@@ -286,6 +286,7 @@ def _adapt(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
+    import shlex
     from collections import Counter
 
     from metaiqa_plugin.benchmark.plan import read_plan
@@ -303,8 +304,16 @@ def _benchmark(options: argparse.Namespace) -> int:
         counted = Counter(states)
         print(', '.join(f'{count} {state}' for state, count in counted.items()))
         return 0
+    command = f'metaiqa benchmark -opt {shlex.quote(options.opt)}'
+    command += f' --jobs {options.jobs}' if options.jobs > 1 else ''
+    command += f' --ray {shlex.quote(options.ray)}' if options.ray else ''
     outcome = run_plan(
-        plan, options.root, options.jobs, options.ray, redo=options.redo
+        plan,
+        options.root,
+        options.jobs,
+        options.ray,
+        redo=options.redo,
+        command=command,
     )
     print(
         f'{outcome.folder}: {outcome.before} cells were finished, '
@@ -319,7 +328,8 @@ def _report(options: argparse.Namespace) -> int:
     from metaiqa_plugin.benchmark.report import write_report
 
     report = write_report(options.runs, options.out)
-    print(report)
+    counted = ', '.join(f'{count} {state}' for state, count in report.cells.items())
+    print(f'{report.html}: {report.experiments} experiments, cells: {counted}')
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from published_layouts import published  # noqa: F401
 
 import metaiqa_plugin
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA

@@ -1,0 +1,255 @@
+"""From a file to cells: what each is told, and the faults that are found before."""
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+from pyiqa.metrics.correlation_coefficient import fit_curve
+
+from metaiqa_plugin.benchmark.agreement import agreement
+from metaiqa_plugin.benchmark.methods import changed
+from metaiqa_plugin.benchmark.plan import read_plan
+from metaiqa_plugin.cli import main
+from metaiqa_plugin.errors import UserError
+
+
+def images_of(table):
+    return {row['img_name'] for row in csv.DictReader(io.StringIO(table))}
+
+
+def test_the_grid(tiny, written):
+    tiny['seeds'] = [3, 4]
+    tiny['methods']['NIQE'] = {'metric': 'niqe'}
+    plan = read_plan(written(tiny))
+    places = [
+        (
+            cell.description['method'],
+            cell.description['split'],
+            cell.description['seed'],
+        )
+        for cell in plan.cells
+    ]
+    networks = [
+        (method, split, seed)
+        for method in ('MetaIQA', 'from scratch')
+        for seed in (3, 4)
+        for split in ('01', '02')
+    ]
+    assert places == [*networks, ('NIQE', '01', 3), ('NIQE', '02', 3)]
+    assert len({cell.folder for cell in plan.cells}) == len(places)
+    assert len(plan.shared) == 2, 'one prior a seed, not one a split'
+
+
+def test_a_cell_sees_no_test_image(tiny, written):
+    for cell in read_plan(written(tiny)).cells:
+        train = images_of(cell.tables['train.csv'])
+        test = images_of(cell.tables['test-wild.csv'])
+        assert (len(train), len(test)) == (24, 6)
+        assert not train & test
+
+
+def test_training_options(tiny, written):
+    tiny['change']['adapt']['train.optim.lr'] = 0.5
+    tiny['methods']['from scratch']['adapt'] = {
+        'file': tiny['methods']['from scratch']['adapt'],
+        'change': {'train.optim.lr': 0.25},
+    }
+    cells = read_plan(written(tiny)).cells
+    adapted, scratch = cells[0].description, cells[2].description
+    assert adapted['training']['train']['optim']['lr'] == 0.5
+    assert scratch['training']['train']['optim']['lr'] == 0.25, 'its own change wins'
+    assert adapted['training']['path']['pretrain_network'] == 'the prior'
+    assert scratch['training']['path']['pretrain_network'] is None
+    for description in (adapted, scratch):
+        block = description['training']['datasets']['train']
+        assert block['meta_info_file'] == 'train.csv'
+        assert 'split_index' not in block and 'store' not in block
+        assert block['seed'] == description['training']['manual_seed'] == 3
+        validation = description['training']['datasets']['val']
+        assert validation['meta_info_file'] == 'test-wild.csv'
+
+
+def test_few_images_get_smaller_batches_and_more_epochs(tiny, written):
+    tiny['protocol'] |= {'type': 'few_shot', 'labels': [3, 8]}
+    tiny['least_steps'] = 12
+    few, more, *_ = (
+        cell.description['training'] for cell in read_plan(written(tiny)).cells
+    )
+    assert few['datasets']['train']['batch_size_per_gpu'] == 3
+    assert few['train']['total_epoch'] == few['train']['scheduler']['T_max'] == 12
+    assert more['datasets']['train']['batch_size_per_gpu'] == 4
+    assert more['train']['total_epoch'] == more['train']['scheduler']['T_max'] == 6
+
+
+def test_nobody_learns_from_what_is_tested(tiny, written):
+    tiny['databases']['under another name'] = dict(tiny['databases']['wild'])
+    tiny['protocol']['source'] = ['small', 'under another name']
+    with pytest.raises(UserError, match=r'source.*6 of 6 images.*split 01'):
+        read_plan(written(tiny))
+
+
+def test_methods_with_the_same_prior_share_it(tiny, written):
+    tiny['methods']['the same'] = dict(tiny['methods']['MetaIQA'])
+    tiny['methods']['another'] = {
+        'prior': {
+            'file': tiny['methods']['MetaIQA']['prior'],
+            'change': {'train.meta.update': 'joint'},
+        },
+        'adapt': tiny['methods']['MetaIQA']['adapt'],
+    }
+    plan = read_plan(written(tiny))
+    assert len(plan.shared) == 2
+    needs = {
+        cell.description['method']: cell.description['needs'].get('prior')
+        for cell in plan.cells
+    }
+    assert needs['MetaIQA'] == needs['the same'] != needs['another']
+    assert needs['from scratch'] is None
+
+
+def test_a_prior_of_two_databases(tiny, written):
+    tiny['databases']['copy'] = dict(tiny['databases']['small'])
+    tiny['protocol']['source'] = ['small', 'copy']
+    (prior,) = read_plan(written(tiny)).shared
+    assert set(prior.tables) == {'train-small.csv', 'train-copy.csv'}
+    blocks = prior.description['training']['datasets']['train']['databases']
+    assert [block['name'] for block in blocks] == ['small', 'copy']
+    tables = [block['meta_info_file'] for block in blocks]
+    assert tables == ['train-small.csv', 'train-copy.csv']
+
+
+def test_a_sweep_varies_one_parameter_at_a_time(tiny, written):
+    tiny['protocol'] |= {'type': 'parameters', 'splits': 1}
+    tiny['sweep'] = {'method': 'MetaIQA', 'points': {'k': [1, 2], 'S': [2, 4]}}
+    plan = read_plan(written(tiny))
+    names = [method.name for method in plan.file.methods]
+    assert names == ['k=1, S=2', 'k=2, S=2', 'k=2, S=4', 'from scratch']
+    facets = [cell.description['facets'] for cell in plan.cells]
+    assert facets[0] == {'split': 1, 'k': 1, 'S': 2}
+    trainings = [cell.description['training'] for cell in plan.shared]
+    k = [options['datasets']['train']['batch_size_per_gpu'] for options in trainings]
+    steps = [options['train']['meta']['steps'] for options in trainings]
+    assert (k, steps) == ([1, 2, 2], [2, 2, 4])
+
+
+def test_only_methods_that_adapt_have_cells_with_labels(tiny, written):
+    tiny['protocol'] = {
+        'type': 'leave_one_distortion_out',
+        'database': 'small',
+        'types': ['jpeg'],
+        'labels': 5,
+        'references': 2,
+    }
+    tiny['methods'] = {
+        'MetaIQA': tiny['methods']['MetaIQA'],
+        'prior only': {'prior': tiny['methods']['MetaIQA']['prior']},
+    }
+    plan = read_plan(written(tiny))
+    assert [cell.description['facets']['labels'] for cell in plan.cells] == [0, 5, 0]
+    assert 'prior only has no adapt' in plan.notes[0]
+    assert len(plan.shared) == 1
+    assert 'jpeg' not in plan.shared[0].tables['train.csv']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'methods': {}}, 'methods is missing'),
+        ({'protocoll': 1}, 'unknown option protocoll'),
+        ({'seeds': [1, 1]}, r'seeds=\[1, 1\]'),
+        ({'threads': 0}, 'threads=0'),
+        ({'curve': 'no'}, "curve='no'"),
+        ({'compare_with': 'X'}, "compare_with='X'"),
+        ({'change': {'adaptt': {}}}, 'change.adaptt'),
+        ({'protocol': {'type': 'loo'}}, "protocol.type='loo'"),
+        ({'protocol': {'type': 'authentic'}}, r"missing \['target'\]"),
+        (
+            {'protocol': {'type': 'authentic', 'target': 'small', 'split': 2}},
+            r"unknown options \['split'\]",
+        ),
+        ({'protocol': {'type': 'authentic', 'target': 'wild'}}, 'protocol.source'),
+        ({'sweep': {'method': 'MetaIQA', 'points': {}}}, 'go together'),
+        ({'databases': {'small': {'meta_info_file': 'x.csv'}}}, 'dataroot_target'),
+        ({'methods': {'x': {'metric': 'niqe', 'prior': 'y'}}}, 'expected prior and/or'),
+        ({'methods': {'x': {'metric': 3}}}, 'methods.x.metric=3'),
+        ({'methods': {'x': {'adapt': 'nowhere.yml'}}}, 'nowhere.yml'),
+        ({'methods': {'x': {'features': 'fog'}}}, r"features='fog'"),
+        ({'methods': {'x': {'adapt': {'file': 'a', 'chnage': 1}}}}, 'chnage'),
+    ],
+)
+def test_faults_are_found_before_anything_runs(tiny, written, change, message):
+    with pytest.raises(UserError, match=message):
+        read_plan(written({**tiny, **change}))
+
+
+def test_a_change_that_nobody_reads_is_a_fault(tiny, written, capsys):
+    tiny['change']['adapt']['train.optim.lrr'] = 1
+    assert main(['benchmark', '-opt', written(tiny), '--list']) == 2
+    assert 'lrr' in capsys.readouterr().err
+
+
+def test_a_method_that_would_be_tested_untrained(tiny, written):
+    tiny['protocol'] = {'type': 'zero_shot', 'targets': ['wild']}
+    with pytest.raises(UserError, match=r'from scratch.*untrained'):
+        read_plan(
+            written(
+                {**tiny, 'methods': {'from scratch': tiny['methods']['from scratch']}}
+            )
+        )
+
+
+def test_changed_copies_and_names_what_is_in_the_way():
+    options = {'a': {'b': 1}, 'c': 2}
+    assert changed(options, {'a.d.e': 3}, 'x') == {'a': {'b': 1, 'd': {'e': 3}}, 'c': 2}
+    assert options == {'a': {'b': 1}, 'c': 2}
+    with pytest.raises(UserError, match=r"'c\.d'.*c is 2"):
+        changed(options, {'c.d': 1}, 'x')
+
+
+def test_agreement_against_plain_formulas():
+    generator = np.random.default_rng(0)
+    mos = generator.random(60)
+    scores = 3 * mos + generator.normal(0, 0.5, 60)
+    found = agreement(scores, mos)
+
+    def ranks(values):
+        return np.argsort(np.argsort(values))
+
+    assert found['plcc'] == pytest.approx(np.corrcoef(scores, mos)[0, 1], abs=1e-12)
+    assert found['srocc'] == pytest.approx(
+        np.corrcoef(ranks(scores), ranks(mos))[0, 1], abs=1e-12
+    )
+    signs = np.sign(np.subtract.outer(scores, scores) * np.subtract.outer(mos, mos))
+    assert found['krocc'] == pytest.approx(signs.sum() / (60 * 59), abs=1e-12)
+    assert found['plcc_logistic'] >= found['plcc'] - 1e-3
+    assert 0 < found['rmse'] < mos.std()
+
+
+def test_a_logistic_relation_is_fitted():
+    scores = np.linspace(-4, 4, 80)
+    mos = 1 / (1 + np.exp(-2 * scores))
+    found = agreement(scores, mos)
+    assert found['plcc_logistic'] == pytest.approx(1, abs=1e-6)
+    assert found['rmse'] == pytest.approx(0, abs=1e-6)
+    assert found['plcc'] < 0.97
+
+
+@pytest.mark.parametrize(('sign', 'seed'), [(1, 0), (-1, 19)])
+def test_a_fit_that_pyiqa_gives_up_is_still_made(sign, seed):
+    generator = np.random.default_rng(seed)
+    scores = generator.random(100)
+    mos = 0.1 + 0.2 * np.exp(sign * 2 * scores) + generator.normal(0, 0.2, 100)
+    with pytest.raises(RuntimeError), np.errstate(all='ignore'):
+        fit_curve(scores, mos)
+    found = agreement(scores, mos)
+    assert found['plcc_logistic'] >= abs(found['plcc'])
+    rising = np.corrcoef(np.exp(sign * 2 * scores), mos)[0, 1]
+    assert found['plcc_logistic'] == pytest.approx(rising, abs=0.05)
+
+
+@pytest.mark.parametrize('scores', [[0.5] * 5, [0.1, 0.2, math.nan, 0.3, 0.4]])
+def test_what_can_not_be_computed_is_nan(scores):
+    found = agreement(np.array(scores), np.linspace(0, 1, 5))
+    assert all(math.isnan(value) for value in found.values())
