@@ -290,7 +290,8 @@ def _benchmark(options: argparse.Namespace) -> int:
     from collections import Counter
 
     from metaiqa_plugin.benchmark.plan import read_plan
-    from metaiqa_plugin.benchmark.runner import run_plan, state_of
+    from metaiqa_plugin.benchmark.runner import run_plan
+    from metaiqa_plugin.benchmark.workspace import state_of
 
     plan = read_plan(options.opt)
     for note in plan.notes:

@@ -21,16 +21,20 @@ AHEAD = 2
 
 
 def ray_map(
-    function: Callable[[Any], Any], jobs: Iterable[Any], address: str = 'auto'
+    function: Callable[[Any], Any],
+    jobs: Iterable[Any],
+    address: str = 'auto',
+    cores: int = 1,
 ) -> Iterator[Any]:
     """Results as they come, in any order; two jobs a core of the cluster wait.
 
     Args:
-        function: what to do; one core a call.
+        function: what to do.
         jobs: its arguments; each is pickled.
         address: of the cluster; ``'auto'``: that of ``RAY_ADDRESS``, or one that runs
             on this machine, or a new one on this machine. A cluster that this process
             is connected to already is used as it is.
+        cores: that each call takes.
 
     Raises:
         UserError: Ray is not installed, no cluster is at ``address``, or a job raised
@@ -46,7 +50,7 @@ def ray_map(
     if ours:
         _connect(ray, address)
     try:
-        yield from _results(ray, ray.remote(_alone(function)), jobs)
+        yield from _results(ray, ray.remote(num_cpus=cores)(_alone(function)), jobs)
     finally:
         if ours:
             ray.shutdown()

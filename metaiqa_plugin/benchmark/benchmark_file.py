@@ -117,7 +117,9 @@ def _value_faults(options: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(options['name'], str):
         yield f'name={options["name"]!r}: expected text'
     seeds = options.get('seeds', [0])
-    whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
+    whole = isinstance(seeds, list) and all(
+        type(seed) is int and seed >= 0 for seed in seeds
+    )
     if not whole or not seeds or len(set(seeds)) < len(seeds):
         yield f'seeds={seeds!r}: expected a list of different whole numbers'
     for key, least in (('threads', 1), ('least_steps', 0)):

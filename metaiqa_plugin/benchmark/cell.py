@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -47,8 +47,9 @@ from metaiqa_plugin.training.run_logs import VALIDATION
 
 try:
     import fcntl
-except ImportError:
-    fcntl = None
+    import resource
+except ImportError:  # Windows
+    fcntl = resource = None
 
 __all__ = ['ERROR', 'RESULT', 'WEIGHTS', 'do', 'main']
 
@@ -356,6 +357,8 @@ def _paths(rows: LabelledRows) -> list[Path]:
 
 def _peak_memory() -> float:
     """Of this process, in MB; the kernel counts in KB, that of macOS in bytes."""
+    if resource is None:
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1e6 if sys.platform == 'darwin' else 1e3), 1)
 

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from metaiqa_plugin.benchmark.environment import commit, environment
-from metaiqa_plugin.benchmark.plan import Cell, Plan, fingerprint
+from metaiqa_plugin.benchmark.plan import Cell, Plan
 from metaiqa_plugin.benchmark.records import read_cell, read_json, write_json
+from metaiqa_plugin.benchmark.workspace import ERROR, LOG, RESULT, prepare, unfinished
 from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.cluster import ray_map
 from metaiqa_plugin.errors import Stopped, UserError
-from metaiqa_plugin.files import replacing
 from metaiqa_plugin.training.signals import StopSignals
 
 try:
@@ -32,9 +31,8 @@ try:
 except ImportError:
     fcntl = None
 
-__all__ = ['Outcome', 'prepare', 'run_plan', 'state_of']
+__all__ = ['Outcome', 'run_plan']
 
-CELL, RESULT, ERROR, LOG = 'cell.json', 'result.json', 'error.txt', 'log.txt'
 THREAD_LIMITS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
 
 
@@ -92,85 +90,34 @@ def run_plan(
     with _only_run(experiment):
         for cell in (*plan.shared, *plan.cells):
             prepare(root, cell, redo)
-        shared = _open(root, _needed(plan, root))
-        cells = _open(root, plan.cells)
+        shared = unfinished(root, _needed(plan, root))
+        cells = unfinished(root, plan.cells)
         _write_plan(experiment, plan, command, bool(cells))
         outcome = Outcome(experiment, before=len(plan.cells) - len(cells))
         spread = partial(_spread, root=root, jobs=jobs, ray=ray)
-        bar = tqdm(total=len(shared) + len(cells), unit='cell', desc=plan.name)
-        with bar:
+        with _Progress(root, len(shared) + len(cells), outcome, say) as progress:
             for cell in spread(shared):
-                _note(root, cell, outcome, bar, say)
-            ready = [cell for cell in cells if _has_needs(root, cell, outcome)]
+                progress.ended(cell)
+            ready = [cell for cell in cells if _has_needs(root, cell)]
             for cell in cells:
                 if cell not in ready:
-                    _note(root, cell, outcome, bar, say)
+                    progress.ended(cell)
             for cell in spread(ready):
-                _note(root, cell, outcome, bar, say)
+                progress.ended(cell)
         return outcome
-
-
-def state_of(root: str | os.PathLike, cell: Cell) -> str:
-    """``'finished'``, ``'failed'``, ``'begun'``, ``'open'`` or ``'other options'``."""
-    folder = Path(root) / cell.folder
-    if not (folder / CELL).is_file():
-        return 'open'
-    same = fingerprint(read_json(folder / CELL)) == cell.fingerprint
-    if (folder / RESULT).is_file():
-        return 'finished' if same else 'other options'
-    if not same:
-        return 'open'
-    if (folder / ERROR).is_file():
-        return 'failed'
-    return 'begun' if (folder / LOG).is_file() else 'open'
-
-
-def prepare(root: Path, cell: Cell, redo: bool = False) -> None:
-    """Its folder, empty or with what was done of the very same work."""
-    folder, state = root / cell.folder, state_of(root, cell)
-    known = folder / CELL
-    if state == 'other options' and not redo:
-        before = read_json(known)
-        different = sorted(_differences('', cell.description, before))
-        raise UserError(
-            f'{cell.label}: finished under other options ({"; ".join(different[:3])}); '
-            'give the experiment another name, or --redo what is different'
-        )
-    same = known.is_file() and fingerprint(read_json(known)) == cell.fingerprint
-    if folder.is_dir() and not same:
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in cell.tables.items():
-        if not (folder / name).is_file():
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding='utf-8')
-    if not same:
-        write_json(known, cell.description)
-
-
-def _differences(where: str, now: Any, before: Any) -> Iterator[str]:
-    if isinstance(now, dict) and isinstance(before, dict):
-        for key in {*now, *before} - {'label'}:
-            yield from _differences(f'{where}.{key}', now.get(key), before.get(key))
-    elif now != before:
-        yield f'{where.strip(".")}: {before!r} -> {now!r}'
 
 
 def _needed(plan: Plan, root: Path) -> list[Cell]:
     """Shared work that a cell still waits for."""
     wanted = {
         folder
-        for cell in _open(root, plan.cells)
+        for cell in unfinished(root, plan.cells)
         for folder in cell.description['needs'].values()
     }
     return [cell for cell in plan.shared if cell.folder in wanted]
 
 
-def _open(root: Path, cells: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in cells if not (root / cell.folder / RESULT).is_file()]
-
-
-def _has_needs(root: Path, cell: Cell, outcome: Outcome) -> bool:
+def _has_needs(root: Path, cell: Cell) -> bool:
     lacking = [
         folder
         for folder in cell.description['needs'].values()
@@ -182,33 +129,61 @@ def _has_needs(root: Path, cell: Cell, outcome: Outcome) -> bool:
     return not lacking
 
 
-def _note(
-    root: Path, cell: Cell, outcome: Outcome, bar: tqdm, say: Callable[[str], None]
-) -> None:
-    bar.update()
-    folder = root / cell.folder
-    if not (folder / RESULT).is_file():
-        reason = 'killed, see its log.txt'
-        if (folder / ERROR).is_file():
-            reason = (folder / ERROR).read_text(encoding='utf-8').strip()
-        outcome.failed[cell.label] = reason
-        say(f'FAILED {cell.label}: {reason}')
-        return
-    if 'method' not in cell.description:
-        say(cell.label)
-        return
-    outcome.finished.append(cell.label)
-    place = {key: cell.description[key] for key in ('method', 'split', 'seed')}
-    record = read_cell(root, {**place, 'facets': {}, 'folder': cell.folder})
-    results = [
-        f'{name} SROCC {test.srocc:.4f} PLCC {test.plcc:.4f}'
-        for name, test in record.tests.items()
-    ]
-    if not results:
-        rate = record.measures['images_per_second']
-        results = [f'{rate:.2f} images/s']
-    seconds = f'{record.measures["seconds"]:.0f} s'
-    say(f'{cell.label}: {", ".join(results)} ({seconds})')
+class _Progress:
+    """A bar on a terminal; a line for each cell that ends, wherever.
+
+    Args:
+        root: of all experiments.
+        total: cells to come.
+        outcome: gets what finished and what failed.
+        say: takes the lines.
+    """
+
+    def __init__(
+        self, root: Path, total: int, outcome: Outcome, say: Callable[[str], None]
+    ) -> None:
+        self._root, self._outcome, self._say = root, outcome, say
+        self._bar = tqdm(
+            total=total, unit='cell', desc=outcome.folder.name, disable=None
+        )
+        self._ended, self._total, self._started = 0, total, time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def ended(self, cell: Cell) -> None:
+        """Note how a cell ended, and about how long the others will take."""
+        self._bar.update()
+        self._ended += 1
+        a_cell = (time.monotonic() - self._started) / self._ended
+        left = tqdm.format_interval(a_cell * (self._total - self._ended))
+        text = self._note(cell)
+        self._say(f'[{self._ended}/{self._total}, about {left} left] {text}')
+
+    def _note(self, cell: Cell) -> str:
+        folder = self._root / cell.folder
+        if not (folder / RESULT).is_file():
+            reason = f'killed, see its {LOG}'
+            if (folder / ERROR).is_file():
+                reason = (folder / ERROR).read_text(encoding='utf-8').strip()
+            self._outcome.failed[cell.label] = reason
+            return f'FAILED {cell.label}: {reason}'
+        if 'method' not in cell.description:
+            return cell.label
+        self._outcome.finished.append(cell.label)
+        record = read_cell(self._root, {**cell.description, 'folder': cell.folder})
+        results = [
+            f'{name} SROCC {test.srocc:.4f} PLCC {test.plcc:.4f}'
+            for name, test in record.tests.items()
+        ]
+        if not results:
+            results = [f'{record.measures["images_per_second"]:.2f} images/s']
+        return (
+            f'{cell.label}: {", ".join(results)} ({record.measures["seconds"]:.0f} s)'
+        )
 
 
 def _spread(
@@ -221,7 +196,8 @@ def _spread(
         for cell in cells
     ]
     if ray is not None:
-        for folder in ray_map(_run_cell, work, ray):
+        cores = max((cell.description['threads'] for cell in cells), default=1)
+        for folder in ray_map(_run_cell, work, ray, cores):
             yield by_folder[folder]
         return
     processes = _Processes()

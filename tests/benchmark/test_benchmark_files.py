@@ -12,7 +12,7 @@ from tiny_options import ADAPT, NETWORK, OPTIONS, PRIOR
 from metaiqa_plugin.benchmark.cell import do
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.records import read_cell
-from metaiqa_plugin.benchmark.runner import prepare
+from metaiqa_plugin.benchmark.workspace import prepare
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.databases import DATABASES
 from metaiqa_plugin.data.distortions import KADID10K, distort

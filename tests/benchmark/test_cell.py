@@ -15,7 +15,7 @@ from metaiqa_plugin.benchmark.records import (
     write_json,
     write_predictions,
 )
-from metaiqa_plugin.benchmark.runner import prepare
+from metaiqa_plugin.benchmark.workspace import prepare
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.scoring import correlate
 

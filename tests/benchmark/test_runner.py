@@ -10,7 +10,8 @@ import pytest
 from metaiqa_plugin.benchmark.cell import do
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.records import read_experiment, read_json
-from metaiqa_plugin.benchmark.runner import prepare, run_plan, state_of
+from metaiqa_plugin.benchmark.runner import run_plan
+from metaiqa_plugin.benchmark.workspace import prepare, state_of
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.errors import UserError
 
