@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run
 
@@ -289,11 +290,12 @@ def _benchmark(options: argparse.Namespace) -> int:
     import shlex
     from collections import Counter
 
-    from metaiqa_plugin.benchmark.plan import read_plan
-    from metaiqa_plugin.benchmark.runner import run_plan
-    from metaiqa_plugin.benchmark.workspace import state_of
+    with _needing('benchmark'):
+        from metaiqa_plugin.benchmark.plan import read_plan
+        from metaiqa_plugin.benchmark.runner import run_plan
+        from metaiqa_plugin.benchmark.workspace import state_of
 
-    plan = read_plan(options.opt)
+        plan = read_plan(options.opt)
     for note in plan.notes:
         print(f'metaiqa: note: {note}', file=sys.stderr)
     if options.list:
@@ -326,12 +328,23 @@ def _benchmark(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from metaiqa_plugin.benchmark.report import write_report
+    with _needing('benchmark'):
+        from metaiqa_plugin.benchmark.report import write_report
 
     report = write_report(options.runs, options.out)
     counted = ', '.join(f'{count} {state}' for state, count in report.cells.items())
     print(f'{report.html}: {report.experiments} experiments, cells: {counted}')
     return 0
+
+
+@contextlib.contextmanager
+def _needing(extra: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'{error.name} is not installed: pip install "metaiqa_plugin[{extra}]"'
+        ) from error
 
 
 def _train(arguments: list[str]) -> int:

@@ -275,6 +275,7 @@ def _run_cell(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the run, which tells its cells
         )
         if process is not None:
             process.wait()

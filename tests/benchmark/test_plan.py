@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -188,6 +189,16 @@ def test_a_change_that_nobody_reads_is_a_fault(tiny, written, capsys):
     tiny['change']['adapt']['train.optim.lrr'] = 1
     assert main(['benchmark', '-opt', written(tiny), '--list']) == 2
     assert 'lrr' in capsys.readouterr().err
+
+
+def test_what_is_not_installed_is_said(tiny, written, monkeypatch, capsys):
+    tiny['methods'] = {'BRISQUE': {'features': 'brisque'}}
+    for name in [*sys.modules]:
+        if name.startswith(('metaiqa_plugin.benchmark.handcrafted', 'sklearn')):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'sklearn', None)
+    assert main(['benchmark', '-opt', written(tiny), '--list']) == 2
+    assert 'pip install "metaiqa_plugin[benchmark]"' in capsys.readouterr().err
 
 
 def test_a_method_that_would_be_tested_untrained(tiny, written):
