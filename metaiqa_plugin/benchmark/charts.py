@@ -242,7 +242,8 @@ def _x_axis(axes: Axes, shown: Sequence[Line], logarithmic: bool) -> None:
             axes.set_xscale('symlog', linthresh=positive[0])
         elif positive:
             axes.set_xscale('log')
-    if logarithmic or len(values) <= 8:
+    whole = all(float(value).is_integer() for value in values)
+    if logarithmic or (whole and len(values) <= 8):
         texts = [f'{value:g}' for value in values]
         axes.xaxis.set_major_locator(FixedLocator(values))
         axes.xaxis.set_minor_locator(FixedLocator([]))

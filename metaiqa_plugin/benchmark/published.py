@@ -16,6 +16,7 @@ __all__ = [
     'SOURCES',
     'published_methods',
     'published_types',
+    'source_note',
 ]
 
 FOLDER = Path(__file__).parent / 'published'
@@ -108,6 +109,15 @@ def published_types(source: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         for method, srocc in list(row.items())[2:]:
             found.setdefault(method, {})[names.get(kind, kind)] = float(srocc)
     return found
+
+
+def source_note(source: Mapping[str, Any]) -> str:
+    """Where published figures are from, and whether ours stand beside them."""
+    return f'Published: from {SOURCES[source["table"]]}, on {source["database"]}, ' + (
+        'by the same protocol.'
+        if source.get('same_protocol')
+        else 'by another protocol, so not comparable number by number.'
+    )
 
 
 @cache

@@ -34,14 +34,12 @@ class Spread:
         sd_seeds: root of the mean, over splits with two seeds or more, of the variance
             over seeds; NaN if there is no such split.
         splits: J, how many.
-        nan: how many of the values are NaN.
     """
 
     mean: float
     sd: float
     sd_seeds: float
     splits: int
-    nan: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,6 @@ def spread_over_splits(values: Sequence[Sequence[float]]) -> Spread:
         sd=float(means.std(ddof=1)) if len(means) > 1 else math.nan,
         sd_seeds=math.sqrt(np.mean(variances)) if variances else math.nan,
         splits=len(splits),
-        nan=sum(int(np.isnan(seeds).sum()) for seeds in splits),
     )
 
 

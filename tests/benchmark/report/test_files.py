@@ -76,7 +76,11 @@ def test_markdown_shows_the_same_tables_and_its_pictures(report):
     on_disk = {f'report-figures/{path.name}' for path in report.figures.iterdir()}
     assert on_disk == set(shown)
     captions = re.findall(r'<caption>(.*?)</caption>', page)
-    assert all(f'**{name}**' in text.replace('\\', '') for name in captions)
+    assert re.findall(r'^\*\*(.+)\*\*$', text.replace('\\', ''), re.M) == captions
+    rules = re.findall(r'^\| -[-: |]+\|$', text, re.M)
+    assert (
+        len(rules) == len(captions) + page.count('<dl>') + page.count('-worst">W') // 2
+    )
     numbers = re.findall(r'<strong>([-\d.]+)</strong>', page)
     assert Counter(numbers) == Counter(re.findall(r'\*\*([-\d.]+)\*\*', text))
 

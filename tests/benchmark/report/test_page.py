@@ -1,6 +1,7 @@
 """The page in a real browser."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -96,6 +97,7 @@ def keys(page, table, column):
 
 
 def test_pictures_are_there(page):
+    page.evaluate('document.querySelectorAll("details").forEach((one) => one.open = 1)')
     sizes = page.evaluate('[...document.images].map((image) => image.naturalWidth)')
     assert len(sizes) > 50 and min(sizes) > 0
     boxes = page.evaluate(
@@ -108,6 +110,35 @@ def test_pictures_are_there(page):
         '[...document.querySelectorAll("svg")].map((svg) => svg.getBBox().width)'
     )
     assert min(drawn) > 50
+    page.evaluate('document.querySelectorAll("details").forEach((one) => one.open = 0)')
+
+
+def test_numbers_stand_to_the_right(page):
+    aligned = page.evaluate(
+        '[...document.querySelectorAll("table")].flatMap((table) => {'
+        'const titles = [...table.querySelectorAll("[aria-sort]")];'
+        'const align = (cell) => getComputedStyle(cell).textAlign;'
+        'return [...table.querySelectorAll("tbody tr, tfoot tr")].flatMap((row) =>'
+        '[...row.cells].map((cell) => [cell.dataset.key ?? "", align(cell),'
+        'align(titles[cell.cellIndex])]))})'
+    )
+    numbers = [row[1:] for row in aligned if re.fullmatch(r'-?\d+\.\d{5,}', row[0])]
+    assert len(numbers) > 200
+    assert {tuple(row) for row in numbers} == {('right', 'right')}
+    texts = [row[1:] for row in aligned if row[0] == 'metaiqa']
+    assert {tuple(row) for row in texts} == {('left', 'left')}
+
+
+def test_many_methods_are_folded(page):
+    assert page.locator('#e8 .panels').is_visible() is False
+    page.locator('#e8 summary', has_text='Show all 20 methods').first.click()
+    assert page.locator('#e8 .panels').is_visible()
+
+
+def test_the_overview_leads_to_the_experiments(page):
+    link = page.locator('table >> nth=0').locator('a', has_text='few_shot')
+    chapter = page.locator(link.get_attribute('href')).locator('h2')
+    assert chapter.inner_text().startswith('few_shot')
 
 
 def test_a_click_sorts_both_ways_and_nan_comes_last(page):
@@ -172,6 +203,9 @@ def test_print_is_dark_on_white_without_contents(page):
     page.emulate_media(media='print', color_scheme='dark')
     assert page.evaluate(BACK) == 'rgb(255, 255, 255)'
     assert not page.locator('nav').is_visible()
+    # a header that is repeated on the next page shows no buttons
+    display = 'getComputedStyle(document.querySelector("thead button")).display'
+    assert page.evaluate(display) == 'contents'
     assert page.evaluate(RATIO, TEXT) >= 4.5
     assert page.pdf(format='A4').startswith(b'%PDF')
     page.emulate_media(media='screen', color_scheme='light')

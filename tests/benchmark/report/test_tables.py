@@ -5,6 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from metaiqa_plugin.benchmark.differences import difference_tables
+from metaiqa_plugin.benchmark.overview import (
+    cells_table,
+    csv_rows,
+    unfinished_table,
+)
+from metaiqa_plugin.benchmark.protocol_tables import result_tables
 from metaiqa_plugin.benchmark.published import (
     KADID10K_TYPES,
     published_methods,
@@ -12,14 +19,9 @@ from metaiqa_plugin.benchmark.published import (
 )
 from metaiqa_plugin.benchmark.records import Predictions, read_experiment
 from metaiqa_plugin.benchmark.statistics import paired_difference, spearman
-from metaiqa_plugin.benchmark.tables import (
-    cells_table,
-    csv_rows,
-    difference_tables,
-    duration,
-    result_tables,
-    unfinished_table,
-)
+from metaiqa_plugin.benchmark.summaries import best_of, measure, select, summarize
+from metaiqa_plugin.benchmark.table_model import duration
+from metaiqa_plugin.data.databases.names import parse_kadid10k, parse_tid2013
 from metaiqa_plugin.data.distortions import DISTORTIONS, TID2013_ABBREVIATIONS
 from metaiqa_plugin.errors import UserError
 
@@ -108,6 +110,44 @@ def test_nan_and_fewer_splits_are_never_best(grid):
     assert {name for name, cell in column(other, 'mean', 'RMSE').items() if cell.best}
 
 
+@pytest.mark.parametrize(
+    ('rows', 'best'),
+    [
+        ({'a': [0.1, 0.2], 'b': [0.3, 0.4]}, {'b'}),
+        ({'a': [0.3, 0.3], 'b': [0.3, 0.3]}, {'a', 'b'}),
+        ({'a': [0.1, 0.2], 'b': [0.9, None], 'c': [0.1, 0.1]}, {'a'}),
+        ({'a': [0.1, 0.2], 'b': [0.9, None], 'c': [0.8, None]}, set()),
+        ({'a': [0.1, None], 'b': [None, 0.9]}, set()),
+        ({'a': [0.1, None], 'b': [0.9, None]}, {'b'}),
+        ({'a': [0.1, 0.2], 'b': [NAN, 0.9]}, set()),
+        ({'a': [0.1, 0.2]}, set()),
+        ({'a': [None, None], 'b': [None, None]}, set()),
+    ],
+)
+def test_the_best_is_among_those_over_the_same_splits(tmp_path, make, rows, best):
+    cells = [make.cell(name, split) for name in rows for split in '12']
+    plan = make.plan('made', 'runtime', list(rows), cells)
+    folder = make.write(tmp_path / 'made', plan)
+    for planned in cells:
+        number = rows[planned['method']][int(planned['split']) - 1]
+        if number is not None:
+            make.finish(folder, planned, {'test': told(number)}, curve=False)
+    found = read_experiment(folder).cells
+    summaries = [
+        summarize(select(found, name), measure('test', 'srocc')) for name in rows
+    ]
+    assert {list(rows)[index] for index in best_of(summaries)} == best
+
+
+def test_seeds_that_are_open_leave_a_split_comparable(grid):
+    values = {
+        'a': {('1', 0): 0.5, ('1', 1): None},
+        'b': {('1', 0): 0.4, ('1', 1): 0.4},
+    }
+    table, _ = result_tables(grid(values))
+    assert column(table, 'mean', 'SROCC')['a'].best
+
+
 def test_less_rmse_is_better(tmp_path, make):
     cells = [make.cell(name, '1', split=1) for name in ('a', 'b')]
     plan = make.plan('made', 'authentic', ['a', 'b'], cells)
@@ -191,14 +231,88 @@ def test_differences_say_when_train_sizes_are_unknown(experiments, tmp_path, mak
     for planned in cells:
         srocc = 0.3 if planned['method'] == 'a' else 0.1 * int(planned['split'])
         make.finish(folder, planned, {'test': told(srocc)}, curve=False, train_images=0)
-    table, _ = difference_tables(read_experiment(folder))
+    first, table = difference_tables(read_experiment(folder))
+    assert first.notes == ()
     assert column(table, 'variance factor')['b'].text == '0.500 (1/J)'
     assert any('usual paired t-test' in note for note in table.notes)
+
+
+def test_draws_from_one_train_part_are_compared_as_they_are(experiments):
+    experiment = read_experiment(experiments / 'few_shot')
+    (table,) = difference_tables(experiment)
+    pairs = [
+        [
+            cell.tests['test'].srocc
+            for cell in select(experiment.cells, method, labels=10)
+        ]
+        for method in ('scratch', 'metaiqa')
+    ]
+    expected = paired_difference(np.subtract(*pairs))
+    row = next(row for row in table.rows if row.cells[0].text == '10')
+    index = [one.group for one in table.columns].index('paired t-test')
+    assert row.cells[index].key == pytest.approx(expected.p)
+    assert row.cells[-1].text == '0.333 (1/J)'
+    assert 'drawn' not in table.notes[0] and 'usual paired t-test' in table.notes[0]
+
+
+def test_after_labels_types_share_as_much_as_before(experiments):
+    (table,) = difference_tables(read_experiment(experiments / 'unseen'))
+    assert {row.cells[-1].text for row in table.rows} == {'0.500'}
+
+
+def test_few_labels_make_a_cautious_interval(tmp_path, make):
+    cells = [make.cell(name, split) for name in ('a', 'b') for split in '12']
+    plan = make.plan('made', 'authentic', ['a', 'b'], cells)
+    folder = make.write(tmp_path / 'made', plan)
+    for planned in cells:
+        srocc = 0.3 if planned['method'] == 'a' else 0.1 * int(planned['split'])
+        make.finish(folder, planned, {'test': told(srocc)}, train_images=10)
+    _, table = difference_tables(read_experiment(folder))
+    assert any('n_train counts labelled images only' in note for note in table.notes)
 
 
 def test_nothing_to_compare_with(grid):
     values = {'a': {('1', 0): 0.5}, 'b': {('1', 0): 0.4}}
     assert difference_tables(grid(values, compare_with=None)) == []
+
+
+def test_no_pair_is_no_table(grid):
+    values = {'a': {('1', 0): 0.5}, 'b': {('1', 0): None}}
+    assert difference_tables(grid(values)) == []
+
+
+def test_a_logistic_fit_that_failed_is_told(tmp_path, make):
+    cells = [make.cell('a', split) for split in '12']
+    folder = make.write(tmp_path / 'x', make.plan('x', 'authentic', ['a'], cells))
+    for planned, fit in zip(cells, (0.5, None), strict=True):
+        make.finish(folder, planned, {'test': told(0.5, plcc_logistic=fit)})
+    main, other = result_tables(read_experiment(folder))
+    assert column(other, 'mean', 'PLCC, logistic fit')['a'].text == 'NaN'
+    assert other.notes == [
+        'a: the logistic fit failed in 1 of its cells, so there is no mean of what is '
+        'taken after it.'
+    ]
+    assert len(main.notes) == 1
+
+
+def test_a_method_that_does_not_adapt_is_not_in_the_table_after_labels(tmp_path, make):
+    cells = [make.cell(name, 'jpeg', type='jpeg', labels=0) for name in 'ab']
+    cells += [make.cell('a', 'jpeg-10', type='jpeg', labels=10, draw=0)]
+    plan = make.plan('x', 'leave_one_distortion_out', ['a', 'b'], cells)
+    folder = make.write(tmp_path / 'x', plan)
+    make.finish(folder, cells[0], {'test': told(0.5)})
+    before, after = result_tables(read_experiment(folder))
+    assert [one.title for one in before.columns] == ['unseen type', 'a', 'b']
+    assert [one.group for one in after.columns] == ['', 'a', 'a']
+
+
+def test_open_seeds_are_named(grid):
+    values = {'a': {('1', 0): 0.5, ('1', 1): None, ('2', 0): None, ('2', 1): 'E: x'}}
+    table = unfinished_table(grid(values))
+    assert [row.cells[-1].text for row in table.rows] == [
+        '1 (seed 1), 2 (seed 0)',
+        '2 (seed 1)',
+    ]
 
 
 def test_unseen_types_with_averages(experiments):
@@ -285,7 +399,7 @@ def test_run_time_in_medians_and_ranges(experiments):
 def test_nothing_finished(experiments):
     experiment = read_experiment(experiments / 'nothing')
     assert result_tables(experiment) == difference_tables(experiment) == []
-    assert column(unfinished_table(experiment), 'splits')['metaiqa'].text == '01, 02'
+    assert column(unfinished_table(experiment), 'splits')['metaiqa'].text == 'all'
     assert column(cells_table(experiment), 'finished')['metaiqa'].text == '0/2'
 
 
@@ -314,6 +428,20 @@ def test_published_types_have_our_names():
         average = {'TID2013': 0.8539, 'KADID-10k': 0.7672}[database]
         mean = np.mean(list(found['MetaIQA'].values()))
         assert mean == pytest.approx(average, abs=1e-3)
+
+
+def test_published_types_are_those_that_names_of_images_give():
+    readers = {
+        'KADID-10k': (parse_kadid10k, 'I01_{:02d}_01.png', 25),
+        'TID2013': (parse_tid2013, 'i01_{:02d}_1.bmp', 24),
+    }
+    for database, (parse, name, count) in readers.items():
+        given = {
+            parse(name.format(number)).distortion for number in range(1, count + 1)
+        }
+        found = published_types({'table': 'lodo_srocc', 'database': database})
+        assert len(given) == count
+        assert all(set(figures) == given for figures in found.values())
 
 
 def test_published_methods():
