@@ -18,8 +18,8 @@ setup(
         'metaiqa_plugin': [
             'photos/kodak24/*.webp',
             'photos/README.md',
-            'benchmark/published/*.csv',
-            'benchmark/templates/*',
+            'benchmark/report/published_tables/*.csv',
+            'benchmark/report/templates/*',
             'data/facts/*.csv',
             'weights/*',
         ]

@@ -44,11 +44,13 @@ class Cell:
         description: all that determines the result; ``description['kind']`` says what
             is to be done, ``description['needs']`` the folders of shared work.
         tables: csv files of labelled images, by name in the folder.
+        pool: see ``Split``.
     """
 
     folder: str
     description: Mapping[str, Any]
     tables: Mapping[str, str]
+    pool: int = 0
 
     @property
     def label(self) -> str:
@@ -110,7 +112,7 @@ class Plan:
             },
             'cells': [
                 {key: cell.description[key] for key in PLACE}
-                | {'folder': cell.folder.partition('/')[2]}
+                | {'folder': cell.folder.partition('/')[2], 'pool': cell.pool}
                 for cell in self.cells
             ],
             'shared': [cell.folder for cell in self.shared],
@@ -211,6 +213,7 @@ class _Grid:
                 **work,
             },
             tables,
+            split.pool,
         )
 
     def _trained(self, method: Method, split: Split, seed: int):

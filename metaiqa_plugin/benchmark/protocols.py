@@ -110,6 +110,7 @@ class Split:
         tests: what is predicted, by name.
         source: what priors learn from, of one or several databases.
         train: labelled images of the target; None: there are none.
+        pool: how many ``train`` were drawn from, where they are a few of a part.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Split:
     tests: Mapping[str, Part]
     source: tuple[Part, ...] = ()
     train: Part | None = None
+    pool: int = 0
 
 
 Databases = Mapping[str, Database]
@@ -147,10 +149,18 @@ def authentic(
     database = _known(databases, 'target', target)
     for place, index in enumerate(_indices(splits)):
         train, test = database.split(index)
+        pool = len(train)
         if labels is not None:
             order = _draw(train, (seed, place, 0))
             train = _first(database, order, labels, index)
-        yield Split(_split_name(index), {'split': index}, {target: test}, prior, train)
+        yield Split(
+            _split_name(index),
+            {'split': index},
+            {target: test},
+            prior,
+            train,
+            pool,
+        )
 
 
 def leave_one_distortion_out(
@@ -247,6 +257,7 @@ def few_shot(
                     {target: test},
                     prior,
                     _first(database, order, count, index),
+                    len(train),
                 )
 
 

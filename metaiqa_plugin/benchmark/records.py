@@ -106,6 +106,7 @@ class CellRecord:
         error: of a failed one.
         tests: by name of the test set; empty unless finished.
         measures: other numbers: ``seconds``, ``train_images``, ``parameters``, ...
+        pool: how many images the labelled ones were drawn from, if they were.
     """
 
     method: str
@@ -117,6 +118,7 @@ class CellRecord:
     error: str = ''
     tests: Mapping[str, TestRecord] = field(default_factory=dict)
     measures: Mapping[str, float] = field(default_factory=dict)
+    pool: int = 0
 
     def predictions(self, test: str) -> Predictions:
         """Those of one test set."""
@@ -204,6 +206,7 @@ def read_cell(experiment: Path, planned: Mapping[str, Any]) -> CellRecord:
     """A cell of a plan: what is on disk of it."""
     folder = experiment / planned['folder']
     place = {name: planned[name] for name in ('method', 'split', 'seed', 'facets')}
+    place['pool'] = planned.get('pool', 0)
     result = folder / 'result.json'
     if result.is_file():
         found = read_json(result)

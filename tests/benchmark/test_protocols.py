@@ -76,6 +76,7 @@ def test_authentic_with_few_labels_keeps_the_test_part(databases):
     for one, other in zip(whole, few, strict=True):
         assert one.tests == other.tests
         assert len(other.train) == 7
+        assert (one.pool, other.pool) == (40, 40)
         assert set(other.train.rows) < set(one.train.rows)
 
 

@@ -17,7 +17,7 @@ from metaiqa_plugin.benchmark.records import (
     write_predictions,
 )
 from metaiqa_plugin.benchmark.report import write_report
-from metaiqa_plugin.benchmark.statistics import spearman
+from metaiqa_plugin.benchmark.report.statistics import spearman
 
 PHOTOS = Path(metaiqa_plugin.__file__).parent / 'photos' / 'kodak24'
 NAMES = sorted(path.name for path in PHOTOS.glob('*.webp'))

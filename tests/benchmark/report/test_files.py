@@ -10,9 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from metaiqa_plugin.benchmark import charts
 from metaiqa_plugin.benchmark.records import Predictions
-from metaiqa_plugin.benchmark.report import write_report
+from metaiqa_plugin.benchmark.report import charts, write_report
 from metaiqa_plugin.errors import UserError
 
 

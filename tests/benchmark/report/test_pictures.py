@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from metaiqa_plugin.benchmark import charts
-from metaiqa_plugin.benchmark.pictures import result_pictures
 from metaiqa_plugin.benchmark.records import read_experiment
-from metaiqa_plugin.benchmark.statistics import spearman
-from metaiqa_plugin.benchmark.summaries import select
+from metaiqa_plugin.benchmark.report import charts
+from metaiqa_plugin.benchmark.report.pictures import result_pictures
+from metaiqa_plugin.benchmark.report.statistics import spearman
+from metaiqa_plugin.benchmark.report.summaries import select
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from metaiqa_plugin.benchmark.statistics import (
+from metaiqa_plugin.benchmark.report.statistics import (
     holm,
     paired_difference,
     rank_differences,

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment
-from metaiqa_plugin.benchmark.statistics import Spread, spread_over_splits
+from metaiqa_plugin.benchmark.report.statistics import Spread, spread_over_splits
 
 __all__ = [
     'Summary',

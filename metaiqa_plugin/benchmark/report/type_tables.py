@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from metaiqa_plugin.benchmark.published import published_types, source_note
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment
-from metaiqa_plugin.benchmark.statistics import spearman
-from metaiqa_plugin.benchmark.summaries import (
+from metaiqa_plugin.benchmark.report.published import published_types, source_note
+from metaiqa_plugin.benchmark.report.statistics import spearman
+from metaiqa_plugin.benchmark.report.summaries import (
     Value,
     facet_values,
     in_type,
@@ -18,14 +18,14 @@ from metaiqa_plugin.benchmark.summaries import (
     select,
     test_names,
 )
-from metaiqa_plugin.benchmark.summary_cells import (
+from metaiqa_plugin.benchmark.report.summary_cells import (
     best_marked,
     deviation_cell,
     nan_notes,
     seeded,
     summaries_of,
 )
-from metaiqa_plugin.benchmark.table_model import (
+from metaiqa_plugin.benchmark.report.table_model import (
     Cell,
     Column,
     Row,

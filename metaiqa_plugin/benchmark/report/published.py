@@ -19,7 +19,7 @@ __all__ = [
     'source_note',
 ]
 
-FOLDER = Path(__file__).parent / 'published'
+FOLDER = Path(__file__).parent / 'published_tables'
 PAPER = 'MetaIQA (Zhu et al., CVPR 2020)'
 SOURCES: Mapping[str, str] = MappingProxyType(
     {

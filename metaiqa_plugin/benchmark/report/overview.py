@@ -9,8 +9,8 @@ from statistics import median
 from typing import Any
 
 from metaiqa_plugin.benchmark.records import CORRELATIONS, CellRecord, Experiment
-from metaiqa_plugin.benchmark.summaries import select
-from metaiqa_plugin.benchmark.table_model import (
+from metaiqa_plugin.benchmark.report.summaries import select
+from metaiqa_plugin.benchmark.report.table_model import (
     NONE,
     Cell,
     Column,

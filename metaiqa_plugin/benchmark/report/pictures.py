@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Any
 
-from metaiqa_plugin.benchmark import charts
-from metaiqa_plugin.benchmark.charts import Line, Picture
-from metaiqa_plugin.benchmark.protocol_tables import RUNTIME
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment
-from metaiqa_plugin.benchmark.samples import predictions_of
-from metaiqa_plugin.benchmark.statistics import Spread, spearman, spread_over_splits
-from metaiqa_plugin.benchmark.summaries import (
+from metaiqa_plugin.benchmark.report import charts
+from metaiqa_plugin.benchmark.report.charts import Line, Picture
+from metaiqa_plugin.benchmark.report.protocol_tables import RUNTIME
+from metaiqa_plugin.benchmark.report.samples import predictions_of
+from metaiqa_plugin.benchmark.report.statistics import (
+    Spread,
+    spearman,
+    spread_over_splits,
+)
+from metaiqa_plugin.benchmark.report.summaries import (
     facet_values,
     measure,
     measured,

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from metaiqa_plugin.benchmark.published import published_methods, source_note
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment
-from metaiqa_plugin.benchmark.summaries import (
+from metaiqa_plugin.benchmark.report.published import published_methods, source_note
+from metaiqa_plugin.benchmark.report.summaries import (
     Value,
     facet_values,
     measure,
@@ -20,14 +20,14 @@ from metaiqa_plugin.benchmark.summaries import (
     swept,
     test_names,
 )
-from metaiqa_plugin.benchmark.summary_cells import (
+from metaiqa_plugin.benchmark.report.summary_cells import (
     best_marked,
     count_cell,
     mean_cell,
     nan_notes,
     seeded,
 )
-from metaiqa_plugin.benchmark.table_model import (
+from metaiqa_plugin.benchmark.report.table_model import (
     NONE,
     TITLES,
     Cell,

@@ -10,10 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.benchmark import charts
-from metaiqa_plugin.benchmark.charts import Picture
-from metaiqa_plugin.benchmark.differences import difference_tables
-from metaiqa_plugin.benchmark.overview import (
+from metaiqa_plugin.benchmark.records import (
+    Experiment,
+    find_experiments,
+    read_experiment,
+)
+from metaiqa_plugin.benchmark.report import charts
+from metaiqa_plugin.benchmark.report.charts import Picture
+from metaiqa_plugin.benchmark.report.differences import difference_tables
+from metaiqa_plugin.benchmark.report.overview import (
     CSV_COLUMNS,
     cells_table,
     csv_rows,
@@ -21,15 +26,10 @@ from metaiqa_plugin.benchmark.overview import (
     total_seconds,
     unfinished_table,
 )
-from metaiqa_plugin.benchmark.pictures import result_pictures
-from metaiqa_plugin.benchmark.protocol_tables import result_tables
-from metaiqa_plugin.benchmark.records import (
-    Experiment,
-    find_experiments,
-    read_experiment,
-)
-from metaiqa_plugin.benchmark.rendering import render
-from metaiqa_plugin.benchmark.samples import (
+from metaiqa_plugin.benchmark.report.pictures import result_pictures
+from metaiqa_plugin.benchmark.report.protocol_tables import result_tables
+from metaiqa_plugin.benchmark.report.rendering import render
+from metaiqa_plugin.benchmark.report.samples import (
     BadImage,
     Sample,
     find_sample,
@@ -37,7 +37,7 @@ from metaiqa_plugin.benchmark.samples import (
     scatter_plots,
     worst_images,
 )
-from metaiqa_plugin.benchmark.table_model import Table, duration
+from metaiqa_plugin.benchmark.report.table_model import Table, duration
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
 

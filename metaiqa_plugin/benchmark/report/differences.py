@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment
-from metaiqa_plugin.benchmark.statistics import (
+from metaiqa_plugin.benchmark.report.statistics import (
     Difference,
     holm,
     paired_difference,
     wilcoxon,
 )
-from metaiqa_plugin.benchmark.summaries import (
+from metaiqa_plugin.benchmark.report.summaries import (
     Unit,
     facet_values,
     in_split,
@@ -26,7 +26,7 @@ from metaiqa_plugin.benchmark.summaries import (
     summarize,
     test_names,
 )
-from metaiqa_plugin.benchmark.table_model import (
+from metaiqa_plugin.benchmark.report.table_model import (
     NONE,
     TITLES,
     Cell,
@@ -208,12 +208,17 @@ def _compare(group: Group, method: str, base: str, name: str) -> Comparison:
 
 
 def _test_over_train(cells: Sequence[CellRecord], test: str) -> float:
-    """Mean size of the test sets over that of the smaller train sets; 0 if unknown."""
+    """Mean size of the test sets over that of the smaller train sets; 0 if unknown.
+
+    Where the labelled images are a few of a train part, n_train is the whole part: it
+    is the parts that a split shares with the others, not the few.
+    """
     by_method = defaultdict(list)
     images = []
     for cell in cells:
         if test in cell.tests:
-            by_method[cell.method].append(cell.measures.get('train_images') or 0)
+            learnt = cell.measures.get('train_images') or 0
+            by_method[cell.method].append(max(learnt, cell.pool))
             images.append(cell.tests[test].images)
     trains = [mean for sizes in by_method.values() if (mean := _mean(sizes))]
     return _mean(images) / min(trains) if trains else 0.0
@@ -265,11 +270,6 @@ def _notes(experiment: Experiment, known: Sequence[Comparison]) -> list[str]:
         )
     if protocol == 'few_shot' and not draws:
         notes.append('Paired over splits, of the means over draws.')
-    if any(item.ratio > 1 for item in known):
-        notes.append(
-            'n_train counts labelled images only. Where they are fewer than the test '
-            'images, the interval is wider than what splits share asks for.'
-        )
     pairs = [item.difference.pairs for item in known]
     unsized = dict.fromkeys(
         item.method for item in known if item.difference.pairs > 1 and not item.ratio

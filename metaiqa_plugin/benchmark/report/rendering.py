@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from metaiqa_plugin.benchmark.table_model import Table
+from metaiqa_plugin.benchmark.report.table_model import Table
 
 __all__ = ['render']
 
@@ -18,7 +18,7 @@ MARKDOWN_SPECIAL = re.compile(r'([\\`*_|<>\[\]])')
 def render(template: str, **known: Any) -> str:
     """A template filled in."""
     environment = Environment(
-        loader=PackageLoader('metaiqa_plugin.benchmark', 'templates'),
+        loader=PackageLoader('metaiqa_plugin.benchmark.report', 'templates'),
         autoescape=lambda name: not name.endswith('.md'),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment
-from metaiqa_plugin.benchmark.summaries import (
+from metaiqa_plugin.benchmark.report.summaries import (
     Summary,
     Unit,
     Value,
@@ -17,7 +17,7 @@ from metaiqa_plugin.benchmark.summaries import (
     select,
     summarize,
 )
-from metaiqa_plugin.benchmark.table_model import NONE, Cell, decimals
+from metaiqa_plugin.benchmark.report.table_model import NONE, Cell, decimals
 
 __all__ = [
     'best_marked',

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaiqa_plugin.benchmark import charts
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment, Predictions
-from metaiqa_plugin.benchmark.statistics import rank_differences, spearman
-from metaiqa_plugin.benchmark.summaries import method_names
+from metaiqa_plugin.benchmark.report import charts
+from metaiqa_plugin.benchmark.report.statistics import rank_differences, spearman
+from metaiqa_plugin.benchmark.report.summaries import method_names
 
 __all__ = ['BadImage', 'Sample', 'find_sample', 'image_folder', 'predictions_of']
 __all__ += ['scatter_plots', 'worst_images']

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from metaiqa_plugin.benchmark.method_tables import method_tables
 from metaiqa_plugin.benchmark.records import Experiment
-from metaiqa_plugin.benchmark.summaries import (
+from metaiqa_plugin.benchmark.report.method_tables import method_tables
+from metaiqa_plugin.benchmark.report.summaries import (
     Summary,
     facet_values,
     measure,
@@ -15,7 +15,7 @@ from metaiqa_plugin.benchmark.summaries import (
     select,
     test_names,
 )
-from metaiqa_plugin.benchmark.summary_cells import (
+from metaiqa_plugin.benchmark.report.summary_cells import (
     best_marked,
     count_cell,
     missing_cell,
@@ -23,7 +23,7 @@ from metaiqa_plugin.benchmark.summary_cells import (
     spread_cells,
     summaries_of,
 )
-from metaiqa_plugin.benchmark.table_model import (
+from metaiqa_plugin.benchmark.report.table_model import (
     NONE,
     TITLES,
     Cell,
@@ -32,7 +32,7 @@ from metaiqa_plugin.benchmark.table_model import (
     Table,
     text_cell,
 )
-from metaiqa_plugin.benchmark.type_tables import type_tables
+from metaiqa_plugin.benchmark.report.type_tables import type_tables
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['RUNTIME', 'result_tables']
