@@ -156,7 +156,8 @@ class Experiment:
             ``threads``, ``methods`` (names in order, each with ``kind``),
             ``compare_with`` (method that differences are taken to), ``published``
             (name of a table and its column, or None), ``databases`` (by name:
-            ``dataroot_target``, ``mos_range``, ``lower_better``), ``cells``.
+            ``dataroot_target``, ``mos_range``, ``lower_better``), ``cells``, ``shared``
+            (folders of priors and features, beside the experiment).
         cells: in the order of the plan.
     """
 
@@ -167,6 +168,17 @@ class Experiment:
     @property
     def finished(self) -> list[CellRecord]:
         return [cell for cell in self.cells if cell.state == 'finished']
+
+    @property
+    def shared_seconds(self) -> float:
+        """Of the priors and features that its cells start from, where they are kept."""
+        results = [
+            self.folder.parent / folder / 'result.json'
+            for folder in self.plan.get('shared', ())
+        ]
+        return sum(
+            read_json(path)['measures']['seconds'] for path in results if path.is_file()
+        )
 
 
 def read_experiment(folder: str | os.PathLike) -> Experiment:

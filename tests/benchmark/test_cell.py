@@ -9,6 +9,7 @@ from PIL import Image
 from metaiqa_plugin.benchmark.cell import do
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.records import (
+    Experiment,
     Predictions,
     read_cell,
     read_json,
@@ -60,6 +61,15 @@ def test_a_network_is_trained_and_tested(done, tiny):
     assert not np.array_equal(
         adapted.predictions('wild').scores, scratch.predictions('wild').scores
     )
+
+
+def test_time_of_priors_is_found(done, tiny, tmp_path):
+    tiny['protocol']['splits'] = 1
+    record, _ = done()
+    shared = [cell.folder for cell in read_plan('tiny.yml').shared]
+    experiment = Experiment(record.folder.parents[3], {'shared': shared}, [record])
+    (result,) = (tmp_path / 'runs' / 'shared').glob('*/result.json')
+    assert experiment.shared_seconds == read_json(result)['measures']['seconds'] > 0
 
 
 def test_the_order_of_cells_does_not_matter(done, tiny):

@@ -93,12 +93,14 @@ class Chapter:
     def facts(self) -> dict[str, str]:
         """How it was run."""
         seconds = total_seconds(self.experiment.cells)
+        shared = self.experiment.shared_seconds
         environment = self.plan.get('environment') or {}
         facts = {
             **{name: self.plan.get(name) for name in ('command', 'commit')},
             'option file': self.plan.get('option_file'),
             'started': self.plan.get('started'),
             'time in cells': duration(seconds) if seconds else None,
+            'time in priors and features': duration(shared) if shared else None,
             'threads': self.plan.get('threads'),
             'environment': ', '.join(f'{k} {v}' for k, v in environment.items())
             or None,
