@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,31 @@ def test_a_cell_sees_no_test_image(tiny, written):
         assert not train & test
 
 
+def test_mos_of_a_cell_is_normalised(tiny, written):
+    tiny['databases']['wild']['lower_better'] = True
+    (cell, *_) = read_plan(written(tiny)).cells
+    with open(tiny['databases']['wild']['meta_info_file'], newline='') as file:
+        study = {row['img_name']: float(row['mos']) for row in csv.DictReader(file)}
+    rows = list(csv.DictReader(io.StringIO(cell.tables['train.csv'])))
+    for row in rows:
+        assert float(row['mos']) == pytest.approx(1 - study[row['img_name']] / 100)
+
+
+def test_another_label_is_another_cell(tiny, written, tmp_path):
+    before = read_plan(written(tiny)).cells
+    assert read_plan(written(tiny)).cells[0].fingerprint == before[0].fingerprint
+    table = Path(tiny['databases']['wild']['meta_info_file'])
+    header, first, *rest = table.read_text().splitlines(keepends=True)
+    name, mos, *parts = first.split(',')
+    changed_table = tmp_path / 'relabelled.csv'
+    relabelled = ','.join((name, str(float(mos) - 1), *parts))
+    changed_table.write_text(''.join((header, relabelled, *rest)))
+    tiny['databases']['wild']['meta_info_file'] = str(changed_table)
+    for old, new in zip(before, read_plan(written(tiny)).cells, strict=True):
+        assert new.folder == old.folder
+        assert new.fingerprint != old.fingerprint
+
+
 def test_training_options(tiny, written):
     tiny['change']['adapt']['train.optim.lr'] = 0.5
     tiny['methods']['from scratch']['adapt'] = {
@@ -68,7 +94,9 @@ def test_training_options(tiny, written):
         assert block['meta_info_file'] == 'train.csv'
         assert 'split_index' not in block and 'store' not in block
         assert block['seed'] == description['training']['manual_seed'] == 3
+        assert block['mos_range'] == [0, 1]
         validation = description['training']['datasets']['val']
+        assert validation['mos_range'] == [0, 1]
         assert validation['meta_info_file'] == 'test-wild.csv'
 
 
