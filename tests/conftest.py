@@ -1,5 +1,6 @@
 """Shared fixtures: real photos that the package carries, and a tiny backbone."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import hypothesis
 import pytest
 import torch
 from published_layouts import published  # noqa: F401
+from pyiqa.utils.logger import initialized_logger
 
 import metaiqa_plugin
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
@@ -21,6 +23,17 @@ hypothesis.settings.load_profile('repeatable')
 
 PHOTOS = Path(metaiqa_plugin.__file__).parent / 'photos' / 'kodak24'
 TINY = 'test_efficientnet'
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_another_test():
+    """pyiqa's logger would go on writing to streams that pytest has closed."""
+    yield
+    log = logging.getLogger('pyiqa')
+    for handler in [*log.handlers]:
+        log.removeHandler(handler)
+        handler.close()
+    initialized_logger.clear()
 
 
 @pytest.fixture(scope='session')

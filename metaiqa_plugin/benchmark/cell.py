@@ -12,6 +12,7 @@ import contextlib
 import csv
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -356,11 +357,17 @@ def _paths(rows: LabelledRows) -> list[Path]:
 
 
 def _peak_memory() -> float:
-    """Of this process, in MB; the kernel counts in KB, that of macOS in bytes."""
+    """Of this process, in MB.
+
+    Linux counts the memory of the process that started this one in ``ru_maxrss``.
+    """
+    status = Path('/proc/self/status')
+    if status.is_file():
+        (line,) = re.findall(r'^VmHWM:\s*(\d+) kB$', status.read_text(), re.MULTILINE)
+        return round(int(line) / 1e3, 1)
     if resource is None:
         return math.nan
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == 'darwin' else 1e3), 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)
 
 
 @contextlib.contextmanager

@@ -286,7 +286,7 @@ def test_a_network_of_another_shape_is_refused():
 
 
 MEMORY = """
-import resource, torch
+import re, resource, torch
 from torch import nn
 from metaiqa_plugin.models.learners import Bilevel, Placed
 from metaiqa_plugin.models.meta_settings import MetaSettings
@@ -313,7 +313,7 @@ batch = (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.rand(2, 1))
 tasks = [Placed(Task(str(i), [batch] * 2, [batch] * 2), i, i) for i in range(3)]
 learner.update(tasks)
 learner.update(tasks)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) * 1024
 print((peak - base) / size)
 """
 
