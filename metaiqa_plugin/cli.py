@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run
+from metaiqa_plugin.extras import needing
 
 __all__ = ['main']
 
@@ -290,7 +290,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     import shlex
     from collections import Counter
 
-    with _needing('benchmark'):
+    with needing('benchmark'):
         from metaiqa_plugin.benchmark.plan import read_plan
         from metaiqa_plugin.benchmark.runner import run_plan
         from metaiqa_plugin.benchmark.workspace import state_of
@@ -328,23 +328,13 @@ def _benchmark(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    with _needing('benchmark'):
+    with needing('benchmark'):
         from metaiqa_plugin.benchmark.report import write_report
 
     report = write_report(options.runs, options.out)
     counted = ', '.join(f'{count} {state}' for state, count in report.cells.items())
     print(f'{report.html}: {report.experiments} experiments, cells: {counted}')
     return 0
-
-
-@contextlib.contextmanager
-def _needing(extra: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f'{error.name} is not installed: pip install "metaiqa_plugin[{extra}]"'
-        ) from error
 
 
 def _train(arguments: list[str]) -> int:

@@ -28,8 +28,10 @@ from metaiqa_plugin.data.database_block import (
 )
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
+from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.meta_settings import MetaSettings
+from metaiqa_plugin.models.ranking_settings import RankingSettings
 
 __all__ = ['check_options', 'find_faults', 'read_options']
 
@@ -69,6 +71,7 @@ SECTIONS = {
         'metric_loss_opt',
         'use_ref',
         'meta',
+        'ranking',
     },
 }
 REQUIRED = (
@@ -99,7 +102,11 @@ PYIQA_DATASET_OPTIONS = LOADER_OPTIONS | {
     'augment',
     'img_range',
 }
-OUR_DATASETS = {'EpisodeDataset': EpisodeDataset, 'LabelledDataset': LabelledDataset}
+OUR_DATASETS = {
+    'EpisodeDataset': EpisodeDataset,
+    'LabelledDataset': LabelledDataset,
+    'RankedDataset': RankedDataset,
+}
 AUGMENTATIONS = {
     'random_crop',
     'center_crop',
@@ -157,10 +164,11 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
     yield from _torch_class('train.optim', train.get('optim'), torch.optim)
     scheduler = torch.optim.lr_scheduler
     yield from _torch_class('train.scheduler', train.get('scheduler'), scheduler)
-    try:
-        MetaSettings.from_options(train.get('meta') or {})
-    except UserError as error:
-        yield str(error)
+    for settings, block in ((MetaSettings, 'meta'), (RankingSettings, 'ranking')):
+        try:
+            settings.from_options(train.get(block) or {})
+        except UserError as error:
+            yield str(error)
     for name, metric in ((options.get('val') or {}).get('metrics') or {}).items():
         allowed = {'better'}
         yield from _signature(f'val.metrics.{name}', metric, METRIC_REGISTRY, allowed)

@@ -16,7 +16,7 @@ import importlib
 from pyiqa.default_model_configs import DEFAULT_CONFIGS
 from pyiqa.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
-__all__ = ['METRICS', 'register']
+__all__ = ['METRICS', 'METRIC_OF_NETWORK', 'register']
 
 METRICS = {
     'metaiqa': {
@@ -24,11 +24,39 @@ METRICS = {
         'metric_mode': 'NR',
         'score_range': '0, 1',
     },
+    'rankiqa': {
+        'metric_opts': {'type': 'RankIQA'},
+        'metric_mode': 'NR',
+        'score_range': '~0, ~1',
+    },
+    'hyperiqa-lite0': {
+        'metric_opts': {'type': 'HyperIQA'},
+        'metric_mode': 'NR',
+        'score_range': '~0, ~1',
+    },
     'metaiqa-official': {
         'metric_opts': {'type': 'MetaIQAOfficial'},
         'metric_mode': 'NR',
         'score_range': '0, 1',
     },
+}
+
+METRIC_OF_NETWORK = {
+    'MetaIQA': 'metaiqa',
+    'RankIQA': 'rankiqa',
+    'HyperIQA': 'hyperiqa-lite0',
+}
+"""The metric that scores with a checkpoint of ours, by what its network is."""
+
+MODELS = {
+    'IQAModel': 'metaiqa_plugin.models.iqa_model',
+    'MetaIQAModel': 'metaiqa_plugin.models.metaiqa_model',
+    'RankIQAModel': 'metaiqa_plugin.models.rankiqa_model',
+}
+DATASETS = {
+    'EpisodeDataset': 'metaiqa_plugin.data.episode_dataset',
+    'LabelledDataset': 'metaiqa_plugin.data.labelled_dataset',
+    'RankedDataset': 'metaiqa_plugin.data.ranked_dataset',
 }
 
 _done = False
@@ -40,28 +68,18 @@ def register() -> None:
     if _done:
         return
     importlib.import_module('pyiqa.archs.metaiqa_arch')
+    from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
     from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
     from metaiqa_plugin.archs.official_arch import MetaIQAOfficial
+    from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 
-    ARCH_REGISTRY.register(MetaIQA, override=True)
-    ARCH_REGISTRY.register(MetaIQAOfficial, override=True)
-    MODEL_REGISTRY.register_lazy(
-        'MetaIQAModel',
-        'metaiqa_plugin.models.metaiqa_model:MetaIQAModel',
-        override=True,
-    )
-    MODEL_REGISTRY.register_lazy(
-        'IQAModel', 'metaiqa_plugin.models.iqa_model:IQAModel', override=True
-    )
-    DATASET_REGISTRY.register_lazy(
-        'EpisodeDataset',
-        'metaiqa_plugin.data.episode_dataset:EpisodeDataset',
-        override=True,
-    )
-    DATASET_REGISTRY.register_lazy(
-        'LabelledDataset',
-        'metaiqa_plugin.data.labelled_dataset:LabelledDataset',
-        override=True,
-    )
+    for network in (MetaIQA, MetaIQAOfficial, RankIQA, HyperIQA):
+        ARCH_REGISTRY.register(network, override=True)
+    for registry, where in (
+        (MODEL_REGISTRY, MODELS),
+        (DATASET_REGISTRY, DATASETS),
+    ):
+        for name, module in where.items():
+            registry.register_lazy(name, f'{module}:{name}', override=True)
     DEFAULT_CONFIGS.update(METRICS)
     _done = True

@@ -17,18 +17,23 @@ from torch import nn
 from torchvision.transforms.functional import to_tensor
 from tqdm import tqdm
 
+from metaiqa_plugin.archs.configured import network_name
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import CheckpointError, UserError
 from metaiqa_plugin.files import replacing
+from metaiqa_plugin.registration import METRIC_OF_NETWORK
 
 __all__ = [
     'Correlation',
     'build_metric',
     'correlate',
+    'open_metric',
     'score_files',
     'score_network',
     'write_table',
 ]
+
+CHECKPOINTS = ('.safetensors', '.pth', '.pt')
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,23 @@ def build_metric(name: str, **arguments) -> nn.Module:
             f'metric {name!r} needs weights from a model hub, which can not be '
             f'reached ({error.reason})'
         ) from error
+
+
+def open_metric(name: str) -> nn.Module:
+    """A no-reference metric by its name in pyiqa, or a checkpoint of ours by its path.
+
+    Raises:
+        UserError: pyiqa has none of that name, or its weights can not be had.
+        CheckpointError: the file is not there, or no checkpoint of ours.
+    """
+    if Path(name).suffix not in CHECKPOINTS:
+        return build_metric(name)
+    network = network_name(name)
+    if network not in METRIC_OF_NETWORK:
+        raise CheckpointError(
+            f'{name!r} is a checkpoint of {network}, which this version does not know'
+        )
+    return build_metric(METRIC_OF_NETWORK[network], pretrained_model_path=name)
 
 
 def score_files(

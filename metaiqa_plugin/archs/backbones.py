@@ -13,7 +13,13 @@ from torch import nn
 from metaiqa_plugin.checkpoint import read_state_dict, sha256_of
 from metaiqa_plugin.errors import CheckpointError, UserError
 
-__all__ = ['PACKAGED_WEIGHTS', 'PackagedWeights', 'build_backbone', 'input_facts']
+__all__ = [
+    'PACKAGED_WEIGHTS',
+    'PackagedWeights',
+    'build_backbone',
+    'build_feature_maps',
+    'input_facts',
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ PACKAGED_WEIGHTS = {
     ),
 }
 
+STAGES = 4
+
 
 def build_backbone(
     name: str, imagenet: bool = False, num_classes: int = 0
@@ -60,12 +68,7 @@ def build_backbone(
     Raises:
         UserError: timm does not know ``name``, or the weights are not to be had.
     """
-    if not timm.is_model(name):
-        close = timm.list_models(f'*{name.split(".")[0]}*')[:5]
-        hint = f'; similar: {", ".join(close)}' if close else ''
-        raise UserError(
-            f'backbone={name!r} is not a timm model{hint}; timm.list_models() has all'
-        )
+    _require_known(name)
     if not imagenet:
         return timm.create_model(name, pretrained=False, num_classes=num_classes)
     if name in PACKAGED_WEIGHTS:
@@ -79,6 +82,53 @@ def build_backbone(
             f'without a network use one of {sorted(PACKAGED_WEIGHTS)} or '
             'pretrained=False'
         ) from error
+
+
+def build_feature_maps(name: str, imagenet: bool = False) -> nn.Module:
+    """A timm network that maps (N, 3, H, W) to the maps of its stages, fine to coarse.
+
+    Args:
+        name: any model of timm that gives feature maps of four stages.
+        imagenet: as for :func:`build_backbone`.
+
+    Raises:
+        UserError: timm does not know ``name``, the model does not have the stages, or
+            the weights are not to be had.
+    """
+    _require_known(name)
+    try:
+        network = timm.create_model(name, pretrained=False, features_only=True)
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f'backbone={name!r} gives no feature maps ({error}); use one that does, '
+            'such as resnet50 or tf_efficientnet_lite0'
+        ) from error
+    stages = len(network.feature_info.channels())
+    if stages < STAGES:
+        raise UserError(
+            f'backbone={name!r} has feature maps of {stages} stages, {STAGES} are '
+            'needed; use one with more, such as resnet50 or tf_efficientnet_lite0'
+        )
+    if imagenet:
+        whole = build_backbone(name, imagenet=True).state_dict()
+        wanted = network.state_dict()
+        missing = sorted(set(wanted) - set(whole))
+        if missing:
+            raise UserError(
+                f'backbone={name!r}: timm names its weights otherwise when it gives '
+                f'feature maps ({missing[0]}); use resnet50 or tf_efficientnet_lite0'
+            )
+        network.load_state_dict({key: whole[key] for key in wanted})
+    return network
+
+
+def _require_known(name: str) -> None:
+    if not timm.is_model(name):
+        close = timm.list_models(f'*{name.split(".")[0]}*')[:5]
+        hint = f'; similar: {", ".join(close)}' if close else ''
+        raise UserError(
+            f'backbone={name!r} is not a timm model{hint}; timm.list_models() has all'
+        )
 
 
 def _with_packaged_weights(name: str, num_classes: int) -> nn.Module:

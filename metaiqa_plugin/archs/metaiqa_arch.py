@@ -21,7 +21,7 @@ classifier and puts 1000-1024-512-1 with BatchNorm behind it (``head='authors'``
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,16 +29,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metaiqa_plugin.archs.backbones import build_backbone, input_facts
-from metaiqa_plugin.archs.metaiqa_checkpoint import (
-    NetworkConfig,
-    check_agreement,
-    load_checkpoint,
-    load_exactly,
+from metaiqa_plugin.archs.configured import ConfiguredNetwork, not_ours
+from metaiqa_plugin.archs.metaiqa_config import (
+    AUTHORS_CONFIG,
+    MetaIQAConfig,
+    from_authors_layout,
+    is_of_authors,
 )
-from metaiqa_plugin.checkpoint import decode_config, encode_config
-from metaiqa_plugin.checks import one_of
-from metaiqa_plugin.errors import CheckpointError, UserError
-from metaiqa_plugin.weights import shipped_path
+from metaiqa_plugin.errors import UserError
 
 __all__ = ['AuthorsHead', 'MetaIQA', 'RegressionHead', 'target_size']
 
@@ -81,15 +79,15 @@ class AuthorsHead(nn.Module):
         return torch.sigmoid(self.fc3(hidden))
 
 
-class MetaIQA(nn.Module):
+class MetaIQA(ConfiguredNetwork):
     """Quality score of an image, Eq. 1: y^ = f_theta(x).
 
     The network arguments default to what the weights say, and to
-    :class:`NetworkConfig` where there are none to load.
+    :class:`MetaIQAConfig` where there are none to load.
 
     Args:
         backbone, head, hidden, dropout, input_size, resize, interpolation,
-            antialias: see :class:`NetworkConfig`. With weights to load, the first
+            antialias: see :class:`MetaIQAConfig`. With weights to load, the first
             three must agree with them and the others replace what they carry.
         pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
@@ -102,6 +100,10 @@ class MetaIQA(nn.Module):
         CheckpointError: the file is not there, damaged, of another network, or
             has a key too many or too few.
     """
+
+    CONFIG = MetaIQAConfig
+    NAME = 'MetaIQA'
+    SHIPPED = 'metaiqa'
 
     def __init__(
         self,
@@ -116,7 +118,6 @@ class MetaIQA(nn.Module):
         pretrained: bool | str = True,
         pretrained_model_path: str | None = None,
     ) -> None:
-        super().__init__()
         given = {
             'backbone': backbone,
             'head': head,
@@ -127,29 +128,16 @@ class MetaIQA(nn.Module):
             'interpolation': interpolation,
             'antialias': antialias,
         }
-        given = {name: value for name, value in given.items() if value is not None}
-        one_of('pretrained', pretrained, (True, False, 'imagenet'))
-        path = pretrained_model_path
-        if path is None and pretrained is True:
-            path = shipped_path('metaiqa')
-        if path is None:
-            self._build(NetworkConfig(**given), imagenet=pretrained == 'imagenet')
-            self._adopt_input_facts(given)
-        else:
-            state, config = load_checkpoint(path)
-            check_agreement(given, config, path)
-            self._build(replace(config, **given), imagenet=False)
-            load_exactly(self, state, path)
+        super().__init__(given, pretrained, pretrained_model_path)
         fixed = self.fixed_input_size
         if fixed is not None and self.config.input_size != fixed:
             raise UserError(
                 f'input_size={self.config.input_size}: {self.config.backbone} takes '
                 f'{fixed}x{fixed} only'
             )
-        self.to(memory_format=torch.channels_last)
 
-    def _build(self, config: NetworkConfig, imagenet: bool) -> None:
-        self.config = config
+    def _build(self, imagenet: bool) -> None:
+        config = self.config
         classes = 1000 if config.head == 'authors' else 0
         self.backbone = build_backbone(config.backbone, imagenet, classes)
         if config.head == 'authors':
@@ -159,12 +147,23 @@ class MetaIQA(nn.Module):
             features = getattr(self.backbone, 'head_hidden_size', features)
             self.head = RegressionHead(features, config.hidden, config.dropout)
 
+    def _backbone(self) -> nn.Module:
+        return self.backbone
+
     def _adopt_input_facts(self, given: dict[str, Any]) -> None:
-        facts = input_facts(self.backbone)
-        fixed = facts.pop('fixed_size')
+        super()._adopt_input_facts(given)
+        fixed = self.fixed_input_size
         if fixed is not None:
-            facts.update(input_size=given.get('input_size', fixed), resize='squash')
-        self.config = replace(self.config, **facts)
+            size = given.get('input_size', fixed)
+            self.config = replace(self.config, input_size=size, resize='squash')
+
+    @classmethod
+    def _read_foreign(
+        cls, state: dict[str, Tensor], path: str
+    ) -> tuple[dict[str, Tensor], MetaIQAConfig]:
+        if not is_of_authors(state):
+            raise not_ours(cls.NAME, state, path)
+        return from_authors_layout(state), AUTHORS_CONFIG
 
     @property
     def head_dtype(self) -> torch.dtype:
@@ -193,19 +192,10 @@ class MetaIQA(nn.Module):
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Gray to RGB, resize (evaluation, or a fixed-size backbone), normalise."""
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-            raise ValueError(
-                f'images has shape {tuple(images.shape)}; expected (N, 3, H, W) or '
-                '(N, 1, H, W)'
-            )
-        if images.shape[1] == 1:
-            images = images.expand(-1, 3, -1, -1)
+        images = self.as_rgb(images)
         if not self.training or self.fixed_input_size is not None:
             images = self._resized(images)
-        mean = images.new_tensor(self.config.mean).view(1, 3, 1, 1)
-        std = images.new_tensor(self.config.std).view(1, 3, 1, 1)
-        images = (images - mean) / std
-        return images.contiguous(memory_format=torch.channels_last)
+        return self.normalised(images)
 
     def _resized(self, images: Tensor) -> Tensor:
         size = target_size(images.shape[-2:], self.config)
@@ -219,22 +209,8 @@ class MetaIQA(nn.Module):
             align_corners=False,
         )
 
-    def get_extra_state(self) -> Tensor:
-        return encode_config(asdict(self.config))
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Refuse weights of another network; preprocessing stays as configured."""
-        theirs = NetworkConfig.from_dict(decode_config(state))
-        for name in NetworkConfig.WEIGHT_FIELDS:
-            ours = getattr(self.config, name)
-            if ours != getattr(theirs, name):
-                raise CheckpointError(
-                    f'the checkpoint is of a network with {name}='
-                    f'{getattr(theirs, name)!r}, this one has {ours!r}'
-                )
-
-
-def target_size(size: tuple[int, int], config: NetworkConfig) -> tuple[int, int]:
+def target_size(size: tuple[int, int], config: MetaIQAConfig) -> tuple[int, int]:
     """Height and width in pixels that an image of ``size`` is resized to."""
     if config.resize == 'squash':
         return config.input_size, config.input_size

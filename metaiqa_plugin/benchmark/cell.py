@@ -121,7 +121,8 @@ def do(root: str | os.PathLike, folder: str | os.PathLike) -> None:
 
 
 def _prior(work: Work) -> dict[str, Any]:
-    shutil.copyfile(_train(work, None), work.folder / WEIGHTS)
+    start = work.need('start') / WEIGHTS if work.cell['needs'] else None
+    shutil.copyfile(_train(work, start), work.folder / WEIGHTS)
     shutil.rmtree(work.folder / 'experiments' / 'run' / 'training_states')
     shutil.rmtree(work.folder / 'experiments' / 'run' / 'models')
     return {}

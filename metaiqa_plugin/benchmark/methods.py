@@ -3,7 +3,8 @@
 ::
 
     methods:
-      MetaIQA:                        # a network, trained once or twice
+      MetaIQA:                        # a network, trained once, twice or thrice
+        start: options/train/RankIQA/rank_kodak.yml
         prior: options/train/MetaIQA/metaiqa_kodak.yml
         adapt:
           file: options/train/MetaIQA/adapt_livec.yml
@@ -25,7 +26,7 @@ from metaiqa_plugin.options import read_options
 __all__ = ['Method', 'Stage', 'changed', 'read_method']
 
 KEYS = {
-    'trained': {'prior', 'adapt'},
+    'trained': {'start', 'prior', 'adapt'},
     'metric': {'metric', 'arguments'},
     'regressed': {'features', 'arguments'},
 }
@@ -60,6 +61,7 @@ class Method:
     Attributes:
         name: as the tables show it.
         kind: ``'trained'``, ``'metric'`` or ``'regressed'``.
+        start: trained: what it learns from the source before its prior, if it does.
         prior: trained: what it learns from the source, if it does.
         adapt: trained: what it learns from labelled images of the target.
         metric: a name that ``pyiqa.create_metric`` knows.
@@ -70,6 +72,7 @@ class Method:
 
     name: str
     kind: str
+    start: Stage | None = None
     prior: Stage | None = None
     adapt: Stage | None = None
     metric: str | None = None
@@ -102,9 +105,14 @@ def read_method(name: str, block: Any) -> Method:
     if kind == 'trained':
         stages = {
             key: _stage(f'methods.{name}.{key}', block[key])
-            for key in ('prior', 'adapt')
+            for key in ('start', 'prior', 'adapt')
             if block.get(key) is not None
         }
+        if 'start' in stages and 'prior' not in stages:
+            raise UserError(
+                f'methods.{name}.start is a training before prior, and there is no '
+                'prior; call it prior'
+            )
         return Method(name, kind, **stages)
     arguments = block.get('arguments') or {}
     if not isinstance(arguments, Mapping):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from metaiqa_plugin.benchmark.benchmark_file import BenchmarkFile, read_benchmark_file
-from metaiqa_plugin.benchmark.methods import Method
+from metaiqa_plugin.benchmark.methods import Method, Stage
 from metaiqa_plugin.benchmark.protocols import Database, Part, Split
 from metaiqa_plugin.benchmark.stages import (
     TEST_TABLE,
@@ -230,7 +230,7 @@ class _Grid:
                     f'methods.{method.name}.prior: protocol.source must name the '
                     'database that priors learn from'
                 )
-            needs['prior'] = self._prior(method, split.source, seed)
+            needs['prior'] = self._before(method, split.source, seed)
         elif not adapts:
             raise UserError(
                 f'methods.{method.name} has no prior, and split {split.name!r} has no '
@@ -293,28 +293,44 @@ class _Grid:
             work['features'] = method.features
         return None, work
 
-    def _prior(self, method: Method, source: Sequence[Part], seed: int) -> str:
+    def _before(self, method: Method, source: Sequence[Part], seed: int) -> str:
+        """The trainings before adaptation; the folder of the last of them."""
+        start = None
+        if method.start is not None:
+            start = self._prior(method.name, method.start, source, seed, {})
+        needs = {} if start is None else {'start': start}
+        return self._prior(method.name, method.prior, source, seed, needs)
+
+    def _prior(
+        self,
+        name: str,
+        stage: Stage,
+        source: Sequence[Part],
+        seed: int,
+        needs: Mapping[str, str],
+    ) -> str:
         databases = [self.databases[part.database] for part in source]
         options = stage_options(
-            method.prior,
+            stage,
             self._change('prior'),
             databases,
             sum(map(len, source)),
             seed,
-            starts_from_prior=False,
+            starts_from_prior=bool(needs),
         )
         left_out = sorted(task for part in source for task in self._left_out(part))
         without = f', without {", ".join(left_out)}' if left_out else ''
         names = train_tables(databases)
         tables = {
-            name: self._table(part) for name, part in zip(names, source, strict=True)
+            table: self._table(part) for table, part in zip(names, source, strict=True)
         }
         return self._share(
-            f'{Path(method.prior.file).stem}{without}, seed {seed}',
+            f'{Path(stage.file).stem}{without}, seed {seed}',
             {
                 'kind': 'prior',
-                'label': f'prior {method.name}{without} / seed {seed}',
+                'label': f'prior {name}{without} / seed {seed}',
                 'training': options,
+                'needs': dict(needs),
             },
             tables,
         )
@@ -343,8 +359,8 @@ class _Grid:
         self, name: str, work: Mapping[str, Any], tables: Mapping[str, str]
     ) -> str:
         description = {
-            **work,
             'needs': {},
+            **work,
             'threads': self.options.get('threads', 1),
             'tables': _hashes(tables),
         }

@@ -96,25 +96,36 @@ def run_plan(
         outcome = Outcome(experiment, before=len(plan.cells) - len(cells))
         spread = partial(_spread, root=root, jobs=jobs, ray=ray)
         with _Progress(root, len(shared) + len(cells), outcome, say) as progress:
-            for cell in spread(shared):
-                progress.ended(cell)
-            ready = [cell for cell in cells if _has_needs(root, cell)]
-            for cell in cells:
-                if cell not in ready:
+            for wave in _waves([*shared, *cells]):
+                ready = [cell for cell in wave if _has_needs(root, cell)]
+                for cell in wave:
+                    if cell not in ready:
+                        progress.ended(cell)
+                for cell in spread(ready):
                     progress.ended(cell)
-            for cell in spread(ready):
-                progress.ended(cell)
         return outcome
 
 
 def _needed(plan: Plan, root: Path) -> list[Cell]:
-    """Shared work that a cell still waits for."""
-    wanted = {
-        folder
-        for cell in unfinished(root, plan.cells)
-        for folder in cell.description['needs'].values()
-    }
+    """Shared work that a cell still waits for, or shared work that one waits for."""
+    wanted: set[str] = set()
+    for cell in unfinished(root, [*reversed(plan.cells), *reversed(plan.shared)]):
+        if 'method' in cell.description or cell.folder in wanted:
+            wanted.update(cell.description['needs'].values())
     return [cell for cell in plan.shared if cell.folder in wanted]
+
+
+def _waves(waiting: list[Cell]) -> Iterator[list[Cell]]:
+    """Those that wait for none of the others, then those that wait for these, ..."""
+    while waiting:
+        folders = {cell.folder for cell in waiting}
+        wave = [
+            cell
+            for cell in waiting
+            if folders.isdisjoint(cell.description['needs'].values())
+        ]
+        yield wave
+        waiting = [cell for cell in waiting if cell not in wave]
 
 
 def _has_needs(root: Path, cell: Cell) -> bool:

@@ -76,10 +76,10 @@ def stage_options(
         for key, value in block.items()
         if key not in DATABASE_OPTIONS and key not in ('databases', 'store')
     }
-    episodes = block['type'] == 'EpisodeDataset'
+    labelled = block['type'] == 'LabelledDataset'
     train = own | _learnt_from(databases) | {'seed': seed}
     options['datasets'] = {'train': train}
-    if not episodes:
+    if labelled:
         size = min(train['batch_size_per_gpu'], images)
         train['batch_size_per_gpu'] = size
         _lengthen(options['train'], images // size, least_steps)

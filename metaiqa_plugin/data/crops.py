@@ -18,12 +18,13 @@ __all__ = ['RandomCrop', 'read_resized', 'resize_shorter']
 
 
 def read_resized(path: str | os.PathLike, size: int) -> np.ndarray:
-    """(H, W, 3) uint8 of an image file, its shorter side ``size`` pixels.
+    """(H, W, 3) uint8 of an image file, its shorter side ``size`` pixels; 0 keeps it.
 
     Raises:
         UserError: see ``read_photo``.
     """
-    return np.asarray(resize_shorter(read_photo(path), size))
+    image = read_photo(path)
+    return np.asarray(resize_shorter(image, size) if size else image)
 
 
 def resize_shorter(image: Image.Image, size: int) -> Image.Image:
@@ -40,7 +41,8 @@ class RandomCrop:
     """Resize, crop at random, mirror with probability one half.
 
     Attributes:
-        resize: shorter side in pixels before cropping.
+        resize: shorter side in pixels before cropping; 0: crops are cut from images as
+            they are, and only those that are too small are enlarged.
         size: side of the square crop in pixels.
         hflip: whether to mirror.
     """
@@ -50,9 +52,9 @@ class RandomCrop:
     hflip: bool = True
 
     def __post_init__(self) -> None:
-        whole_number('resize', self.resize)
+        whole_number('resize', self.resize, least=0)
         whole_number('crop_size', self.size)
-        if self.size > self.resize:
+        if 0 < self.resize < self.size:
             raise UserError(
                 f'crop_size={self.size} is larger than resize={self.resize}, the '
                 'shorter side of the images it is cut from'
@@ -62,11 +64,15 @@ class RandomCrop:
         """A crop of an image that is already resized.
 
         Args:
-            pixels: (H, W, 3) uint8, both sides of at least ``size``.
+            pixels: (H, W, 3) uint8; where a side is below ``size``, the image is
+                enlarged first.
 
         Returns:
             (3, size, size) uint8; its memory lies as (size, size, 3).
         """
+        if min(pixels.shape[:2]) < self.size:
+            enlarged = resize_shorter(Image.fromarray(pixels), self.size)
+            pixels = np.asarray(enlarged)
         height, width = pixels.shape[:2]
         left = int(generator.integers(width - self.size + 1))
         top = int(generator.integers(height - self.size + 1))

@@ -137,7 +137,7 @@ class Databases:
         """The images from the store, if the block has one, else from their files.
 
         Args:
-            resize: shorter side in pixels.
+            resize: shorter side in pixels; 0: as they are.
 
         Raises:
             UserError: an image is missing or, if there is a store, can not be used.

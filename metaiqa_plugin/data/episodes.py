@@ -17,6 +17,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.data.groups import group_rows
 from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import UserError
 
@@ -84,7 +85,7 @@ class EpisodeSampler:
             raise UserError('no labelled image is left to sample episodes from')
         self.sizes = sizes
         self.tasks = list(rows.tasks)
-        self._order, self._starts, first_groups = _group(rows)
+        self._order, self._starts, first_groups = group_rows(rows)
         self._by_task = _GroupsOfTask(self.tasks, first_groups)
         self._check_enough()
         self._taskset = self._build_taskset()
@@ -150,27 +151,6 @@ class EpisodeSampler:
             num_tasks=-1,
             task_collate=list,
         )
-
-
-def _group(rows: LabelledRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows in order of task and reference.
-
-    Returns:
-        the order (N,); where each group starts in it, and N; the first group of each
-        task, and the number of groups.
-    """
-    count = len(rows)
-    alone = rows.reference_of < 0
-    reference = np.where(
-        alone, len(rows.references) + np.arange(count), rows.reference_of
-    )
-    order = np.lexsort((reference, rows.task_of)).astype(np.int32)
-    task, reference = rows.task_of[order], reference[order]
-    begins = np.ones(count, dtype=bool)
-    begins[1:] = (np.diff(task) != 0) | (np.diff(reference) != 0)
-    starts = np.flatnonzero(begins)
-    first_groups = np.searchsorted(task[starts], np.arange(len(rows.tasks) + 1))
-    return order, np.append(starts, count).astype(np.int32), first_groups
 
 
 class _GroupsOfTask(Mapping):

@@ -48,7 +48,7 @@ class ImageFiles(Sequence):
 
     Args:
         rows: what the images are; only their paths are used.
-        resize: shorter side in pixels.
+        resize: shorter side in pixels; 0: as they are.
 
     An item is (H, W, 3) uint8. Reading one raises UserError, see ``read_photo``, with
     the row.
@@ -121,7 +121,7 @@ def open_store(
     Args:
         store: folder of the store; made if need be.
         rows: of one database; only their images are used.
-        resize: shorter side in pixels.
+        resize: shorter side in pixels; 0: as they are.
         processes: that decode; default one per core that this process may use.
         progress: show a bar on stderr while images are added.
 
@@ -129,7 +129,7 @@ def open_store(
         UserError: an image is missing or can not be used (all are named or counted,
             the others are kept), the disk is full, or ``store`` is no folder.
     """
-    whole_number('resize', resize)
+    whole_number('resize', resize, least=0)
     processes = available_cores() if processes is None else processes
     whole_number('processes', processes)
     store = Path(store)

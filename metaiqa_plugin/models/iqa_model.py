@@ -19,8 +19,7 @@ from pyiqa.models.general_iqa_model import GeneralIQAModel
 from pyiqa.utils import get_root_logger
 
 from metaiqa_plugin import ranks
-from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.archs.metaiqa_checkpoint import load_checkpoint, load_exactly
+from metaiqa_plugin.archs.configured import ConfiguredNetwork, load_exactly
 from metaiqa_plugin.checkpoint import read_state_dict
 from metaiqa_plugin.devices import choose_device
 from metaiqa_plugin.errors import UserError
@@ -144,8 +143,8 @@ def load_weights(network: torch.nn.Module, path: str) -> None:
     Raises:
         CheckpointError: the file is damaged or of another network.
     """
-    if isinstance(network, MetaIQA):
-        state, _ = load_checkpoint(path)
+    if isinstance(network, ConfiguredNetwork):
+        state, _ = network.read_checkpoint(path)
     else:
         state = read_state_dict(path)
     load_exactly(network, state, path)

@@ -248,7 +248,7 @@ def test_url_is_refused():
 
 def test_checkpoint_of_something_else_is_refused(tmp_path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'linear.pth')
-    with pytest.raises(CheckpointError, match='no MetaIQA checkpoint'):
+    with pytest.raises(CheckpointError, match='no checkpoint of MetaIQA'):
         MetaIQA(pretrained_model_path=str(tmp_path / 'linear.pth'))
 
 

@@ -66,5 +66,7 @@ def test_the_shorter_side_is_resized(tmp_path, size, expected):
 def test_impossible_sizes_are_named():
     with pytest.raises(UserError, match='crop_size=33 is larger than resize=32'):
         RandomCrop(32, 33)
-    with pytest.raises(UserError, match='resize=0'):
+    with pytest.raises(UserError, match='resize=-1'):
+        RandomCrop(-1, 32)
+    with pytest.raises(UserError, match='crop_size=0'):
         RandomCrop(0, 0)

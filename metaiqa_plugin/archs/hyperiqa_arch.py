@@ -1,0 +1,406 @@
+"""HyperIQA: a hyper-network writes the quality network of each image.
+
+Paper: Su, Yan, Zhu, Zhang, Ge, Sun, Zhang, "Blindly Assess Image Quality in the Wild
+Guided by a Self-Adaptive Hyper Network", CVPR 2020, Section 3.
+Authors' code: github.com/SSL92/hyperIQA; pyiqa has a port of it, ``HyperNet``, whose
+checkpoints load here and give its scores.
+
+Three parts: *semantic features* from a convolutional backbone, with *local features*
+of its earlier stages beside them; a *hyper-network*, which turns the semantic map into
+weights and biases; the *target network*, fully connected layers with these weights,
+which turns the local features into a score.
+
+Where we depart from the paper:
+
+- The backbone is any timm network that gives feature maps; the paper's is ResNet-50.
+  The default, EfficientNet-Lite0, has ImageNet weights that install without a model
+  hub. Channels follow the backbone; with ResNet-50 the layers are the authors'.
+- Maps are pooled to 8x8, 4x4, 2x2 and 1x1 cells, and the semantic map to 7x7, whatever
+  size they have. For 224x224 inputs that is the authors' pooling; others work, too.
+- Sub-images at test time lie where pyiqa's lie (``sampling='uniform'``) unless asked
+  otherwise; the authors draw 25 at random, anew each time. ``'random'`` draws them
+  once, by ``seed``.
+
+Where the authors depart from the paper, as far as it shows here: the learning rate of
+their backbone never decays. The paper's target network has four layers; theirs has a
+fifth that gives the score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from metaiqa_plugin.archs.backbones import build_feature_maps, input_facts
+from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig, not_ours
+from metaiqa_plugin.archs.sub_images import PLACEMENTS, corners, sub_images
+from metaiqa_plugin.checkpoint import EXTRA_STATE, encode_config
+from metaiqa_plugin.checks import one_of, whole_number
+from metaiqa_plugin.errors import UserError
+
+__all__ = [
+    'FixedHead',
+    'HyperIQA',
+    'HyperIQAConfig',
+    'HyperNetwork',
+    'SemanticFeatures',
+    'TargetWeights',
+    'target_network',
+]
+
+TARGET = (224, 112, 56, 28, 14, 1)
+"""Widths of the target network, from the features to the score."""
+CELLS = (8, 4, 2)
+"""Cells along a side that the maps of the first three stages are pooled to."""
+REDUCED = (16, 32, 64)
+"""Channels of these maps before pooling."""
+LOCAL = 16
+"""Features of each of these stages; the last stage fills up to ``TARGET[0]``."""
+SEMANTIC_CELLS = 7
+HYPER_CHANNELS = 112
+CHUNK = 32
+"""Sub-images that are scored at a time."""
+
+
+@dataclass(frozen=True)
+class HyperIQAConfig(NetworkConfig):
+    """All that rebuilds a network and its preprocessing, as a checkpoint carries it.
+
+    Attributes:
+        backbone, mean, std: see :class:`NetworkConfig`.
+        local_features: the target network sees features of all stages; if not, of the
+            last alone (the paper's ablation).
+        hyper_network: the target network's weights are generated for each image; if
+            not, it is a fixed head of the same widths (the paper's ablation).
+        crop_size: side in pixels of the sub-images in evaluation.
+        crops: how many there are.
+        sampling: where they lie, see ``sub_images.corners``.
+        seed: of random ones.
+    """
+
+    local_features: bool = True
+    hyper_network: bool = True
+    crop_size: int = 224
+    crops: int = 25
+    sampling: Literal['centre', 'grid', 'random', 'uniform'] = 'uniform'
+    seed: int = 0
+
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (
+        'backbone',
+        'local_features',
+        'hyper_network',
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of('local_features', self.local_features, (True, False))
+        one_of('hyper_network', self.hyper_network, (True, False))
+        one_of('sampling', self.sampling, PLACEMENTS)
+        whole_number('crop_size', self.crop_size, least=32)
+        whole_number('crops', self.crops)
+        whole_number('seed', self.seed, least=0)
+        corners((32, 32), 32, self.sampling, self.crops)
+
+
+class TargetWeights(NamedTuple):
+    """Of the target network, for each of N images, from the first layer to the score.
+
+    Attributes:
+        weights: (N, out, in) a layer, see ``TARGET``.
+        biases: (N, out) a layer.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+
+
+class SemanticFeatures(nn.Module):
+    """(N, 3, H, W) to the target network's input (N, 224), and the semantic map.
+
+    Args:
+        backbone: gives the maps of its stages, from fine to coarse.
+        local_features: see :class:`HyperIQAConfig`.
+    """
+
+    def __init__(self, backbone: nn.Module, local_features: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        *early, self.channels = backbone.feature_info.channels()[-4:]
+        stages = list(zip(early, REDUCED, CELLS, strict=True)) if local_features else []
+        self.local = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, reduced, 1, bias=False),
+                nn.AdaptiveAvgPool2d(cells),
+                nn.Flatten(),
+                nn.Linear(reduced * cells**2, LOCAL),
+            )
+            for channels, reduced, cells in stages
+        )
+        rest = TARGET[0] - LOCAL * len(stages)
+        self.local.append(
+            nn.Sequential(
+                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.channels, rest)
+            )
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, 224) and map (N, C, h, w), in the precision of the layers."""
+        maps = self.backbone(images)[-len(self.local) :]
+        with torch.autocast(images.device.type, enabled=False):
+            maps = [each.to(self.local[-1][-1].weight.dtype) for each in maps]
+            features = [
+                layer(each) for layer, each in zip(self.local, maps, strict=True)
+            ]
+            return torch.cat(features, dim=1), maps[-1]
+
+
+class HyperNetwork(nn.Module):
+    """(N, C, h, w) semantic map to the :class:`TargetWeights` of each image.
+
+    A 3x3 convolution gives as many channels as a layer's weights fill on 7x7 cells; a
+    fully connected layer on the pooled map gives biases, and the last layer's weights.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(
+            nn.Conv2d(channels, max(channels // 2, HYPER_CHANNELS), 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(
+                max(channels // 2, HYPER_CHANNELS),
+                max(channels // 4, HYPER_CHANNELS),
+                1,
+            ),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(max(channels // 4, HYPER_CHANNELS), HYPER_CHANNELS, 1),
+            nn.ReLU(inplace=True),
+        )
+        sizes = list(pairwise(TARGET))
+        self.weights = nn.ModuleList(
+            nn.Conv2d(HYPER_CHANNELS, width * out // SEMANTIC_CELLS**2, 3, padding=1)
+            for width, out in sizes[:-1]
+        )
+        self.weights.append(_pooled_linear(math.prod(sizes[-1])))
+        self.biases = nn.ModuleList(_pooled_linear(out) for _, out in sizes)
+
+    def forward(self, semantic: Tensor) -> TargetWeights:
+        cells = nn.functional.adaptive_avg_pool2d(semantic, SEMANTIC_CELLS)
+        cells = self.reduce(cells)
+        weights = [
+            layer(cells).reshape(len(cells), out, -1)
+            for layer, out in zip(self.weights, TARGET[1:], strict=True)
+        ]
+        return TargetWeights(weights, [layer(cells) for layer in self.biases])
+
+
+class FixedHead(nn.Sequential):
+    """As wide as the target network, with weights of its own: (N, 224) to (N, 1)."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        for width, out in pairwise(TARGET):
+            layers += [nn.Linear(width, out), nn.Sigmoid()]
+        super().__init__(*layers[:-1])
+
+
+class HyperIQA(ConfiguredNetwork):
+    """Quality score of an image by a network that is written for it.
+
+    The network arguments default to what the weights say, and to
+    :class:`HyperIQAConfig` where there are none to load.
+
+    Args:
+        backbone, local_features, hyper_network, crop_size, crops, sampling, seed: see
+            :class:`HyperIQAConfig`. With weights to load, the first three must agree
+            with them and the others replace what they carry.
+        pretrained: ``True``: the weights that ship, of LIVE Challenge; ``'imagenet'``:
+            ImageNet weights for the backbone, the rest fresh; ``False``: random.
+        pretrained_model_path: a checkpoint of ours or of pyiqa's ``HyperNet``; comes
+            before ``pretrained``.
+
+    Raises:
+        UserError: an argument is out of its range or contradicts the weights.
+        CheckpointError: the file is not there, damaged, of another network, or has a
+            key too many or too few.
+    """
+
+    CONFIG = HyperIQAConfig
+    NAME = 'HyperIQA'
+
+    def __init__(
+        self,
+        backbone: str | None = None,
+        local_features: bool | None = None,
+        hyper_network: bool | None = None,
+        crop_size: int | None = None,
+        crops: int | None = None,
+        sampling: str | None = None,
+        seed: int | None = None,
+        pretrained: bool | str = True,
+        pretrained_model_path: str | None = None,
+    ) -> None:
+        given = {
+            'backbone': backbone,
+            'local_features': local_features,
+            'hyper_network': hyper_network,
+            'crop_size': crop_size,
+            'crops': crops,
+            'sampling': sampling,
+            'seed': seed,
+        }
+        super().__init__(given, pretrained, pretrained_model_path)
+        fixed = input_facts(self._backbone())['fixed_size']
+        if fixed is not None and self.config.crop_size != fixed:
+            raise UserError(
+                f'crop_size={self.config.crop_size}: {self.config.backbone} takes '
+                f'{fixed}x{fixed} only'
+            )
+
+    def _build(self, imagenet: bool) -> None:
+        config = self.config
+        backbone = build_feature_maps(config.backbone, imagenet)
+        self.features = SemanticFeatures(backbone, config.local_features)
+        _initialise(self.features.local)
+        if config.hyper_network:
+            self.hyper = HyperNetwork(self.features.channels)
+            _initialise(self.hyper.weights)
+            _initialise(self.hyper.biases)
+        else:
+            self.head = FixedHead()
+
+    def _backbone(self) -> nn.Module:
+        return self.features.backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score a batch.
+
+        Args:
+            images: (N, C, H, W) floating, C = 1 (gray) or 3 (RGB), in [0, 1], any size.
+                In training mode they are taken at the size they have (crops), in
+                evaluation mode an image's score is the mean over its sub-images.
+
+        Returns:
+            (N, 1), about 0 to 1 where the network was trained on MOS in [0, 1], not
+            bounded; higher is better. Differentiable.
+        """
+        images = self.as_rgb(images)
+        if self.training:
+            return self._scores(images)
+        return torch.cat([self._mean_score(image.unsqueeze(0)) for image in images])
+
+    def generated_weights(self, images: Tensor) -> TargetWeights:
+        """The target network's weights for each image: means over its sub-images.
+
+        Args:
+            images: as :meth:`forward` takes them.
+
+        Raises:
+            UserError: a network without hyper-network.
+        """
+        if not self.config.hyper_network:
+            raise UserError(
+                'hyper_network=False: this network generates no weights, its head is '
+                'fixed'
+            )
+        every = []
+        for image in self.as_rgb(images):
+            crops = self._sub_images(image.unsqueeze(0))
+            parts = [
+                self.hyper(self.features(self.normalised(chunk))[1])
+                for chunk in crops.split(CHUNK)
+            ]
+            every.append(
+                [_mean_of_layer(parts, place) for place in range(len(TARGET) - 1)]
+            )
+        layers = [list(layer) for layer in zip(*every, strict=True)]
+        return TargetWeights(
+            [torch.cat([weight for weight, _ in layer]) for layer in layers],
+            [torch.cat([bias for _, bias in layer]) for layer in layers],
+        )
+
+    def _mean_score(self, image: Tensor) -> Tensor:
+        chunks = self._sub_images(image).split(CHUNK)
+        return torch.cat([self._scores(chunk) for chunk in chunks]).mean(
+            0, keepdim=True
+        )
+
+    def _sub_images(self, image: Tensor) -> Tensor:
+        config = self.config
+        return sub_images(
+            image, config.crop_size, config.sampling, config.crops, config.seed
+        )
+
+    def _scores(self, images: Tensor) -> Tensor:
+        features, semantic = self.features(self.normalised(images))
+        with torch.autocast(images.device.type, enabled=False):
+            if not self.config.hyper_network:
+                return self.head(features)
+            return target_network(features, self.hyper(semantic))
+
+    @classmethod
+    def _read_foreign(
+        cls, state: dict[str, Tensor], path: str
+    ) -> tuple[dict[str, Tensor], HyperIQAConfig]:
+        if not any(key.startswith('base_model.') for key in state):
+            raise not_ours(cls.NAME, state, path)
+        return _from_pyiqa(state), PYIQA_CONFIG
+
+
+PYIQA_CONFIG = HyperIQAConfig(backbone='resnet50')
+PYIQA_LAYOUT = {
+    'base_model.': 'features.backbone.',
+    'lda_modules.': 'features.local.',
+    'conv1.': 'hyper.reduce.',
+    'fc_w_modules.': 'hyper.weights.',
+    'fc_b_modules.': 'hyper.biases.',
+}
+
+
+def target_network(features: Tensor, generated: TargetWeights) -> Tensor:
+    """Scores (N, 1) of features (N, 224), each by the weights of its own image.
+
+    Five fully connected layers, sigmoids between them.
+    """
+    hidden = features.unsqueeze(1)
+    last = len(generated.weights) - 1
+    for place, (weight, bias) in enumerate(zip(*generated, strict=True)):
+        hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight.transpose(1, 2))
+        if place < last:
+            hidden = torch.sigmoid(hidden)
+    return hidden.squeeze(1)
+
+
+def _pooled_linear(out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(HYPER_CHANNELS, out)
+    )
+
+
+def _mean_of_layer(parts: list[TargetWeights], place: int) -> tuple[Tensor, Tensor]:
+    weights = torch.cat([part.weights[place] for part in parts])
+    biases = torch.cat([part.biases[place] for part in parts])
+    return weights.mean(0, keepdim=True), biases.mean(0, keepdim=True)
+
+
+def _initialise(part: nn.Module) -> None:
+    """As the authors' code does: He et al.'s normal initialisation."""
+    for module in part.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight)
+
+
+def _from_pyiqa(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
+    for key, value in state.items():
+        for theirs, ours in PYIQA_LAYOUT.items():
+            if key.startswith(theirs):
+                key = ours + key.removeprefix(theirs)
+                break
+        renamed[key] = value
+    renamed[EXTRA_STATE] = encode_config(asdict(PYIQA_CONFIG))
+    return renamed

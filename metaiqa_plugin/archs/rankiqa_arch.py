@@ -1,0 +1,230 @@
+"""RankIQA: one branch of the Siamese network, a score for each sub-image.
+
+Paper: Liu, van de Weijer, Bagdanov, "RankIQA: Learning from Rankings for No-Reference
+Image Quality Assessment", ICCV 2017, Section 3; networks and sampling, Section 4.2.
+Authors' code: github.com/xialeiliu/RankIQA (Caffe).
+
+A network with one output, which is first trained on ranked pairs (``RankIQAModel``) and
+then fine-tuned on MOS (``IQAModel``).
+
+Where we depart from the paper:
+
+- The backbone is any timm network, with global average pooling and one fully connected
+  layer behind it. ``'shallow'``, ``'alexnet'`` and ``'vgg16'`` are the paper's; of the
+  shallow one it gives four convolutions and one fully connected layer, the sizes are
+  ours. The default, EfficientNet-Lite0, has ImageNet weights that install without a
+  model hub; the paper's best, VGG-16, starts from such weights, too.
+- At test time nine sub-images on a grid are averaged, the same each time; the paper
+  draws 30 at random, which are ``sampling='random', crops=30``, drawn once by ``seed``.
+- Sub-images are never shrunk, as in the paper, and cover at least a third of the
+  photo's shorter side: where the network takes any size they grow with the photo. A
+  photo smaller than a sub-image is enlarged to it.
+
+Where the authors depart from the paper: their batches hold one photo, or few, so that
+pairs lie within a photo and a type, with a margin of 10 for scores of free range.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import alexnet
+
+from metaiqa_plugin.archs.backbones import build_backbone, input_facts
+from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig
+from metaiqa_plugin.archs.sub_images import PLACEMENTS, corners, sub_images
+from metaiqa_plugin.checks import one_of, real_number, whole_number
+from metaiqa_plugin.errors import UserError
+
+__all__ = ['RankIQA', 'RankIQAConfig', 'Shallow']
+
+CHUNK = 32
+"""Sub-images that are scored at a time."""
+OF_FIXED_VIEW = ('alexnet', 'vgg16')
+"""Their fully connected layers belong to the size that they were trained on."""
+
+
+@dataclass(frozen=True)
+class RankIQAConfig(NetworkConfig):
+    """All that rebuilds a network and its preprocessing, as a checkpoint carries it.
+
+    Attributes:
+        backbone: ``'shallow'``, ``'alexnet'``, or a timm model such as ``'vgg16'``.
+        mean, std: see :class:`NetworkConfig`.
+        dropout: probability before the last layer, training only.
+        crop_size: side in pixels of the sub-images in evaluation, at least.
+        crops: how many there are.
+        sampling: where they lie, see ``sub_images.corners``.
+        seed: of random ones.
+        least_part: of the photo's shorter side that a sub-image covers, at least, where
+            the network takes any size; 0: no least.
+    """
+
+    dropout: float = 0.5
+    crop_size: int = 224
+    crops: int = 9
+    sampling: Literal['centre', 'grid', 'random', 'uniform'] = 'grid'
+    seed: int = 0
+    least_part: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real_number('dropout', self.dropout, 0, 1)
+        real_number('least_part', self.least_part, 0, 1.0001)
+        one_of('sampling', self.sampling, PLACEMENTS)
+        whole_number('crop_size', self.crop_size, least=32)
+        whole_number('crops', self.crops)
+        whole_number('seed', self.seed, least=0)
+        corners((32, 32), 32, self.sampling, self.crops)
+
+
+class Shallow(nn.Sequential):
+    """Four convolutions on (N, 3, H, W), pooled to (N, features)."""
+
+    num_features = 256 * 4 * 4
+    pretrained_cfg: ClassVar[dict[str, Any]] = {'input_size': (3, 227, 227)}
+
+    def __init__(self) -> None:
+        widths = (3, 32, 64, 128, 256)
+        layers: list[nn.Module] = []
+        for width, out, kernel in zip(widths, widths[1:], (5, 3, 3, 3), strict=False):
+            layers += [
+                nn.Conv2d(width, out, kernel, padding=kernel // 2),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2),
+            ]
+        super().__init__(*layers[:-1], nn.AdaptiveAvgPool2d(4), nn.Flatten())
+
+
+class _AlexNet(nn.Module):
+    """torchvision's, up to the layer before its classes."""
+
+    num_features = 4096
+    pretrained_cfg: ClassVar[dict[str, Any]] = {'input_size': (3, 227, 227)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = alexnet(weights=None)
+        self.convolutions = whole.features
+        self.pooling = whole.avgpool
+        self.connected = whole.classifier[:-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.pooling(self.convolutions(images))
+        return self.connected(maps.flatten(1))
+
+
+class RankIQA(ConfiguredNetwork):
+    """Quality score of an image, the mean over its sub-images.
+
+    The network arguments default to what the weights say, and to
+    :class:`RankIQAConfig` where there are none to load.
+
+    Args:
+        backbone, dropout, crop_size, crops, sampling, seed, least_part: see
+            :class:`RankIQAConfig`. With weights to load, the first must agree with them
+            and the others replace what they carry.
+        pretrained: ``True``: the metric that ships (rankings, then LIVE Challenge);
+            ``'imagenet'``: ImageNet weights and a fresh last layer; ``False``: random.
+        pretrained_model_path: a checkpoint; comes before ``pretrained``.
+
+    Raises:
+        UserError: an argument is out of its range or contradicts the weights.
+        CheckpointError: the file is not there, damaged, of another network, or has a
+            key too many or too few.
+    """
+
+    CONFIG = RankIQAConfig
+    NAME = 'RankIQA'
+
+    def __init__(
+        self,
+        backbone: str | None = None,
+        dropout: float | None = None,
+        crop_size: int | None = None,
+        crops: int | None = None,
+        sampling: str | None = None,
+        seed: int | None = None,
+        least_part: float | None = None,
+        pretrained: bool | str = True,
+        pretrained_model_path: str | None = None,
+    ) -> None:
+        given = {
+            'backbone': backbone,
+            'dropout': dropout,
+            'crop_size': crop_size,
+            'crops': crops,
+            'sampling': sampling,
+            'seed': seed,
+            'least_part': least_part,
+        }
+        super().__init__(given, pretrained, pretrained_model_path)
+        fixed = input_facts(self.backbone)['fixed_size']
+        if fixed is not None and self.config.crop_size != fixed:
+            raise UserError(
+                f'crop_size={self.config.crop_size}: {self.config.backbone} takes '
+                f'{fixed}x{fixed} only'
+            )
+
+    def _build(self, imagenet: bool) -> None:
+        name = self.config.backbone
+        if name in ('shallow', 'alexnet'):
+            if imagenet:
+                raise UserError(
+                    f"pretrained='imagenet': there are no such weights for "
+                    f'backbone={name!r} here; give pretrained=False, or another '
+                    'backbone'
+                )
+            self.backbone = Shallow() if name == 'shallow' else _AlexNet()
+        else:
+            self.backbone = build_backbone(name, imagenet)
+        features = self.backbone.num_features
+        features = getattr(self.backbone, 'head_hidden_size', features)
+        self.head = nn.Sequential(
+            nn.Dropout(self.config.dropout), nn.Linear(features, 1)
+        )
+
+    def _backbone(self) -> nn.Module:
+        return self.backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score a batch.
+
+        Args:
+            images: (N, C, H, W) floating, C = 1 (gray) or 3 (RGB), in [0, 1], any size.
+                In training mode they are taken at the size they have (crops), in
+                evaluation mode an image's score is the mean over its sub-images.
+
+        Returns:
+            (N, 1), higher is better; of free range after training on rankings, about 0
+            to 1 after fine-tuning on MOS in [0, 1]. Differentiable.
+        """
+        images = self.as_rgb(images)
+        if self.training:
+            return self._scores(images)
+        return torch.cat([self._mean_score(image.unsqueeze(0)) for image in images])
+
+    def sub_image_side(self, size: tuple[int, int]) -> int:
+        """Side in pixels of the sub-images of an image of ``size`` (height, width)."""
+        config = self.config
+        fixed = input_facts(self.backbone)['fixed_size'] is not None
+        if fixed or config.backbone in OF_FIXED_VIEW:
+            return config.crop_size
+        return max(config.crop_size, math.ceil(min(size) * config.least_part))
+
+    def _mean_score(self, image: Tensor) -> Tensor:
+        config = self.config
+        side = self.sub_image_side(tuple(image.shape[-2:]))
+        crops = sub_images(image, side, config.sampling, config.crops, config.seed)
+        chunks = crops.split(CHUNK)
+        scores = torch.cat([self._scores(chunk) for chunk in chunks])
+        return scores.mean(0, keepdim=True)
+
+    def _scores(self, images: Tensor) -> Tensor:
+        features = self.backbone(self.normalised(images))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.to(self.head[-1].weight.dtype))

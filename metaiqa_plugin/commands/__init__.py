@@ -1,0 +1,1 @@
+"""Verbs of the metaiqa command that have a file of their own."""

@@ -1,0 +1,235 @@
+"""Where ranked images come from: photos that are distorted, or a database.
+
+A *group* is the versions of one photo under one distortion type. Within it a milder
+version ranks above a more severe one (RankIQA, ICCV 2017, Section 3.1); between groups
+nothing is known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from metaiqa_plugin.checks import whole_number
+from metaiqa_plugin.data.distortions import (
+    KADID10K,
+    LEVELS,
+    LIVE_TYPES,
+    TID2013_TYPES,
+    chain_parts,
+    distort,
+    seed_key,
+)
+from metaiqa_plugin.data.distortions.registry import Distortion
+from metaiqa_plugin.data.groups import group_rows
+from metaiqa_plugin.data.images import read_photo, walk_images
+from metaiqa_plugin.data.pseudo_mos import pseudo_mos
+from metaiqa_plugin.data.rows import LabelledRows
+from metaiqa_plugin.errors import UserError
+
+__all__ = [
+    'PRESETS',
+    'DatabaseGroups',
+    'PhotoGroups',
+    'RankedGroups',
+    'preset_types',
+    'rank_of',
+]
+
+NOT_MADE_OF_TID2013 = (3, 4, 12, 13, 20, 21, 24)
+PRESETS = {
+    'live': tuple(LIVE_TYPES.values()),
+    'tid2013': tuple(
+        name
+        for number, name in TID2013_TYPES.items()
+        if number not in NOT_MADE_OF_TID2013
+    ),
+    'kadid10k': KADID10K,
+}
+"""The types that the paper ranks for LIVE and for TID2013, and all of KADID-10k."""
+PRISTINE_RANK = 0.0
+
+
+class RankedGroups(Protocol):
+    """Groups of ranked images."""
+
+    def __len__(self) -> int:
+        """How many groups."""
+
+    def ranks(self, group: int) -> np.ndarray:
+        """(V,) of its versions; a higher number ranks above a lower one."""
+
+    def pixels(self, group: int, version: int) -> np.ndarray:
+        """(H, W, 3) uint8 of a version; raises UserError where it can not be read."""
+
+    def name(self, group: int) -> tuple[str, str]:
+        """Photo and type."""
+
+
+def preset_types(names: Sequence[str]) -> tuple[str, ...]:
+    """Types, of names of types, chains and presets; each once.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    types: dict[str, None] = {}
+    for name in names:
+        if name in PRESETS:
+            types.update(dict.fromkeys(PRESETS[name]))
+            continue
+        try:
+            chain_parts(name)
+        except TypeError as error:
+            raise UserError(f'distortions={list(names)!r}: {error}') from error
+        except UserError as error:
+            raise UserError(f'{error}; or a preset: {", ".join(PRESETS)}') from error
+        types[name] = None
+    if not types:
+        raise UserError('distortions=[]: name a type or a preset, such as live')
+    return tuple(types)
+
+
+def rank_of(distortion: str, level: float) -> float:
+    """The rank of a type at a level among its levels: minus the level.
+
+    Where a level is no severity (those of mean_shift and contrast_change go from one
+    direction through no change to the other) it is what people said of it, less that of
+    a pristine image.
+
+    Raises:
+        UserError: no such type or level.
+    """
+    mos = pseudo_mos(distortion, level)
+    if all(_goes_one_way(kind) for kind in chain_parts(distortion)):
+        return -float(level)
+    return mos - 10.0
+
+
+def _goes_one_way(kind: Distortion) -> bool:
+    lowest, highest = min(kind.levels), max(kind.levels)
+    return not lowest < 0 < highest
+
+
+class PhotoGroups:
+    """Distorted versions of photos, made when they are asked for.
+
+    Args:
+        photos: folder of pristine photos, with its sub-folders.
+        distortions: types, chains and presets.
+        levels: of each, numbers from 1 to 5; at least two.
+        pristine: whether the photo itself is in each group, ranked above all.
+        max_side: pixels; longer photos are shrunk to it before they are distorted.
+        seed: of the random part of the distortions.
+
+    Raises:
+        UserError: an argument that can not be, no photo.
+    """
+
+    def __init__(
+        self,
+        photos: str | os.PathLike,
+        distortions: Sequence[str] = ('kadid10k',),
+        levels: Sequence[float] = LEVELS,
+        pristine: bool = False,
+        max_side: int = 512,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(distortions, str) or not isinstance(distortions, Sequence):
+            raise UserError(f'distortions={distortions!r}: expected a list of names')
+        if isinstance(levels, str) or not isinstance(levels, Sequence):
+            raise UserError(f'levels={levels!r}: expected a list of numbers')
+        if len(set(levels)) < len(levels) or len(levels) + pristine < 2:
+            raise UserError(f'levels={list(levels)!r}: at least two, each once')
+        whole_number('max_side', max_side, least=0)
+        self.types = preset_types(distortions)
+        self.levels = tuple(levels)
+        self._ranks = {
+            name: np.array(
+                [rank_of(name, level) for level in levels] + [PRISTINE_RANK] * pristine,
+                np.float32,
+            )
+            for name in self.types
+        }
+        self._folder = Path(photos)
+        self._photos = walk_images(photos, 'photos')
+        self._max_side, self._seed = max_side, seed
+        self._photo: Callable[[int], np.ndarray] = lru_cache(maxsize=4)(self._read)
+
+    def __len__(self) -> int:
+        return len(self._photos) * len(self.types)
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key != '_photo'}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._photo = lru_cache(maxsize=4)(self._read)
+
+    def ranks(self, group: int) -> np.ndarray:
+        return self._ranks[self.name(group)[1]]
+
+    def pixels(self, group: int, version: int) -> np.ndarray:
+        photo, place = divmod(group, len(self.types))
+        pixels = self._photo(photo)
+        if version == len(self.levels):
+            return pixels
+        name, level = self.types[place], self.levels[version]
+        key = (self._seed, photo, *seed_key(name, level))
+        return distort(pixels, name, level, np.random.default_rng(key))
+
+    def name(self, group: int) -> tuple[str, str]:
+        photo, place = divmod(group, len(self.types))
+        return self._photos[photo], self.types[place]
+
+    def _read(self, photo: int) -> np.ndarray:
+        image = read_photo(self._folder / self._photos[photo])
+        if self._max_side and max(image.size) > self._max_side:
+            image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)
+        return np.asarray(image)
+
+
+class DatabaseGroups:
+    """The versions of each photo and type in a database, ranked by its labels.
+
+    Those of a synthesised database are pseudo-MOS, which order the levels of a type;
+    nothing else of them is used. Images of equal labels are not ranked.
+
+    Args:
+        rows: labelled images; those without a reference are in no group.
+        pixels: of each row.
+
+    Raises:
+        UserError: no photo has two versions of one type.
+    """
+
+    def __init__(self, rows: LabelledRows, pixels: Sequence[np.ndarray]) -> None:
+        groups = group_rows(rows)
+        self._rows, self._pixels, self._order = rows, pixels, groups.order
+        sizes = np.diff(groups.starts)
+        chosen = np.flatnonzero(sizes > 1)
+        if not len(chosen):
+            raise UserError(
+                f'{rows.sources[0]}: no photo has two versions of one type, so nothing '
+                'can be ranked; the csv needs the columns distortion and ref_name'
+            )
+        self._starts, self._sizes = groups.starts[chosen], sizes[chosen]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def ranks(self, group: int) -> np.ndarray:
+        start = self._starts[group]
+        return self._rows.mos[self._order[start : start + self._sizes[group]]]
+
+    def pixels(self, group: int, version: int) -> np.ndarray:
+        return self._pixels[int(self._order[self._starts[group] + version])]
+
+    def name(self, group: int) -> tuple[str, str]:
+        row = self._rows[int(self._order[self._starts[group]])]
+        return row.reference, row.task

@@ -1,0 +1,56 @@
+"""The ``train: ranking:`` block of an option file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from metaiqa_plugin.checks import one_of, real_number, whole_number
+from metaiqa_plugin.errors import UserError
+
+__all__ = ['RankingSettings']
+
+FORMS = ('efficient', 'pairs', 'hardest')
+
+
+@dataclass(frozen=True)
+class RankingSettings:
+    """How a mini-batch of ranked images changes the network.
+
+    Attributes:
+        form: ``'efficient'``: one forward pass, gradients of all pairs in it.
+            ``'pairs'``: pair by pair through two branches. ``'hardest'``: the same from
+            the pairs of the highest loss. See ``losses.ranking``.
+        margin: in units of the score. The network's scores have no scale of their own;
+            with the default five levels come to lie about from 0 to 1, where the MOS of
+            the fine-tuning are.
+        pairs: of a mini-batch, drawn at random, to learn from; 0: all.
+        hardest: part of the pairs that ``form: hardest`` keeps.
+        batchnorm: ``'frozen'``: the network normalises by the statistics it came with;
+            ``'running'``: by those of the images it is given, which differ between the
+            forms. The paper's networks have no BatchNorm.
+    """
+
+    form: Literal['efficient', 'pairs', 'hardest'] = 'efficient'
+    margin: float = 0.2
+    pairs: int = 0
+    hardest: float = 0.25
+    batchnorm: Literal['frozen', 'running'] = 'frozen'
+
+    def __post_init__(self) -> None:
+        one_of('train.ranking.form', self.form, FORMS)
+        one_of('train.ranking.batchnorm', self.batchnorm, ('frozen', 'running'))
+        real_number('train.ranking.margin', self.margin, 1e-12)
+        real_number('train.ranking.hardest', self.hardest, 1e-12, 1.0001)
+        whole_number('train.ranking.pairs', self.pairs, least=0)
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> RankingSettings:
+        """Raises UserError for a key that is no setting."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise UserError(
+                f'train.ranking: unknown option {unknown}; known are {known}'
+            )
+        return cls(**options)
