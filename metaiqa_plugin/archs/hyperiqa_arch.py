@@ -38,7 +38,12 @@ from torch import Tensor, nn
 
 from metaiqa_plugin.archs.backbones import build_feature_maps, input_facts
 from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig, not_ours
-from metaiqa_plugin.archs.sub_images import PLACEMENTS, corners, sub_images
+from metaiqa_plugin.archs.sub_images import (
+    PLACEMENTS,
+    corners,
+    resized,
+    sub_images,
+)
 from metaiqa_plugin.checkpoint import EXTRA_STATE, encode_config
 from metaiqa_plugin.checks import one_of, whole_number
 from metaiqa_plugin.errors import UserError
@@ -77,6 +82,8 @@ class HyperIQAConfig(NetworkConfig):
             last alone (the paper's ablation).
         hyper_network: the target network's weights are generated for each image; if
             not, it is a fixed head of the same widths (the paper's ablation).
+        resize: shorter side in pixels that images are brought to in evaluation before
+            sub-images are cut; 0: never, as in the paper.
         crop_size: side in pixels of the sub-images in evaluation.
         crops: how many there are.
         sampling: where they lie, see ``sub_images.corners``.
@@ -85,6 +92,7 @@ class HyperIQAConfig(NetworkConfig):
 
     local_features: bool = True
     hyper_network: bool = True
+    resize: int = 0
     crop_size: int = 224
     crops: int = 25
     sampling: Literal['centre', 'grid', 'random', 'uniform'] = 'uniform'
@@ -101,6 +109,7 @@ class HyperIQAConfig(NetworkConfig):
         one_of('local_features', self.local_features, (True, False))
         one_of('hyper_network', self.hyper_network, (True, False))
         one_of('sampling', self.sampling, PLACEMENTS)
+        whole_number('resize', self.resize, least=0)
         whole_number('crop_size', self.crop_size, least=32)
         whole_number('crops', self.crops)
         whole_number('seed', self.seed, least=0)
@@ -215,9 +224,9 @@ class HyperIQA(ConfiguredNetwork):
     :class:`HyperIQAConfig` where there are none to load.
 
     Args:
-        backbone, local_features, hyper_network, crop_size, crops, sampling, seed: see
-            :class:`HyperIQAConfig`. With weights to load, the first three must agree
-            with them and the others replace what they carry.
+        backbone, local_features, hyper_network, resize, crop_size, crops, sampling,
+            seed: see :class:`HyperIQAConfig`. With weights to load, the first three
+            must agree with them and the others replace what they carry.
         pretrained: ``True``: the weights that ship, of LIVE Challenge; ``'imagenet'``:
             ImageNet weights for the backbone, the rest fresh; ``False``: random.
         pretrained_model_path: a checkpoint of ours or of pyiqa's ``HyperNet``; comes
@@ -237,6 +246,7 @@ class HyperIQA(ConfiguredNetwork):
         backbone: str | None = None,
         local_features: bool | None = None,
         hyper_network: bool | None = None,
+        resize: int | None = None,
         crop_size: int | None = None,
         crops: int | None = None,
         sampling: str | None = None,
@@ -248,6 +258,7 @@ class HyperIQA(ConfiguredNetwork):
             'backbone': backbone,
             'local_features': local_features,
             'hyper_network': hyper_network,
+            'resize': resize,
             'crop_size': crop_size,
             'crops': crops,
             'sampling': sampling,
@@ -331,6 +342,7 @@ class HyperIQA(ConfiguredNetwork):
 
     def _sub_images(self, image: Tensor) -> Tensor:
         config = self.config
+        image = resized(image, config.resize)
         return sub_images(
             image, config.crop_size, config.sampling, config.crops, config.seed
         )

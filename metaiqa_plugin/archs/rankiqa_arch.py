@@ -36,7 +36,12 @@ from torchvision.models import alexnet
 
 from metaiqa_plugin.archs.backbones import build_backbone, input_facts
 from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig
-from metaiqa_plugin.archs.sub_images import PLACEMENTS, corners, sub_images
+from metaiqa_plugin.archs.sub_images import (
+    PLACEMENTS,
+    corners,
+    resized,
+    sub_images,
+)
 from metaiqa_plugin.checks import one_of, real_number, whole_number
 from metaiqa_plugin.errors import UserError
 
@@ -56,6 +61,8 @@ class RankIQAConfig(NetworkConfig):
         backbone: ``'shallow'``, ``'alexnet'``, or a timm model such as ``'vgg16'``.
         mean, std: see :class:`NetworkConfig`.
         dropout: probability before the last layer, training only.
+        resize: shorter side in pixels that images are brought to in evaluation before
+            sub-images are cut; 0: never, as in the paper.
         crop_size: side in pixels of the sub-images in evaluation, at least.
         crops: how many there are.
         sampling: where they lie, see ``sub_images.corners``.
@@ -65,6 +72,7 @@ class RankIQAConfig(NetworkConfig):
     """
 
     dropout: float = 0.5
+    resize: int = 0
     crop_size: int = 224
     crops: int = 9
     sampling: Literal['centre', 'grid', 'random', 'uniform'] = 'grid'
@@ -76,6 +84,7 @@ class RankIQAConfig(NetworkConfig):
         real_number('dropout', self.dropout, 0, 1)
         real_number('least_part', self.least_part, 0, 1.0001)
         one_of('sampling', self.sampling, PLACEMENTS)
+        whole_number('resize', self.resize, least=0)
         whole_number('crop_size', self.crop_size, least=32)
         whole_number('crops', self.crops)
         whole_number('seed', self.seed, least=0)
@@ -125,7 +134,7 @@ class RankIQA(ConfiguredNetwork):
     :class:`RankIQAConfig` where there are none to load.
 
     Args:
-        backbone, dropout, crop_size, crops, sampling, seed, least_part: see
+        backbone, dropout, resize, crop_size, crops, sampling, seed, least_part: see
             :class:`RankIQAConfig`. With weights to load, the first must agree with them
             and the others replace what they carry.
         pretrained: ``True``: the metric that ships (rankings, then LIVE Challenge);
@@ -145,6 +154,7 @@ class RankIQA(ConfiguredNetwork):
         self,
         backbone: str | None = None,
         dropout: float | None = None,
+        resize: int | None = None,
         crop_size: int | None = None,
         crops: int | None = None,
         sampling: str | None = None,
@@ -156,6 +166,7 @@ class RankIQA(ConfiguredNetwork):
         given = {
             'backbone': backbone,
             'dropout': dropout,
+            'resize': resize,
             'crop_size': crop_size,
             'crops': crops,
             'sampling': sampling,
@@ -218,6 +229,7 @@ class RankIQA(ConfiguredNetwork):
 
     def _mean_score(self, image: Tensor) -> Tensor:
         config = self.config
+        image = resized(image, config.resize)
         side = self.sub_image_side(tuple(image.shape[-2:]))
         crops = sub_images(image, side, config.sampling, config.crops, config.seed)
         chunks = crops.split(CHUNK)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['PLACEMENTS', 'corners', 'enlarged', 'sub_images']
+__all__ = ['PLACEMENTS', 'corners', 'enlarged', 'resized', 'sub_images']
 
 PLACEMENTS = ('centre', 'grid', 'random', 'uniform')
 
@@ -39,6 +39,20 @@ def sub_images(
         for top, left in corners(image.shape[-2:], side, placement, count, seed)
     ]
     return torch.cat(cut)
+
+
+def resized(image: Tensor, shorter: int) -> Tensor:
+    """(N, C, H, W) of a shorter side of ``shorter`` pixels, bilinear, antialiased.
+
+    0 leaves it as it is. It is what the data sets do to training images.
+    """
+    before = min(image.shape[-2:])
+    if not shorter or before == shorter:
+        return image
+    size = [max(shorter, round(side * shorter / before)) for side in image.shape[-2:]]
+    return functional.interpolate(
+        image, size, mode='bilinear', align_corners=False, antialias=True
+    )
 
 
 def enlarged(image: Tensor, least: int) -> Tensor:

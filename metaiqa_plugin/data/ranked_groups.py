@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.distortions import (
@@ -23,14 +22,16 @@ from metaiqa_plugin.data.distortions import (
     LIVE_TYPES,
     TID2013_TYPES,
     chain_parts,
-    distort,
-    seed_key,
 )
-from metaiqa_plugin.data.distortions.registry import Distortion
 from metaiqa_plugin.data.groups import group_rows
 from metaiqa_plugin.data.images import read_photo, walk_images
-from metaiqa_plugin.data.pseudo_mos import pseudo_mos
 from metaiqa_plugin.data.rows import LabelledRows
+from metaiqa_plugin.data.versions import (
+    PRISTINE_SEVERITY,
+    at_working_size,
+    severity,
+    version_of,
+)
 from metaiqa_plugin.errors import UserError
 
 __all__ = [
@@ -39,7 +40,6 @@ __all__ = [
     'PhotoGroups',
     'RankedGroups',
     'preset_types',
-    'rank_of',
 ]
 
 NOT_MADE_OF_TID2013 = (3, 4, 12, 13, 20, 21, 24)
@@ -53,7 +53,6 @@ PRESETS = {
     'kadid10k': KADID10K,
 }
 """The types that the paper ranks for LIVE and for TID2013, and all of KADID-10k."""
-PRISTINE_RANK = 0.0
 
 
 class RankedGroups(Protocol):
@@ -95,27 +94,6 @@ def preset_types(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(types)
 
 
-def rank_of(distortion: str, level: float) -> float:
-    """The rank of a type at a level among its levels: minus the level.
-
-    Where a level is no severity (those of mean_shift and contrast_change go from one
-    direction through no change to the other) it is what people said of it, less that of
-    a pristine image.
-
-    Raises:
-        UserError: no such type or level.
-    """
-    mos = pseudo_mos(distortion, level)
-    if all(_goes_one_way(kind) for kind in chain_parts(distortion)):
-        return -float(level)
-    return mos - 10.0
-
-
-def _goes_one_way(kind: Distortion) -> bool:
-    lowest, highest = min(kind.levels), max(kind.levels)
-    return not lowest < 0 < highest
-
-
 class PhotoGroups:
     """Distorted versions of photos, made when they are asked for.
 
@@ -151,7 +129,8 @@ class PhotoGroups:
         self.levels = tuple(levels)
         self._ranks = {
             name: np.array(
-                [rank_of(name, level) for level in levels] + [PRISTINE_RANK] * pristine,
+                [-severity(name, level) for level in levels]
+                + [-PRISTINE_SEVERITY] * pristine,
                 np.float32,
             )
             for name in self.types
@@ -180,8 +159,8 @@ class PhotoGroups:
         if version == len(self.levels):
             return pixels
         name, level = self.types[place], self.levels[version]
-        key = (self._seed, photo, *seed_key(name, level))
-        return distort(pixels, name, level, np.random.default_rng(key))
+        stem = os.path.splitext(self._photos[photo])[0]
+        return version_of(pixels, stem, name, level, self._seed)
 
     def name(self, group: int) -> tuple[str, str]:
         photo, place = divmod(group, len(self.types))
@@ -189,9 +168,7 @@ class PhotoGroups:
 
     def _read(self, photo: int) -> np.ndarray:
         image = read_photo(self._folder / self._photos[photo])
-        if self._max_side and max(image.size) > self._max_side:
-            image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)
-        return np.asarray(image)
+        return np.asarray(at_working_size(image, self._max_side))
 
 
 class DatabaseGroups:

@@ -39,10 +39,11 @@ from tqdm import tqdm
 
 from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.cluster import ray_map
-from metaiqa_plugin.data.distortions import KADID10K, LEVELS, distort, seed_key
+from metaiqa_plugin.data.distortions import KADID10K, LEVELS
 from metaiqa_plugin.data.images import read_photo, walk_images
 from metaiqa_plugin.data.pseudo_mos import pseudo_mos
 from metaiqa_plugin.data.splits import split_flags
+from metaiqa_plugin.data.versions import at_working_size, version_of
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
 from metaiqa_plugin.processes import available_cores, parallel_map
@@ -263,7 +264,7 @@ def _distort_shard(job: tuple[Path, Path, Synthesis, list[str], Path]) -> int:
     try:
         for name in names:
             try:
-                image = _shrunk(read_photo(photos / name), settings.max_side)
+                image = at_working_size(read_photo(photos / name), settings.max_side)
             except UserError as error:
                 failed[name] = str(error)
                 continue
@@ -290,17 +291,8 @@ def _distort_photo(
         target = out / 'images' / _image_name(photo, name, level)
         if target.exists():
             continue
-        key = (settings.seed, crc32(photo.encode()), *seed_key(name, level))
-        distorted = distort(pixels, name, level, np.random.default_rng(key))
+        distorted = version_of(pixels, photo, name, level, settings.seed)
         _save_png(target, Image.fromarray(distorted), unfinished)
-
-
-def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
-    longer = max(image.size)
-    if not max_side or longer <= max_side:
-        return image
-    size = tuple(max(1, round(side * max_side / longer)) for side in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _image_name(photo: str, distortion: str, level: float) -> str:

@@ -108,7 +108,7 @@ def test_an_interrupted_run_is_finished_and_equals_a_whole_one(
 ):
     build(small_photos, tmp_path / 'whole')
     calls = []
-    real = synthesis.distort
+    real = synthesis.version_of
 
     def killed(*args):
         calls.append(args)
@@ -116,13 +116,13 @@ def test_an_interrupted_run_is_finished_and_equals_a_whole_one(
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(synthesis, 'distort', killed)
+    monkeypatch.setattr(synthesis, 'version_of', killed)
     out = tmp_path / 'cut'
     with pytest.raises(KeyboardInterrupt):
         build(small_photos, out)
     assert not list(out.glob('*.csv'))
     assert not list(out.rglob('*.tmp*'))
-    monkeypatch.setattr(synthesis, 'distort', lambda *a: calls.append(a) or real(*a))
+    monkeypatch.setattr(synthesis, 'version_of', lambda *a: calls.append(a) or real(*a))
     calls.clear()
     report = build(small_photos, out, resume=True)
     assert len(calls) == 24 - 9
