@@ -11,21 +11,23 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pyiqa.archs import build_network
 
-from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.options import read_options
 
-OPTIONS = Path(__file__).resolve().parents[2] / 'options' / 'train' / 'MetaIQA'
+OPTIONS = Path(__file__).resolve().parents[2] / 'options' / 'train'
 WITH_DATABASES = sorted(
-    path for path in OPTIONS.glob('*.yml') if 'metaiqa prepare' in path.read_text()
+    path
+    for method in ('MetaIQA', 'RankIQA', 'HyperIQA')
+    for path in (OPTIONS / method).glob('*.yml')
+    if 'metaiqa prepare' in path.read_text()
 )
-NETWORK = {
-    'type': 'MetaIQA',
-    'backbone': 'test_efficientnet',
-    'pretrained': False,
-    'input_size': 64,
-    'hidden': 16,
+TINY = {'backbone': 'test_efficientnet', 'pretrained': False}
+NETWORKS = {
+    'MetaIQA': TINY | {'input_size': 64, 'hidden': 16},
+    'RankIQA': TINY | {'crop_size': 32, 'crops': 1, 'sampling': 'centre'},
+    'HyperIQA': TINY | {'crop_size': 32, 'crops': 1, 'sampling': 'centre'},
 }
 
 
@@ -42,8 +44,10 @@ def shrunk(path):
     if train['type'] == 'EpisodeDataset':
         train |= {'support_size': 4, 'query_size': 4, 'tasks_per_epoch': 4}
     train['batch_size_per_gpu'] = 2
+    train.pop('dataset_enlarge_ratio', None)
+    options['train'].pop('total_iter', None)
     options['train']['total_epoch'] = 1
-    options['network'] = NETWORK
+    options['network'] = {**options['network'], **NETWORKS[options['network']['type']]}
     options['logger']['use_tb_logger'] = False
     return options
 
@@ -72,7 +76,8 @@ def test_it_runs_as_its_first_lines_say(path, published, tmp_path, monkeypatch, 
     prior = options['path']['pretrain_network']
     if prior:
         Path(prior).parent.mkdir(parents=True)
-        torch.save({'params': MetaIQA(**_arguments()).state_dict()}, prior)
+        network = build_network(dict(_plain(options['network'])))
+        torch.save({'params': network.state_dict()}, prior)
     Path('run.yml').write_text(yaml.safe_dump(dict(_plain(options))))
     assert main(['train', '-opt', 'run.yml']) == 0, capsys.readouterr().err
     weights = Path('experiments', options['name'], 'models', 'net_latest.pth')
@@ -91,10 +96,6 @@ def test_every_database_has_an_option_file(published):
         if command[0] == 'prepare'
     }
     assert prepared == {*published.makers, 'csv'}
-
-
-def _arguments():
-    return {key: value for key, value in NETWORK.items() if key != 'type'}
 
 
 def _plain(value):
