@@ -21,3 +21,20 @@ PRIOR = NETWORK | {
     'logger.save_latest_freq': 1,
 }
 ADAPT = NETWORK | {'datasets.train.batch_size_per_gpu': 4, 'train.scheduler.T_max': 2}
+RANK = {
+    'file': str(OPTIONS / 'train' / 'RankIQA' / 'rank_kodak.yml'),
+    'change': {
+        'datasets.train.crop_size': 32,
+        'datasets.train.num_worker_per_gpu': 0,
+        'network': {
+            'type': 'MetaIQA',
+            'backbone': 'test_efficientnet',
+            'hidden': 8,
+            'input_size': 40,
+            'pretrained': False,
+        },
+        'train.total_epoch': 1,
+        'train.scheduler.T_max': 1,
+    },
+}
+"""A stage of ranking for the network of the others."""

@@ -106,8 +106,8 @@ def _check_top(path: str, options: Mapping[str, Any]) -> None:
         if options.get(key) is not None and not isinstance(options[key], dict)
     ]
     if not faults:
-        unknown = sorted(set(options.get('change') or {}) - {'prior', 'adapt'})
-        faults += [f'change.{key}: expected prior or adapt' for key in unknown]
+        unknown = sorted(set(options.get('change') or {}) - {'start', 'prior', 'adapt'})
+        faults += [f'change.{key}: expected start, prior or adapt' for key in unknown]
         faults += list(_value_faults(options))
     if faults:
         raise UserError(f'{path}: ' + '; '.join(faults))

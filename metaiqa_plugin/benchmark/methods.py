@@ -61,8 +61,8 @@ class Method:
     Attributes:
         name: as the tables show it.
         kind: ``'trained'``, ``'metric'`` or ``'regressed'``.
-        start: trained: what it learns from the source before its prior, if it does.
-        prior: trained: what it learns from the source, if it does.
+        start, prior: trained: what it learns from the source, one after the other, if
+            it does.
         adapt: trained: what it learns from labelled images of the target.
         metric: a name that ``pyiqa.create_metric`` knows.
         features: a key of ``handcrafted.FEATURES``.
@@ -80,6 +80,12 @@ class Method:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     facets: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def before(self) -> list[tuple[str, Stage]]:
+        """The trainings on the source in their order, with their keys."""
+        stages = [('start', self.start), ('prior', self.prior)]
+        return [(key, stage) for key, stage in stages if stage is not None]
+
 
 def read_method(name: str, block: Any) -> Method:
     """A method of a benchmark file.
@@ -92,8 +98,8 @@ def read_method(name: str, block: Any) -> Method:
     kinds = [kind for kind, keys in KEYS.items() if set(block) & (keys - {'arguments'})]
     if len(kinds) != 1:
         raise UserError(
-            f'methods.{name} has the keys {sorted(block)}; expected prior and/or '
-            'adapt, or metric, or features'
+            f'methods.{name} has the keys {sorted(block)}; expected start, prior '
+            'and/or adapt, or metric, or features'
         )
     kind = kinds[0]
     unknown = sorted(set(block) - KEYS[kind])
@@ -108,11 +114,6 @@ def read_method(name: str, block: Any) -> Method:
             for key in ('start', 'prior', 'adapt')
             if block.get(key) is not None
         }
-        if 'start' in stages and 'prior' not in stages:
-            raise UserError(
-                f'methods.{name}.start is a training before prior, and there is no '
-                'prior; call it prior'
-            )
         return Method(name, kind, **stages)
     arguments = block.get('arguments') or {}
     if not isinstance(arguments, Mapping):

@@ -224,11 +224,11 @@ class _Grid:
             )
             return None
         needs = {}
-        if method.prior is not None:
+        if method.before:
             if not split.source:
                 raise UserError(
-                    f'methods.{method.name}.prior: protocol.source must name the '
-                    'database that priors learn from'
+                    f'methods.{method.name}.{method.before[0][0]}: protocol.source '
+                    'must name the database that priors learn from'
                 )
             needs['prior'] = self._before(method, split.source, seed)
         elif not adapts:
@@ -238,7 +238,8 @@ class _Grid:
             )
         keep = {'keep_weights': bool(self.options.get('keep_weights', False))}
         if not adapts:
-            stage = method.prior.options(self._change('prior'))
+            which, last = method.before[-1]
+            stage = last.options(self._change(which))
             return None, keep | {'needs': needs, 'network': stage['network']}
         tests = [self.databases[part.database] for part in split.tests.values()]
         curve = self.options.get('curve', True) and len(tests) == 1
@@ -285,7 +286,7 @@ class _Grid:
         if method.kind == 'trained':
             stage, which = (method.adapt, 'adapt')
             if stage is None:
-                stage, which = (method.prior, 'prior')
+                which, stage = method.before[-1]
             work['network'] = stage.options(self._change(which))['network']
         else:
             work['arguments'] = dict(method.arguments)
@@ -295,15 +296,16 @@ class _Grid:
 
     def _before(self, method: Method, source: Sequence[Part], seed: int) -> str:
         """The trainings before adaptation; the folder of the last of them."""
-        start = None
-        if method.start is not None:
-            start = self._prior(method.name, method.start, source, seed, {})
-        needs = {} if start is None else {'start': start}
-        return self._prior(method.name, method.prior, source, seed, needs)
+        folder = ''
+        for which, stage in method.before:
+            needs = {'start': folder} if folder else {}
+            folder = self._prior(method.name, which, stage, source, seed, needs)
+        return folder
 
     def _prior(
         self,
         name: str,
+        which: str,
         stage: Stage,
         source: Sequence[Part],
         seed: int,
@@ -312,7 +314,7 @@ class _Grid:
         databases = [self.databases[part.database] for part in source]
         options = stage_options(
             stage,
-            self._change('prior'),
+            self._change(which),
             databases,
             sum(map(len, source)),
             seed,
@@ -328,7 +330,7 @@ class _Grid:
             f'{Path(stage.file).stem}{without}, seed {seed}',
             {
                 'kind': 'prior',
-                'label': f'prior {name}{without} / seed {seed}',
+                'label': f'{which} {name}{without} / seed {seed}',
                 'training': options,
                 'needs': dict(needs),
             },

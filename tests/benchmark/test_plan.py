@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyiqa.metrics.correlation_coefficient import fit_curve
+from tiny_options import RANK
 
 from metaiqa_plugin.benchmark.agreement import agreement
 from metaiqa_plugin.benchmark.methods import changed
 from metaiqa_plugin.benchmark.plan import read_plan
+from metaiqa_plugin.benchmark.stages import START
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.errors import UserError
 
@@ -201,7 +203,7 @@ def test_only_methods_that_adapt_have_cells_with_labels(tiny, written):
         ({'protocol': {'type': 'authentic', 'target': 'wild'}}, 'protocol.source'),
         ({'sweep': {'method': 'MetaIQA', 'points': {}}}, 'go together'),
         ({'databases': {'small': {'meta_info_file': 'x.csv'}}}, 'dataroot_target'),
-        ({'methods': {'x': {'metric': 'niqe', 'prior': 'y'}}}, 'expected prior and/or'),
+        ({'methods': {'x': {'metric': 'niqe', 'prior': 'y'}}}, 'start, prior and/or'),
         ({'methods': {'x': {'metric': 3}}}, 'methods.x.metric=3'),
         ({'methods': {'x': {'adapt': 'nowhere.yml'}}}, 'nowhere.yml'),
         ({'methods': {'x': {'features': 'fog'}}}, r"features='fog'"),
@@ -292,3 +294,23 @@ def test_a_fit_that_pyiqa_gives_up_is_still_made(sign, seed):
 def test_what_can_not_be_computed_is_nan(scores):
     found = agreement(np.array(scores), np.linspace(0, 1, 5))
     assert all(math.isnan(value) for value in found.values())
+
+
+def test_a_prior_may_start_from_rankings(tiny, written):
+    both = {**tiny['methods']['MetaIQA'], 'start': dict(RANK)}
+    tiny['methods']['from rankings'] = both
+    tiny['methods']['rankings alone'] = {'start': dict(RANK), 'adapt': both['adapt']}
+    plan = read_plan(written(tiny))
+    shared = {cell.folder: cell for cell in plan.shared}
+    needs = {
+        cell.description['method']: cell.description['needs'].get('prior')
+        for cell in plan.cells
+    }
+    prior = shared[needs['from rankings']]
+    ranked = shared[prior.description['needs']['start']]
+    assert needs['rankings alone'] == ranked.folder
+    assert needs['MetaIQA'] != needs['from rankings']
+    assert len(shared) == 3
+    assert ranked.description['training']['path']['pretrain_network'] is None
+    assert prior.description['training']['path']['pretrain_network'] == START
+    assert ranked.description['training']['model_type'] == 'RankIQAModel'

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_options import RANK
 
 from metaiqa_plugin.benchmark.cell import do
 from metaiqa_plugin.benchmark.plan import read_plan
@@ -210,3 +211,29 @@ def test_jobs_must_be_a_number(tiny, written, capfd):
     assert main(['benchmark', '-opt', written(tiny), '--jobs', '0']) == 2
     assert 'jobs=0' in capfd.readouterr().err
     assert os.listdir('.') == ['tiny.yml']
+
+
+def test_what_shared_work_needs_is_done_before_it(tiny, written, capfd):
+    tiny['protocol']['splits'] = 1
+    method = tiny['methods'].pop('MetaIQA')
+    tiny['methods'] = {'from rankings': {**method, 'start': dict(RANK)}}
+    assert main(['benchmark', '-opt', written(tiny), '--jobs', '2']) == 0
+    said = capfd.readouterr().err
+    folders = sorted(path.name for path in Path('runs/shared').iterdir())
+    assert [name.split(',')[0] for name in folders] == ['metaiqa_kodak', 'rank_kodak']
+    log = next(Path('runs/shared').glob('metaiqa*/log.txt')).read_text()
+    assert 'Loaded' in log and 'rank_kodak' in log
+    assert 'FAILED' not in said
+
+
+def test_a_failed_start_fails_what_needs_it_and_says_so(tiny, written, capfd):
+    tiny['protocol']['splits'] = 1
+    method = tiny['methods'].pop('MetaIQA')
+    rates = {'train.optim.lr': 1e30, 'train.optim.lr_backbone': 1e30}
+    start = RANK | {'change': RANK['change'] | rates}
+    tiny['methods'] = {'from rankings': {**method, 'start': start}}
+    assert main(['benchmark', '-opt', written(tiny)]) == 1
+    error = capfd.readouterr().err
+    assert 'the ranking loss is' in error
+    assert 'shared/rank_kodak' in error
+    assert 'shared/metaiqa_kodak' in error
