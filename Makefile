@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 LIVEC ?= data/LIVEC
 
-.PHONY: help demo test install browser weights clean
+.PHONY: help demo test install browser weights weights-rankiqa weights-hyperiqa clean
 
 help:
 	@echo 'make demo     set up, then score, synthesise, meta-train, adapt (about 5 minutes)'
 	@echo 'make test     set up, then run the tests and the linter'
 	@echo 'make install  set up only: a virtual environment in $(VENV)/'
 	@echo 'make weights  rebuild the weights that ship (needs LIVE Challenge; an hour)'
+	@echo 'make weights-rankiqa, make weights-hyperiqa   the same for the other methods'
 	@echo 'make clean    remove the environment and what the demo made'
 	@echo
 	@echo 'PYTHON=python3.12 make test   with another Python (3.11 or newer)'
@@ -47,6 +48,23 @@ test: $(READY) browser
 
 weights: $(READY)
 	$(BIN)/python benchmarks/ship_livec.py --livec $(LIVEC) --imagenet
+
+# These two want LIVE Challenge in datasets/livec, as the option files do.
+RUN := $(BIN)/python -m metaiqa_plugin.cli
+datasets/livec/meta_info_livec.csv: $(READY)
+	$(RUN) prepare livec datasets/livec
+
+weights-rankiqa: $(READY) datasets/livec/meta_info_livec.csv
+	$(RUN) synthesize metaiqa_plugin/photos/kodak24 data/kodak --resume
+	$(RUN) train -opt options/train/RankIQA/rank_kodak.yml --resume
+	$(RUN) train -opt options/train/RankIQA/finetune_livec.yml --resume
+	$(BIN)/python benchmarks/ship_checkpoint.py \
+	  experiments/RankIQA_finetune_livec/models/net_latest.pth rankiqa-livec
+
+weights-hyperiqa: $(READY) datasets/livec/meta_info_livec.csv
+	$(RUN) train -opt options/train/HyperIQA/hyperiqa_livec.yml --resume
+	$(BIN)/python benchmarks/ship_checkpoint.py \
+	  experiments/HyperIQA_livec/models/net_latest.pth hyperiqa-livec
 
 clean:
 	rm -rf $(VENV) demo-results *.egg-info build

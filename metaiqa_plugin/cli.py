@@ -8,6 +8,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 
+from metaiqa_plugin.commands import gmad, hyper_weights, ranking
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run
 from metaiqa_plugin.extras import needing
 
@@ -39,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_adapt(verbs)
     _add_benchmark(verbs)
     _add_report(verbs)
+    for command in (ranking, gmad, hyper_weights):
+        command.add_parser(verbs)
     verbs.add_parser('pyiqa', help="pyiqa's own command with our metric names known")
     return parser
 
@@ -160,16 +163,22 @@ def _score(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from metaiqa_plugin.data.images import find_images
-    from metaiqa_plugin.scoring import build_metric, score_files, write_table
+    from metaiqa_plugin.scoring import (
+        build_metric,
+        open_checkpoint,
+        score_files,
+        write_table,
+    )
 
     paths = []
     for name in options.images:
         folder = Path(name).is_dir()
         paths += find_images(name, 'images') if folder else [Path(name)]
-    arguments = {}
-    if options.checkpoint:
-        arguments['pretrained_model_path'] = options.checkpoint
-    metric = build_metric(options.metric, **arguments)
+    metric = (
+        open_checkpoint(options.checkpoint)
+        if options.checkpoint
+        else build_metric(options.metric)
+    )
     header = ('image', 'score', 'error')
     failed = []
     rows = _noting_errors(score_files(metric, paths), failed)

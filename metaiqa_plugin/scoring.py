@@ -27,13 +27,14 @@ __all__ = [
     'Correlation',
     'build_metric',
     'correlate',
+    'open_checkpoint',
     'open_metric',
     'score_files',
     'score_network',
     'write_table',
 ]
 
-CHECKPOINTS = ('.safetensors', '.pth', '.pt')
+SUFFIXES = ('.safetensors', '.pth', '.pt')
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,23 @@ def open_metric(name: str) -> nn.Module:
         UserError: pyiqa has none of that name, or its weights can not be had.
         CheckpointError: the file is not there, or no checkpoint of ours.
     """
-    if Path(name).suffix not in CHECKPOINTS:
-        return build_metric(name)
-    network = network_name(name)
+    return (
+        open_checkpoint(name) if Path(name).suffix in SUFFIXES else build_metric(name)
+    )
+
+
+def open_checkpoint(path: str) -> nn.Module:
+    """The metric that scores with a checkpoint, whichever network of ours it is of.
+
+    Raises:
+        CheckpointError: the file is not there, or no checkpoint of ours.
+    """
+    network = network_name(path)
     if network not in METRIC_OF_NETWORK:
         raise CheckpointError(
-            f'{name!r} is a checkpoint of {network}, which this version does not know'
+            f'{path!r} is a checkpoint of {network}, which this version does not know'
         )
-    return build_metric(METRIC_OF_NETWORK[network], pretrained_model_path=name)
+    return build_metric(METRIC_OF_NETWORK[network], pretrained_model_path=path)
 
 
 def score_files(
