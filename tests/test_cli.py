@@ -9,10 +9,14 @@ import pandas as pd
 import pyiqa
 import pytest
 import torch
+from torchvision.transforms.functional import to_tensor
 
+from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.cli import main
+from metaiqa_plugin.data.images import read_rgb
 
 
 @pytest.fixture
@@ -161,3 +165,19 @@ def test_help_names_every_verb():
 def test_pyiqas_command_knows_our_metrics(capfd):
     assert main(['pyiqa', '-ls']) == 0
     assert 'metaiqa-official' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('kind', ['RankIQA', 'HyperIQA'])
+def test_score_takes_a_checkpoint_of_any_network(kind, tmp_path, small_photos, capfd):
+    build = {'RankIQA': RankIQA, 'HyperIQA': HyperIQA}[kind]
+    network = build('test_efficientnet', pretrained=False, crop_size=32, crops=1)
+    path = tmp_path / 'network.safetensors'
+    write_state_dict(path, network.state_dict())
+    assert main(['score', str(small_photos), '--checkpoint', str(path)]) == 0
+    rows = list(csv.DictReader(capfd.readouterr().out.splitlines()))
+    network.eval()
+    for row in rows:
+        image = to_tensor(read_rgb(row['image'])).unsqueeze(0)
+        expected = network(image).item()
+        assert float(row['score']) == pytest.approx(expected, abs=1e-5)
+    assert len(rows) == 6

@@ -83,6 +83,28 @@ def test_trainer_and_dataset_are_found_by_name_alone():
     assert python(code) == 'MetaIQAModel EpisodeDataset'
 
 
+@pytest.mark.parametrize('name', ['MetaIQA', 'RankIQA', 'HyperIQA'])
+def test_networks_are_found_by_name_alone(name):
+    code = (
+        'from pyiqa.utils.registry import ARCH_REGISTRY\n'
+        f'print(ARCH_REGISTRY.get({name!r}).__module__)'
+    )
+    assert python(code).startswith('metaiqa_plugin.archs')
+
+
+def test_everything_registered_is_what_its_name_says():
+    from pyiqa.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+
+    from metaiqa_plugin.registration import DATASETS, METRIC_OF_NETWORK, METRICS, MODELS
+
+    for registry, names in ((MODEL_REGISTRY, MODELS), (DATASET_REGISTRY, DATASETS)):
+        for name in names:
+            found = registry.get(name)
+            assert (found.__name__, found.__module__) == (name, names[name])
+    for network, metric in METRIC_OF_NETWORK.items():
+        assert METRICS[metric]['metric_opts'] == {'type': network}
+
+
 def test_registering_again_changes_nothing():
     metaiqa_plugin.register()
     metaiqa_plugin.register()

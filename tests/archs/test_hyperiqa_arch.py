@@ -32,7 +32,7 @@ def theirs():
     torch.manual_seed(3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timm, 'create_model', without_the_hub)
-        network = HyperNet(pretrained=False)
+        network = HyperNet(pretrained=False, num_crop=4)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -49,7 +49,7 @@ def their_file(theirs, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def ours(their_file):
-    return HyperIQA(pretrained_model_path=their_file)
+    return HyperIQA(pretrained_model_path=their_file, crops=4)
 
 
 @pytest.fixture

@@ -191,3 +191,12 @@ def test_bad_settings_are_named(options, block, message):
 def test_the_network_of_the_test_has_batchnorm():
     network = RankIQA('test_efficientnet', pretrained=False)
     assert any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+def test_photos_are_ranked_as_they_are_read(small_photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = plain(read_options(OPTIONS / 'train/RankIQA/rank_photos.yml'))
+    change = {key: value for key, value in TINY.items() if 'distortions' not in key}
+    photos = {'datasets.train.photos': str(small_photos), 'train.total_epoch': 1}
+    weights = trained(shipped, **change | photos)
+    assert weights['head.1.weight'].shape == (1, 256)
