@@ -125,6 +125,11 @@ class ConfiguredNetwork(nn.Module):
         """The network of timm, which knows what input it was made for."""
         raise NotImplementedError
 
+    @property
+    def fixed_input_size(self) -> int | None:
+        """Side in pixels where the backbone takes no other size, else None."""
+        return input_facts(self._backbone())['fixed_size']
+
     def _adopt_input_facts(self, given: dict[str, Any]) -> None:
         facts = input_facts(self._backbone())
         own = {name: facts[name] for name in ('mean', 'std') if name not in given}

@@ -36,16 +36,15 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metaiqa_plugin.archs.backbones import build_feature_maps, input_facts
-from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig, not_ours
-from metaiqa_plugin.archs.sub_images import (
-    PLACEMENTS,
-    corners,
-    resized,
-    sub_images,
+from metaiqa_plugin.archs.backbones import build_feature_maps
+from metaiqa_plugin.archs.configured import not_ours
+from metaiqa_plugin.archs.sub_image_network import (
+    CHUNK,
+    SubImageConfig,
+    SubImageNetwork,
 )
 from metaiqa_plugin.checkpoint import EXTRA_STATE, encode_config
-from metaiqa_plugin.checks import one_of, whole_number
+from metaiqa_plugin.checks import one_of
 from metaiqa_plugin.errors import UserError
 
 __all__ = [
@@ -68,35 +67,25 @@ LOCAL = 16
 """Features of each of these stages; the last stage fills up to ``TARGET[0]``."""
 SEMANTIC_CELLS = 7
 HYPER_CHANNELS = 112
-CHUNK = 32
-"""Sub-images that are scored at a time."""
 
 
 @dataclass(frozen=True)
-class HyperIQAConfig(NetworkConfig):
+class HyperIQAConfig(SubImageConfig):
     """All that rebuilds a network and its preprocessing, as a checkpoint carries it.
 
     Attributes:
-        backbone, mean, std: see :class:`NetworkConfig`.
+        backbone, mean, std, resize, crop_size, crops, sampling, seed: see
+            :class:`SubImageConfig`.
         local_features: the target network sees features of all stages; if not, of the
             last alone (the paper's ablation).
         hyper_network: the target network's weights are generated for each image; if
             not, it is a fixed head of the same widths (the paper's ablation).
-        resize: shorter side in pixels that images are brought to in evaluation before
-            sub-images are cut; 0: never, as in the paper.
-        crop_size: side in pixels of the sub-images in evaluation.
-        crops: how many there are.
-        sampling: where they lie, see ``sub_images.corners``.
-        seed: of random ones.
     """
 
-    local_features: bool = True
-    hyper_network: bool = True
-    resize: int = 0
-    crop_size: int = 224
     crops: int = 25
     sampling: Literal['centre', 'grid', 'random', 'uniform'] = 'uniform'
-    seed: int = 0
+    local_features: bool = True
+    hyper_network: bool = True
 
     WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (
         'backbone',
@@ -108,12 +97,6 @@ class HyperIQAConfig(NetworkConfig):
         super().__post_init__()
         one_of('local_features', self.local_features, (True, False))
         one_of('hyper_network', self.hyper_network, (True, False))
-        one_of('sampling', self.sampling, PLACEMENTS)
-        whole_number('resize', self.resize, least=0)
-        whole_number('crop_size', self.crop_size, least=32)
-        whole_number('crops', self.crops)
-        whole_number('seed', self.seed, least=0)
-        corners((32, 32), 32, self.sampling, self.crops)
 
 
 class TargetWeights(NamedTuple):
@@ -217,7 +200,7 @@ class FixedHead(nn.Sequential):
         super().__init__(*layers[:-1])
 
 
-class HyperIQA(ConfiguredNetwork):
+class HyperIQA(SubImageNetwork):
     """Quality score of an image by a network that is written for it.
 
     The network arguments default to what the weights say, and to
@@ -265,12 +248,6 @@ class HyperIQA(ConfiguredNetwork):
             'seed': seed,
         }
         super().__init__(given, pretrained, pretrained_model_path)
-        fixed = input_facts(self._backbone())['fixed_size']
-        if fixed is not None and self.config.crop_size != fixed:
-            raise UserError(
-                f'crop_size={self.config.crop_size}: {self.config.backbone} takes '
-                f'{fixed}x{fixed} only'
-            )
 
     def _build(self, imagenet: bool) -> None:
         config = self.config
@@ -286,23 +263,6 @@ class HyperIQA(ConfiguredNetwork):
 
     def _backbone(self) -> nn.Module:
         return self.features.backbone
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Score a batch.
-
-        Args:
-            images: (N, C, H, W) floating, C = 1 (gray) or 3 (RGB), in [0, 1], any size.
-                In training mode they are taken at the size they have (crops), in
-                evaluation mode an image's score is the mean over its sub-images.
-
-        Returns:
-            (N, 1), about 0 to 1 where the network was trained on MOS in [0, 1], not
-            bounded; higher is better. Differentiable.
-        """
-        images = self.as_rgb(images)
-        if self.training:
-            return self._scores(images)
-        return torch.cat([self._mean_score(image.unsqueeze(0)) for image in images])
 
     def generated_weights(self, images: Tensor) -> TargetWeights:
         """The target network's weights for each image: means over its sub-images.
@@ -320,7 +280,7 @@ class HyperIQA(ConfiguredNetwork):
             )
         every = []
         for image in self.as_rgb(images):
-            crops = self._sub_images(image.unsqueeze(0))
+            crops = self.sub_images_of(image.unsqueeze(0))
             parts = [
                 self.hyper(self.features(self.normalised(chunk))[1])
                 for chunk in crops.split(CHUNK)
@@ -334,22 +294,9 @@ class HyperIQA(ConfiguredNetwork):
             [torch.cat([bias for _, bias in layer]) for layer in layers],
         )
 
-    def _mean_score(self, image: Tensor) -> Tensor:
-        chunks = self._sub_images(image).split(CHUNK)
-        return torch.cat([self._scores(chunk) for chunk in chunks]).mean(
-            0, keepdim=True
-        )
-
-    def _sub_images(self, image: Tensor) -> Tensor:
-        config = self.config
-        image = resized(image, config.resize)
-        return sub_images(
-            image, config.crop_size, config.sampling, config.crops, config.seed
-        )
-
-    def _scores(self, images: Tensor) -> Tensor:
-        features, semantic = self.features(self.normalised(images))
-        with torch.autocast(images.device.type, enabled=False):
+    def crop_scores(self, crops: Tensor) -> Tensor:
+        features, semantic = self.features(self.normalised(crops))
+        with torch.autocast(crops.device.type, enabled=False):
             if not self.config.hyper_network:
                 return self.head(features)
             return target_network(features, self.hyper(semantic))

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metaiqa_plugin.archs.backbones import build_backbone, input_facts
+from metaiqa_plugin.archs.backbones import build_backbone
 from metaiqa_plugin.archs.configured import ConfiguredNetwork, not_ours
 from metaiqa_plugin.archs.metaiqa_config import (
     AUTHORS_CONFIG,
@@ -169,11 +169,6 @@ class MetaIQA(ConfiguredNetwork):
     def head_dtype(self) -> torch.dtype:
         """The head runs in the precision of its weights, outside autocast."""
         return next(self.head.parameters()).dtype
-
-    @property
-    def fixed_input_size(self) -> int | None:
-        """Side in pixels where the backbone takes no other size, else None."""
-        return input_facts(self.backbone)['fixed_size']
 
     def forward(self, images: Tensor) -> Tensor:
         """Score a batch.

@@ -28,67 +28,44 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import alexnet
 
-from metaiqa_plugin.archs.backbones import build_backbone, input_facts
-from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig
-from metaiqa_plugin.archs.sub_images import (
-    PLACEMENTS,
-    corners,
-    resized,
-    sub_images,
-)
-from metaiqa_plugin.checks import one_of, real_number, whole_number
+from metaiqa_plugin.archs.backbones import build_backbone
+from metaiqa_plugin.archs.sub_image_network import SubImageConfig, SubImageNetwork
+from metaiqa_plugin.checks import real_number
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['RankIQA', 'RankIQAConfig', 'Shallow']
 
-CHUNK = 32
-"""Sub-images that are scored at a time."""
 OF_FIXED_VIEW = ('alexnet', 'vgg16')
 """Their fully connected layers belong to the size that they were trained on."""
 
 
 @dataclass(frozen=True)
-class RankIQAConfig(NetworkConfig):
+class RankIQAConfig(SubImageConfig):
     """All that rebuilds a network and its preprocessing, as a checkpoint carries it.
 
     Attributes:
         backbone: ``'shallow'``, ``'alexnet'``, or a timm model such as ``'vgg16'``.
-        mean, std: see :class:`NetworkConfig`.
+        mean, std, resize, crop_size, crops, sampling, seed: see
+            :class:`SubImageConfig`.
         dropout: probability before the last layer, training only.
-        resize: shorter side in pixels that images are brought to in evaluation before
-            sub-images are cut; 0: never, as in the paper.
-        crop_size: side in pixels of the sub-images in evaluation, at least.
-        crops: how many there are.
-        sampling: where they lie, see ``sub_images.corners``.
-        seed: of random ones.
         least_part: of the photo's shorter side that a sub-image covers, at least, where
-            the network takes any size; 0: no least.
+            the network takes any size: then it may be larger than ``crop_size``. 0: no
+            least.
     """
 
     dropout: float = 0.5
-    resize: int = 0
-    crop_size: int = 224
-    crops: int = 9
-    sampling: Literal['centre', 'grid', 'random', 'uniform'] = 'grid'
-    seed: int = 0
     least_part: float = 1 / 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         real_number('dropout', self.dropout, 0, 1)
         real_number('least_part', self.least_part, 0, 1.0001)
-        one_of('sampling', self.sampling, PLACEMENTS)
-        whole_number('resize', self.resize, least=0)
-        whole_number('crop_size', self.crop_size, least=32)
-        whole_number('crops', self.crops)
-        whole_number('seed', self.seed, least=0)
-        corners((32, 32), 32, self.sampling, self.crops)
 
 
 class Shallow(nn.Sequential):
@@ -127,7 +104,7 @@ class _AlexNet(nn.Module):
         return self.connected(maps.flatten(1))
 
 
-class RankIQA(ConfiguredNetwork):
+class RankIQA(SubImageNetwork):
     """Quality score of an image, the mean over its sub-images.
 
     The network arguments default to what the weights say, and to
@@ -174,12 +151,6 @@ class RankIQA(ConfiguredNetwork):
             'least_part': least_part,
         }
         super().__init__(given, pretrained, pretrained_model_path)
-        fixed = input_facts(self.backbone)['fixed_size']
-        if fixed is not None and self.config.crop_size != fixed:
-            raise UserError(
-                f'crop_size={self.config.crop_size}: {self.config.backbone} takes '
-                f'{fixed}x{fixed} only'
-            )
 
     def _build(self, imagenet: bool) -> None:
         name = self.config.backbone
@@ -202,41 +173,16 @@ class RankIQA(ConfiguredNetwork):
     def _backbone(self) -> nn.Module:
         return self.backbone
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Score a batch.
-
-        Args:
-            images: (N, C, H, W) floating, C = 1 (gray) or 3 (RGB), in [0, 1], any size.
-                In training mode they are taken at the size they have (crops), in
-                evaluation mode an image's score is the mean over its sub-images.
-
-        Returns:
-            (N, 1), higher is better; of free range after training on rankings, about 0
-            to 1 after fine-tuning on MOS in [0, 1]. Differentiable.
-        """
-        images = self.as_rgb(images)
-        if self.training:
-            return self._scores(images)
-        return torch.cat([self._mean_score(image.unsqueeze(0)) for image in images])
-
     def sub_image_side(self, size: tuple[int, int]) -> int:
         """Side in pixels of the sub-images of an image of ``size`` (height, width)."""
         config = self.config
-        fixed = input_facts(self.backbone)['fixed_size'] is not None
+        fixed = self.fixed_input_size is not None
         if fixed or config.backbone in OF_FIXED_VIEW:
             return config.crop_size
         return max(config.crop_size, math.ceil(min(size) * config.least_part))
 
-    def _mean_score(self, image: Tensor) -> Tensor:
-        config = self.config
-        image = resized(image, config.resize)
-        side = self.sub_image_side(tuple(image.shape[-2:]))
-        crops = sub_images(image, side, config.sampling, config.crops, config.seed)
-        chunks = crops.split(CHUNK)
-        scores = torch.cat([self._scores(chunk) for chunk in chunks])
-        return scores.mean(0, keepdim=True)
-
-    def _scores(self, images: Tensor) -> Tensor:
-        features = self.backbone(self.normalised(images))
+    def crop_scores(self, crops: Tensor) -> Tensor:
+        """(N, 1), after a training on rankings alone of free range."""
+        features = self.backbone(self.normalised(crops))
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.to(self.head[-1].weight.dtype))

@@ -160,7 +160,7 @@ def test_a_score_is_the_mean_over_the_sub_images(network):
     image = torch.rand(1, 3, 96, 128)
     crops = [image[..., y : y + 64, x : x + 64] for y in (0, 16) for x in (0, 32)]
     with torch.no_grad():
-        expected = network._scores(torch.cat(crops)).mean()
+        expected = network.crop_scores(torch.cat(crops)).mean()
         assert network(image).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
@@ -168,7 +168,8 @@ def test_more_sub_images_than_a_chunk_change_nothing(network, monkeypatch):
     image = torch.rand(1, 3, 96, 128)
     with torch.no_grad():
         whole = network(image), network.generated_weights(image)
-        monkeypatch.setattr('metaiqa_plugin.archs.hyperiqa_arch.CHUNK', 3)
+        for module in ('hyperiqa_arch', 'sub_image_network'):
+            monkeypatch.setattr(f'metaiqa_plugin.archs.{module}.CHUNK', 3)
         torch.testing.assert_close(network(image), whole[0], rtol=0, atol=1e-6)
         torch.testing.assert_close(
             network.generated_weights(image).weights[0], whole[1].weights[0]
