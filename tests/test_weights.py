@@ -21,14 +21,20 @@ from metaiqa_plugin.errors import CheckpointError
 README = Path(__file__).resolve().parent.parent / 'README.md'
 
 
+SHIPPED = list(weights.FILES)
+
+
 @pytest.fixture(scope='module')
 def metric():
     return pyiqa.create_metric('metaiqa')
 
 
-def test_the_card_describes_the_file():
-    card = weights.card('metaiqa')
-    path = weights.shipped_path('metaiqa')
+@pytest.mark.parametrize('name', SHIPPED)
+def test_the_card_describes_the_file(name):
+    card = weights.card(name)
+    path = weights.shipped_path(name)
+    assert card['name'] == weights.FILES[name]
+    assert card['bytes'] == os.path.getsize(path)
     assert card['sha256'] == sha256_of(path)
     assert os.path.getsize(path) <= 12e6
     for key in (
@@ -42,7 +48,8 @@ def test_the_card_describes_the_file():
     ):
         assert card[key], key
     state = read_state_dict(path)
-    assert state['head.0.weight'].dtype == torch.float16
+    kinds = {value.dtype for value in state.values() if value.is_floating_point()}
+    assert kinds == {torch.float16}
 
 
 def test_another_file_is_refused(monkeypatch, tmp_path):
@@ -60,12 +67,14 @@ def test_another_file_is_refused(monkeypatch, tmp_path):
         uncached('metaiqa')
 
 
-def test_scores_of_carried_photos_are_those_recorded(metric, photos):
+@pytest.mark.parametrize('name', SHIPPED)
+def test_scores_of_carried_photos_are_those_recorded(name, photos):
     """Golden: computed by this package with the shipped weights, torch 2.14.1, CPU."""
-    golden = weights.card('metaiqa')['golden']
+    golden = weights.card(name)['golden']
+    metric = pyiqa.create_metric(name)
     assert len(golden) >= 3
-    for name, score in golden.items():
-        path = next(path for path in photos if path.name == name)
+    for photo, score in golden.items():
+        path = next(path for path in photos if path.name == photo)
         assert metric(str(path)).item() == pytest.approx(score, abs=1e-3)
 
 
@@ -137,8 +146,9 @@ def test_pyiqas_command_scores_with_it(photos):
     assert float(printed.group(1)) == pytest.approx(golden, abs=1e-3)
 
 
-def test_the_readme_quotes_the_card():
-    results = weights.card('metaiqa')['results']
+@pytest.mark.parametrize('name', SHIPPED)
+def test_the_readme_quotes_the_card(name):
+    results = weights.card(name)['results']
     text = README.read_text(encoding='utf-8')
     for value in (results['srocc'], results['plcc']):
         assert f'{value:.3f}' in text

@@ -126,6 +126,7 @@ class RankIQA(SubImageNetwork):
 
     CONFIG = RankIQAConfig
     NAME = 'RankIQA'
+    SHIPPED = 'rankiqa'
 
     def __init__(
         self,

@@ -21,9 +21,9 @@ class RankingSettings:
         form: ``'efficient'``: one forward pass, gradients of all pairs in it.
             ``'pairs'``: pair by pair through two branches. ``'hardest'``: the same from
             the pairs of the highest loss. See ``losses.ranking``.
-        margin: in units of the score. The network's scores have no scale of their own;
-            with the default five levels come to lie about from 0 to 1, where the MOS of
-            the fine-tuning are.
+        margin: in units of the score, which has no scale of its own. It bounds gaps
+            from below: with the default one network gave its five levels scores from -5
+            to 0, which fine-tuning has to bring to the [0, 1] of MOS.
         pairs: of a mini-batch, drawn at random, to learn from; 0: all.
         hardest: part of the pairs that ``form: hardest`` keeps.
         batchnorm: ``'frozen'``: the network normalises by the statistics it came with;

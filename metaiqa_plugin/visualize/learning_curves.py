@@ -18,6 +18,8 @@ LABELS = {
     'l_support': 'support set, before its steps',
     'l_query': 'query set, after the support steps',
     'l_adapted': 'query set, before its last step',
+    'l_rank': 'ranked pairs',
+    'l_mos': 'MOS',
 }
 RECENT = 0.2
 """Share of the run, at its end, that the tasks are judged by."""

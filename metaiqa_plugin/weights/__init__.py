@@ -18,7 +18,11 @@ from metaiqa_plugin.errors import CheckpointError
 __all__ = ['card', 'shipped_path']
 
 FOLDER = Path(__file__).parent
-FILES = {'metaiqa': 'metaiqa-livec'}
+FILES = {
+    'metaiqa': 'metaiqa-livec',
+    'rankiqa': 'rankiqa-livec',
+    'hyperiqa-lite0': 'hyperiqa-livec',
+}
 
 
 def card(name: str) -> dict[str, Any]:
