@@ -49,7 +49,7 @@ def main() -> None:
     )
     photos = [PHOTOS / name for name in ('01.webp', '08.webp', '20.webp', '23.webp')]
     golden = zip(photos, score_network(shipped, photos), strict=True)
-    print('golden:', {photo.name: round(score, 4) for photo, score in golden})
+    print('golden:', {photo.name: round(float(score), 4) for photo, score in golden})
     print(f'bytes: {target.stat().st_size}, sha256: {sha256_of(target)}')
 
 

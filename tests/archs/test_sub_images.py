@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from pyiqa.archs.arch_util import uniform_crop
+from torchvision.transforms import functional
 
-from metaiqa_plugin.archs.sub_images import corners, enlarged, sub_images
+from metaiqa_plugin.archs.rankiqa_arch import RankIQA
+from metaiqa_plugin.archs.sub_images import corners, enlarged, resized, sub_images
 from metaiqa_plugin.errors import UserError
 
 
@@ -66,6 +68,31 @@ def test_a_small_image_is_enlarged_with_its_proportions_and_a_large_one_never():
     image = torch.rand(1, 3, 30, 21)
     assert enlarged(image, 21) is image
     assert sub_images(torch.rand(1, 3, 5, 9), 20, 'random', 7).shape == (7, 3, 20, 20)
+
+
+@pytest.mark.parametrize(('shorter', 'size'), [(30, (30, 45)), (120, (120, 180))])
+def test_a_shorter_side_that_is_asked_for_is_torchvisions(shorter, size):
+    image = torch.rand(2, 3, 60, 90)
+    found = resized(image, shorter)
+    expected = functional.resize(image, list(size), antialias=True)
+    assert found.shape[-2:] == size
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert resized(image, 0) is image
+    assert resized(image, 60) is image
+
+
+def test_a_network_that_resizes_scores_the_resized_image():
+    torch.manual_seed(0)
+    plain = RankIQA('test_efficientnet', pretrained=False, crop_size=32, crops=4)
+    resizing = RankIQA(
+        'test_efficientnet', pretrained=False, crop_size=32, crops=4, resize=40
+    )
+    resizing.load_state_dict(plain.state_dict())
+    image = torch.rand(1, 3, 80, 120)
+    with torch.no_grad():
+        small = plain.eval()(resized(image, 40))
+        assert torch.equal(resizing.eval()(image), small)
+        assert not torch.equal(plain(image), small)
 
 
 @pytest.mark.parametrize(

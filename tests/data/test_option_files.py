@@ -18,11 +18,36 @@ from metaiqa_plugin.options import read_options
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options' / 'train'
 WITH_DATABASES = sorted(
-    path
-    for method in ('MetaIQA', 'RankIQA', 'HyperIQA')
-    for path in (OPTIONS / method).glob('*.yml')
-    if 'metaiqa prepare' in path.read_text()
+    path for path in OPTIONS.glob('*/*.yml') if 'metaiqa prepare' in path.read_text()
 )
+ABOUT_THE_DATABASE = (
+    'meta_info_file',
+    'dataroot_target',
+    'mos_range',
+    'lower_better',
+    'split_index',
+)
+
+
+def same_in_metaiqa(path):
+    """MetaIQA's file for the same database, if there is one."""
+    ending = path.stem.partition('_')[2]
+    return path.parent.parent / 'MetaIQA' / f'adapt_{ending}.yml'
+
+
+ALIKE = [
+    path
+    for path in WITH_DATABASES
+    if path.parent.name != 'MetaIQA'
+    and same_in_metaiqa(path).is_file()
+    and not path.stem.endswith(('livec', 'csv'))
+]
+"""Not run: they read a database just as a file does that is run."""
+RUN = [
+    path
+    for path in WITH_DATABASES
+    if path not in ALIKE and path.parent.name in ('MetaIQA', 'RankIQA', 'HyperIQA')
+]
 TINY = {'backbone': 'test_efficientnet', 'pretrained': False}
 NETWORKS = {
     'MetaIQA': TINY | {'input_size': 64, 'hidden': 16},
@@ -65,7 +90,16 @@ def put_in_place(published, command):
         csv.writer(file).writerows([('image', 'score'), *scores])
 
 
-@pytest.mark.parametrize('path', WITH_DATABASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', ALIKE, ids=lambda path: path.stem)
+def test_a_database_is_described_alike_for_all_methods(path):
+    ours, theirs = read_options(path), read_options(same_in_metaiqa(path))
+    for part in ('train', 'val'):
+        for key in ABOUT_THE_DATABASE:
+            assert ours['datasets'][part][key] == theirs['datasets'][part][key]
+    assert commands(path)[0] == commands(same_in_metaiqa(path))[0]
+
+
+@pytest.mark.parametrize('path', RUN, ids=lambda path: path.stem)
 def test_it_runs_as_its_first_lines_say(path, published, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     prepare = [command for command in commands(path) if command[0] == 'prepare']

@@ -79,7 +79,8 @@ def accuracy(weights, options):
 
 @pytest.mark.parametrize('form', ['efficient', 'pairs', 'hardest'])
 def test_each_form_learns_to_rank(options, form):
-    weights = trained(options, **{'train.ranking.form': form, 'train.total_epoch': 40})
+    change = {'train.total_epoch': 40, 'logger.save_latest_freq': 10**9}
+    weights = trained(options, **change | {'train.ranking.form': form})
     assert accuracy(weights, options) > 0.9
     torch.manual_seed(0)
     untrained = RankIQA('test_efficientnet', pretrained=False, crop_size=32, crops=4)
@@ -130,7 +131,7 @@ def test_a_ranked_network_is_fine_tuned_on_mos(options, database):
     }
     start = {'path.pretrain_network': 'experiments/ranked/models/net_latest.pth'}
     network = {'network.backbone': 'test_efficientnet'}
-    store = {'datasets.train.store': False}
+    store = {'datasets.train.store': False, 'logger.save_latest_freq': 10**9}
     fine = trained(shipped, name='fine', **change | files | start | network | store)
     torch.save(fine, 'fine.pth')
     metric = RankIQA(pretrained_model_path='fine.pth').eval()
