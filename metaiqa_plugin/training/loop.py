@@ -13,7 +13,7 @@ import logging
 import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,7 @@ class Run:
         except RuntimeError as error:
             if 'DataLoader worker' not in str(error):
                 raise
-            raise UserError(
-                f'a process that reads images died at iteration {self.done + 1}, '
-                'perhaps for want of memory; go on with --resume and a smaller '
-                'num_worker_per_gpu'
-            ) from error
+            raise self._reader_died() from error
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise self._disk_full(error) from error
@@ -131,7 +127,7 @@ class Run:
             disable=not show_bar,
         )
         with bar:
-            for batch in self.loader:
+            for batch in self._batches():
                 data_timer.record()
                 self.done += 1
                 self.model.feed_data(batch)
@@ -151,6 +147,28 @@ class Run:
                 self._stop_if_asked(signals)
                 data_timer.start()
                 timer.start()
+
+    def _batches(self) -> Iterator[Any]:
+        """Those of the loader.
+
+        torch names a reader that died, unless it notices first that the reader does
+        not answer.
+        """
+        batches = iter(self.loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (ConnectionError, EOFError) as error:
+                raise self._reader_died() from error
+            yield batch
+
+    def _reader_died(self) -> UserError:
+        return UserError(
+            f'a process that reads images died at iteration {self.done + 1}, perhaps '
+            'for want of memory; go on with --resume and a smaller num_worker_per_gpu'
+        )
 
     def _due(self, every: float) -> bool:
         return self.done % every == 0 or self.done == self.order.total

@@ -8,6 +8,9 @@ import subprocess
 import pytest
 import torch
 
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.training.loop import Run
+
 
 @pytest.mark.parametrize(
     'change',
@@ -151,8 +154,22 @@ def test_a_reader_that_dies_is_named(runs, meta_options, tmp_path):
     meta_options['datasets']['train']['num_worker_per_gpu'] = 1
     meta_options['train']['total_iter'] = 1000
     done = runs.kill_at(meta_options, tmp_path, 3, signal.SIGKILL, only_readers=True)
-    assert done[0] == 2
+    assert done[0] == 2, done[1]
     assert 'a process that reads images died' in done[1].splitlines()[-1]
+
+
+@pytest.mark.parametrize('error', [ConnectionResetError, EOFError])
+def test_so_is_one_that_does_not_answer_before_it_is_known_to_be_dead(error):
+    def dying():
+        yield 'a batch'
+        raise error
+
+    run = object.__new__(Run)
+    run.loader, run.done = dying(), 4
+    batches = run._batches()
+    assert next(batches) == 'a batch'
+    with pytest.raises(UserError, match='died at iteration 5'):
+        next(batches)
 
 
 LIMITED = """
