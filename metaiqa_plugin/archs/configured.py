@@ -131,9 +131,9 @@ class ConfiguredNetwork(nn.Module):
         return input_facts(self._backbone())['fixed_size']
 
     def _adopt_input_facts(self, given: dict[str, Any]) -> None:
+        """What the backbone was made for, where it was not asked otherwise."""
         facts = input_facts(self._backbone())
-        own = {name: facts[name] for name in ('mean', 'std') if name not in given}
-        self.config = replace(self.config, **own)
+        self.config = replace(self.config, mean=facts['mean'], std=facts['std'])
 
     @classmethod
     def _shipped(cls) -> str:

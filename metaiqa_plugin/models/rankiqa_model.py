@@ -12,8 +12,8 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metaiqa_plugin.errors import UserError
@@ -92,8 +92,8 @@ class RankIQAModel(IQAModel):
         count, wanted = len(self.pairs.better), self.ranking.pairs
         if not wanted or wanted >= count:
             return self.pairs
-        generator = torch.Generator().manual_seed(self.seed * 2**32 + current_iter)
-        drawn: Tensor = torch.randperm(count, generator=generator)[:wanted]
+        generator = np.random.default_rng([self.seed, current_iter])
+        drawn = torch.from_numpy(generator.permutation(count)[:wanted])
         return self.pairs.some(drawn.to(self.device))
 
     def _train_mode(self) -> None:

@@ -142,6 +142,20 @@ def test_the_ablations_are_the_network_without_a_part(local, hyper, tmp_path):
         HyperIQA(local_features=not local, pretrained_model_path=str(path))
 
 
+def test_fresh_parts_begin_as_in_the_authors_code():
+    """He et al.'s normal initialisation: variance 2 / fan-in."""
+    torch.manual_seed(0)
+    network = HyperIQA('resnet18', pretrained=False)
+    for layer, fan_in in (
+        (network.hyper.weights[0], 112 * 9),
+        (network.hyper.biases[0][-1], 112),
+        (network.features.local[0][-1], 16 * 64),
+        (network.features.local[2][0], 256),
+    ):
+        expected = (2 / fan_in) ** 0.5
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.05)
+
+
 def test_the_fixed_head_is_as_wide_as_the_target_network():
     shapes = [tuple(p.shape) for p in FixedHead().parameters() if p.ndim == 2]
     assert shapes == [(112, 224), (56, 112), (28, 56), (14, 28), (1, 14)]

@@ -70,3 +70,10 @@ def test_impossible_sizes_are_named():
         RandomCrop(-1, 32)
     with pytest.raises(UserError, match='crop_size=0'):
         RandomCrop(0, 0)
+
+
+def test_an_image_below_the_crop_is_enlarged_to_it():
+    pixels = np.full((20, 50, 3), 7, np.uint8)
+    crop = RandomCrop(0, 32)(pixels, np.random.default_rng(0))
+    assert crop.shape == (3, 32, 32)
+    assert (crop == 7).all()

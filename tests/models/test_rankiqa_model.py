@@ -1,6 +1,7 @@
 """Learning to rank through the trainer: it learns, resumes, and refuses nonsense."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.losses.ranking import ranked_pairs
 from metaiqa_plugin.models.ranking_settings import RankingSettings
+from metaiqa_plugin.models.rankiqa_model import RankIQAModel
 from metaiqa_plugin.options import find_faults, read_options
 
 TINY = {
@@ -110,6 +112,24 @@ def test_only_so_many_pairs_are_learnt_from(options):
     curve = Path('experiments/run/learning_curve.csv').read_text().splitlines()
     place = curve[0].split(',').index('pairs')
     assert {float(line.split(',')[place]) for line in curve[1:]} == {4.0}
+    place = curve[0].split(',').index('pairs_in_order')
+    shares = [float(line.split(',')[place]) for line in curve[1:]]
+    assert min(shares) < 1
+    assert set(shares) <= {0, 0.25, 0.5, 0.75, 1}
+
+
+def test_the_pairs_that_are_drawn_follow_seed_and_iteration():
+    def drawn(seed, iteration):
+        model = object.__new__(RankIQAModel)
+        model.seed, model.ranking = seed, RankingSettings(pairs=5)
+        model._device_choice = SimpleNamespace(value='cpu')
+        model.pairs = ranked_pairs(torch.arange(10.0)[None])
+        return torch.stack(model._chosen(iteration)).tolist()
+
+    assert drawn(1, 1) == drawn(1, 1)
+    assert drawn(1, 1) != drawn(1, 2)
+    assert drawn(1, 1) != drawn(2, 1)
+    assert len(drawn(1, 1)[0]) == 5
 
 
 def test_a_ranked_network_is_fine_tuned_on_mos(options, database):
