@@ -73,8 +73,9 @@ class NetworkConfig:
 class ConfiguredNetwork(nn.Module):
     """A network that scores (N, C, H, W) images, built from its configuration.
 
-    A subclass names its configuration's class in ``CONFIG`` and what it is registered
-    as in ``NAME``, and builds itself in :meth:`_build`.
+    A subclass names its configuration's class in ``CONFIG``, what it is registered as
+    in ``NAME``, its weights in ``SHIPPED``, and in ``SIZE`` the argument that says how
+    large the backbone's inputs are; it builds itself in :meth:`_build`.
 
     Args:
         given: arguments of the configuration; None stands for the default, or with
@@ -91,7 +92,8 @@ class ConfiguredNetwork(nn.Module):
 
     CONFIG: ClassVar[type[NetworkConfig]]
     NAME: ClassVar[str]
-    SHIPPED: ClassVar[str | None] = None
+    SHIPPED: ClassVar[str]
+    SIZE: ClassVar[str]
 
     def __init__(
         self,
@@ -104,7 +106,7 @@ class ConfiguredNetwork(nn.Module):
         one_of('pretrained', pretrained, (True, False, 'imagenet'))
         path = pretrained_model_path
         if path is None and pretrained is True:
-            path = self._shipped()
+            path = shipped_path(self.SHIPPED)
         if path is None:
             self.config = self.CONFIG(**given)
             self._build(imagenet=pretrained == 'imagenet')
@@ -115,6 +117,11 @@ class ConfiguredNetwork(nn.Module):
             self.config = replace(config, **given)
             self._build(imagenet=False)
             load_exactly(self, state, path)
+        fixed, size = self.fixed_input_size, getattr(self.config, self.SIZE)
+        if fixed is not None and size != fixed:
+            raise UserError(
+                f'{self.SIZE}={size}: {self.config.backbone} takes {fixed}x{fixed} only'
+            )
         self.to(memory_format=torch.channels_last)
 
     def _build(self, imagenet: bool) -> None:
@@ -134,16 +141,6 @@ class ConfiguredNetwork(nn.Module):
         """What the backbone was made for, where it was not asked otherwise."""
         facts = input_facts(self._backbone())
         self.config = replace(self.config, mean=facts['mean'], std=facts['std'])
-
-    @classmethod
-    def _shipped(cls) -> str:
-        if cls.SHIPPED is None:
-            raise UserError(
-                f'pretrained=True: no weights of {cls.NAME} ship with this package; '
-                "give pretrained_model_path=FILE, or pretrained='imagenet' or False "
-                'to train one'
-            )
-        return shipped_path(cls.SHIPPED)
 
     @classmethod
     def read_checkpoint(cls, path: str) -> tuple[dict[str, Tensor], NetworkConfig]:

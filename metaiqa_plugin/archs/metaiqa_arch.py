@@ -36,7 +36,6 @@ from metaiqa_plugin.archs.metaiqa_config import (
     from_authors_layout,
     is_of_authors,
 )
-from metaiqa_plugin.errors import UserError
 
 __all__ = ['AuthorsHead', 'MetaIQA', 'RegressionHead', 'target_size']
 
@@ -104,6 +103,7 @@ class MetaIQA(ConfiguredNetwork):
     CONFIG = MetaIQAConfig
     NAME = 'MetaIQA'
     SHIPPED = 'metaiqa'
+    SIZE = 'input_size'
 
     def __init__(
         self,
@@ -129,12 +129,6 @@ class MetaIQA(ConfiguredNetwork):
             'antialias': antialias,
         }
         super().__init__(given, pretrained, pretrained_model_path)
-        fixed = self.fixed_input_size
-        if fixed is not None and self.config.input_size != fixed:
-            raise UserError(
-                f'input_size={self.config.input_size}: {self.config.backbone} takes '
-                f'{fixed}x{fixed} only'
-            )
 
     def _build(self, imagenet: bool) -> None:
         config = self.config

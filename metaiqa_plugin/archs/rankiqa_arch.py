@@ -20,8 +20,9 @@ Where we depart from the paper:
   photo's shorter side: where the network takes any size they grow with the photo. A
   photo smaller than a sub-image is enlarged to it.
 
-Where the authors depart from the paper: their batches hold one photo, or few, so that
-pairs lie within a photo and a type, with a margin of 10 for scores of free range.
+Where the authors depart from the paper: their loss pairs all images of a type in the
+mini-batch, whichever photo they show; with one photo in it, as they train for TID2013,
+these are the paper's pairs. Their margin is 10, for scores of free range.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from torch import Tensor
 from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig
 from metaiqa_plugin.archs.sub_images import PLACEMENTS, corners, resized, sub_images
 from metaiqa_plugin.checks import one_of, whole_number
-from metaiqa_plugin.errors import UserError
 
 __all__ = ['CHUNK', 'SubImageConfig', 'SubImageNetwork']
 
@@ -56,19 +55,7 @@ class SubImageNetwork(ConfiguredNetwork):
     of ``ConfiguredNetwork``.
     """
 
-    def __init__(
-        self,
-        given: dict[str, Any],
-        pretrained: bool | str,
-        pretrained_model_path: str | None,
-    ) -> None:
-        super().__init__(given, pretrained, pretrained_model_path)
-        fixed = self.fixed_input_size
-        if fixed is not None and self.config.crop_size != fixed:
-            raise UserError(
-                f'crop_size={self.config.crop_size}: {self.config.backbone} takes '
-                f'{fixed}x{fixed} only'
-            )
+    SIZE = 'crop_size'
 
     def forward(self, images: Tensor) -> Tensor:
         """Score a batch.
