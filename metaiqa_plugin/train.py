@@ -65,6 +65,14 @@ def train(
     ranks.start(launcher)
     try:
         return _run(_parsed(arguments, root, options), file, resume)
+    except RuntimeError as error:
+        # torch's signal handler may say so at any moment, even after the loop has
+        if 'DataLoader worker' not in str(error):
+            raise
+        raise UserError(
+            'a process that reads images died, perhaps for want of memory; go on with '
+            '--resume and a smaller num_worker_per_gpu'
+        ) from error
     finally:
         ranks.stop()
 
