@@ -72,7 +72,7 @@ def run_options(database, root, **meta):
         'path': {'pretrain_network': None, 'experiments_root': str(root)},
         'train': {
             'total_epoch': 2,
-            'meta': {'alpha': 1e-2, 'steps': 2} | meta,
+            'meta': {'alpha': 1e-2, 'steps': 2, 'precision': 'fp32'} | meta,
             'optim': {'type': 'SGD', 'lr': 1.0},
             'scheduler': {'type': 'StepLR', 'step_size': 1, 'gamma': 0.5},
             'mos_loss_opt': {'type': 'MSELoss'},
