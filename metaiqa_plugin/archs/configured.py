@@ -132,6 +132,24 @@ class ConfiguredNetwork(nn.Module):
         """The network of timm, which knows what input it was made for."""
         raise NotImplementedError
 
+    def views(self, images: Tensor) -> Tensor:
+        """What goes through the network in the place of an image.
+
+        In evaluation mode the score of an image is the mean over its views, so that
+        views of many images may be scored together.
+
+        Args:
+            images: (1, 1 or 3, H, W) floating in [0, 1], or bytes.
+
+        Returns:
+            (k, 3, h, w) of the same type; bytes are rounded where they are resized.
+        """
+        raise NotImplementedError
+
+    def view_scores(self, views: Tensor) -> Tensor:
+        """Scores (N, 1) of views (N, 3, h, w), floating in [0, 1]."""
+        raise NotImplementedError
+
     @property
     def fixed_input_size(self) -> int | None:
         """Side in pixels where the backbone takes no other size, else None."""

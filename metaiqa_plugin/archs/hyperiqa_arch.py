@@ -295,9 +295,9 @@ class HyperIQA(SubImageNetwork):
             [torch.cat([bias for _, bias in layer]) for layer in layers],
         )
 
-    def crop_scores(self, crops: Tensor) -> Tensor:
-        features, semantic = self.features(self.normalised(crops))
-        with torch.autocast(crops.device.type, enabled=False):
+    def view_scores(self, views: Tensor) -> Tensor:
+        features, semantic = self.features(self.normalised(views))
+        with torch.autocast(views.device.type, enabled=False):
             if not self.config.hyper_network:
                 return self.head(features)
             return target_network(features, self.hyper(semantic))

@@ -175,16 +175,22 @@ class MetaIQA(ConfiguredNetwork):
         Returns:
             (N, 1) in [0, 1], higher is better. Differentiable.
         """
-        features = self.backbone(self.preprocess(images))
-        with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.to(self.head_dtype))
+        return self.view_scores(self.views(images))
 
-    def preprocess(self, images: Tensor) -> Tensor:
-        """Gray to RGB, resize (evaluation, or a fixed-size backbone), normalise."""
+    def views(self, images: Tensor) -> Tensor:
+        """The image itself; several of one size may be given.
+
+        In RGB, resized in evaluation mode or for a backbone of fixed input size.
+        """
         images = self.as_rgb(images)
         if not self.training or self.fixed_input_size is not None:
-            images = self._resized(images)
-        return self.normalised(images)
+            return self._resized(images)
+        return images
+
+    def view_scores(self, views: Tensor) -> Tensor:
+        features = self.backbone(self.normalised(views))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.to(self.head_dtype))
 
     def _resized(self, images: Tensor) -> Tensor:
         size = target_size(images.shape[-2:], self.config)

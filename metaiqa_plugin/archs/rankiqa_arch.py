@@ -183,8 +183,8 @@ class RankIQA(SubImageNetwork):
             return config.crop_size
         return max(config.crop_size, math.ceil(min(size) * config.least_part))
 
-    def crop_scores(self, crops: Tensor) -> Tensor:
+    def view_scores(self, views: Tensor) -> Tensor:
         """(N, 1), after a training on rankings alone of free range."""
-        features = self.backbone(self.normalised(crops))
+        features = self.backbone(self.normalised(views))
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.to(self.head[-1].weight.dtype))

@@ -51,7 +51,7 @@ class SubImageConfig(NetworkConfig):
 class SubImageNetwork(ConfiguredNetwork):
     """Scores crops in training and images in evaluation.
 
-    A subclass scores crops in :meth:`crop_scores`. Arguments and exceptions are those
+    A subclass scores crops in :meth:`view_scores`. Arguments and exceptions are those
     of ``ConfiguredNetwork``.
     """
 
@@ -72,16 +72,16 @@ class SubImageNetwork(ConfiguredNetwork):
         """
         images = self.as_rgb(images)
         if self.training:
-            return self.crop_scores(images)
+            return self.view_scores(images)
         return torch.cat([self._mean_score(image.unsqueeze(0)) for image in images])
-
-    def crop_scores(self, crops: Tensor) -> Tensor:
-        """(N, 1) scores of (N, 3, H, W) crops in [0, 1]."""
-        raise NotImplementedError
 
     def sub_image_side(self, size: tuple[int, int]) -> int:
         """Side in pixels of the sub-images of an image of ``size`` (height, width)."""
         return self.config.crop_size
+
+    def views(self, images: Tensor) -> Tensor:
+        """The sub-images."""
+        return self.sub_images_of(self.as_rgb(images))
 
     def sub_images_of(self, image: Tensor) -> Tensor:
         """(crops, 3, side, side) of (1, 3, H, W)."""
@@ -92,5 +92,5 @@ class SubImageNetwork(ConfiguredNetwork):
 
     def _mean_score(self, image: Tensor) -> Tensor:
         chunks = self.sub_images_of(image).split(CHUNK)
-        scores = torch.cat([self.crop_scores(chunk) for chunk in chunks])
+        scores = torch.cat([self.view_scores(chunk) for chunk in chunks])
         return scores.mean(0, keepdim=True)

@@ -174,7 +174,7 @@ def test_a_score_is_the_mean_over_the_sub_images(network):
     image = torch.rand(1, 3, 96, 128)
     crops = [image[..., y : y + 64, x : x + 64] for y in (0, 16) for x in (0, 32)]
     with torch.no_grad():
-        expected = network.crop_scores(torch.cat(crops)).mean()
+        expected = network.view_scores(torch.cat(crops)).mean()
         assert network(image).item() == pytest.approx(expected.item(), abs=1e-6)
 
 

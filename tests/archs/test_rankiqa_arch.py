@@ -46,7 +46,7 @@ def test_alexnet_is_torchvisions_with_one_output():
     crops = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
         expected = whole(network.normalised(crops))
-        torch.testing.assert_close(network.crop_scores(crops), expected)
+        torch.testing.assert_close(network.view_scores(crops), expected)
 
 
 def test_vgg16_ends_in_the_papers_layers():
@@ -79,7 +79,7 @@ def test_a_score_is_the_mean_over_the_sub_images(network):
     image = torch.rand(1, 3, 96, 128)
     crops = [image[..., y : y + 64, x : x + 64] for y in (0, 32) for x in (0, 64)]
     with torch.no_grad():
-        expected = network.crop_scores(torch.cat(crops)).mean()
+        expected = network.view_scores(torch.cat(crops)).mean()
         assert network(image).item() == pytest.approx(expected.item(), abs=1e-6)
 
 

@@ -155,6 +155,6 @@ def test_dropout_off_and_batchnorm_frozen_the_forms_agree_on_a_real_backbone(ima
     torch.manual_seed(0)
     network = RankIQA('test_efficientnet', pretrained=False).double().eval()
     pairs = ranked_pairs(torch.tensor([[2.0, 1.0, 0.0]]))
-    once = efficient(network.crop_scores, images[:3], pairs, 0.1)
-    twice = two_branches(network.crop_scores, images[:3], pairs, 0.1)
+    once = efficient(network.view_scores, images[:3], pairs, 0.1)
+    twice = two_branches(network.view_scores, images[:3], pairs, 0.1)
     torch.testing.assert_close(once, twice, rtol=0, atol=1e-9)
