@@ -132,6 +132,11 @@ class ConfiguredNetwork(nn.Module):
         """The network of timm, which knows what input it was made for."""
         raise NotImplementedError
 
+    @property
+    def shorter_side(self) -> int | None:
+        """Pixels that larger images are shrunk to in evaluation; None: they are not."""
+        raise NotImplementedError
+
     def views(self, images: Tensor) -> Tensor:
         """What goes through the network in the place of an image.
 
@@ -139,10 +144,10 @@ class ConfiguredNetwork(nn.Module):
         views of many images may be scored together.
 
         Args:
-            images: (1, 1 or 3, H, W) floating in [0, 1], or bytes.
+            images: (1, 1 or 3, H, W) floating in [0, 1].
 
         Returns:
-            (k, 3, h, w) of the same type; bytes are rounded where they are resized.
+            (k, 3, h, w).
         """
         raise NotImplementedError
 

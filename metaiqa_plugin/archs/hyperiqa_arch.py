@@ -184,8 +184,8 @@ class HyperNetwork(nn.Module):
         cells = nn.functional.adaptive_avg_pool2d(semantic, SEMANTIC_CELLS)
         cells = self.reduce(cells)
         weights = [
-            layer(cells).reshape(len(cells), out, -1)
-            for layer, out in zip(self.weights, TARGET[1:], strict=True)
+            layer(cells).reshape(-1, out, width)
+            for layer, (width, out) in zip(self.weights, pairwise(TARGET), strict=True)
         ]
         return TargetWeights(weights, [layer(cells) for layer in self.biases])
 

@@ -177,6 +177,10 @@ class MetaIQA(ConfiguredNetwork):
         """
         return self.view_scores(self.views(images))
 
+    @property
+    def shorter_side(self) -> int | None:
+        return self.config.input_size
+
     def views(self, images: Tensor) -> Tensor:
         """The image itself; several of one size may be given.
 

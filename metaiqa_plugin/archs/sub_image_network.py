@@ -79,6 +79,10 @@ class SubImageNetwork(ConfiguredNetwork):
         """Side in pixels of the sub-images of an image of ``size`` (height, width)."""
         return self.config.crop_size
 
+    @property
+    def shorter_side(self) -> int | None:
+        return self.config.resize or None
+
     def views(self, images: Tensor) -> Tensor:
         """The sub-images."""
         return self.sub_images_of(self.as_rgb(images))

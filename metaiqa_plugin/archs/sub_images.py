@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['PLACEMENTS', 'corners', 'enlarged', 'resized', 'sub_images']
+__all__ = ['PLACEMENTS', 'corners', 'enlarged', 'enlargement', 'resized', 'sub_images']
 
 PLACEMENTS = ('centre', 'grid', 'random', 'uniform')
 
@@ -61,8 +61,19 @@ def enlarged(image: Tensor, least: int) -> Tensor:
     if shorter >= least:
         return image
     return functional.interpolate(
-        image, scale_factor=least / shorter, mode='bilinear', align_corners=False
+        image,
+        scale_factor=enlargement(shorter, least),
+        mode='bilinear',
+        align_corners=False,
     )
+
+
+def enlargement(shorter: int, least: int) -> float:
+    """Factor to enlarge by, of which torch makes ``least`` pixels and not one less."""
+    factor = least / shorter
+    while math.floor(shorter * factor) < least:
+        factor = math.nextafter(factor, math.inf)
+    return factor
 
 
 def corners(

@@ -63,6 +63,13 @@ def test_they_are_cut_and_not_resized():
     assert torch.equal(crops[3, 0], numbered(16, 30)[0, 0, 6:, 20:])
 
 
+@pytest.mark.parametrize('least', [224, 225, 48])
+def test_a_small_image_of_any_size_is_enlarged_enough(least):
+    for shorter in range(1, least):
+        image = enlarged(torch.zeros(1, 1, shorter, shorter), least)
+        assert image.shape[-2:] == (least, least)
+
+
 def test_a_small_image_is_enlarged_with_its_proportions_and_a_large_one_never():
     assert enlarged(torch.rand(2, 3, 10, 15), 20).shape == (2, 3, 20, 30)
     image = torch.rand(1, 3, 30, 21)

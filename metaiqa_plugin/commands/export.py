@@ -1,0 +1,55 @@
+"""``metaiqa export``: a metric as one file for other programs."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ['add_parser', 'export']
+
+
+def add_parser(verbs) -> None:
+    """Add the verb ``export`` to the sub-parsers of a command."""
+    verb = verbs.add_parser(
+        'export', help='write a metric as ONNX or TorchScript, checked on photos'
+    )
+    which = verb.add_mutually_exclusive_group()
+    which.add_argument('--metric', default='metaiqa', help='a pyiqa NR metric')
+    which.add_argument('--checkpoint', help='a checkpoint of ours')
+    verb.add_argument(
+        '--out', required=True, help='FILE.onnx, or FILE.torchscript.pt for TorchScript'
+    )
+    verb.add_argument(
+        '--input',
+        default='dynamic',
+        metavar='HxW',
+        help='height x width of all images, such as 480x640; default dynamic: any, '
+        'MetaIQA alone',
+    )
+    verb.add_argument(
+        '--pixels',
+        default='float',
+        help='float (default): (N, 3, H, W) float32 RGB in [0, 1]; uint8: '
+        '(N, H, W, 3) RGB of 0 to 255',
+    )
+    verb.set_defaults(command=export)
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the file; the exit code.
+
+    Raises:
+        UserError: an argument is wrong, or the metric can not be exported.
+    """
+    from metaiqa_plugin.exporting import export_metric
+    from metaiqa_plugin.exporting.plan import read_size
+
+    size = read_size(options.input)
+    name = options.checkpoint or options.metric
+    exported = export_metric(name, options.out, size, options.pixels)
+    facts = exported.facts
+    print(f'{options.out}: {facts["input"]} -> {facts["output"]}')
+    print(
+        f'score range {facts["score_range"]}, {facts["better"]} is better; on test '
+        f'photos at most {exported.difference:.1e} from the original'
+    )
+    return 0
