@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +161,7 @@ def adapt(
     labelled: LabelledImages,
     settings: AdaptSettings | None = None,
     progress: bool = True,
+    on_step: Callable[[int, int, float], None] | None = None,
 ) -> list[float]:
     """Fine-tune ``network`` in place by the squared error (Eq. 9) and Adam (Eq. 10).
 
@@ -171,13 +172,16 @@ def adapt(
         labelled: the M images of the target.
         settings: how to.
         progress: show bars on stderr.
+        on_step: called after each step with its number from 1, the number of all and
+            its loss. What it raises ends the adaptation and is passed on.
 
     Returns:
         the loss of each step.
 
     Raises:
-        UserError: an image can not be read; or the loss is NaN or infinite, and then
-            the network is not to be used.
+        UserError: an image can not be read; or the loss is NaN or infinite.
+
+    Where anything is raised after the first step, the network is not to be used.
     """
     settings = settings or AdaptSettings()
     resize = settings.resize or network.config.input_size
@@ -214,6 +218,8 @@ def adapt(
             loss.backward()
             optimizer.step()
             schedule.step()
+            if on_step is not None:
+                on_step(len(losses), total, losses[-1])
     network.eval()
     return losses
 

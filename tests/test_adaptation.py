@@ -104,6 +104,27 @@ def test_divergence_is_an_error(database):
         adapt(fresh(), blurred(database), settings, progress=False)
 
 
+def test_each_step_is_told_and_what_is_raised_ends_it(database):
+    told = []
+    settings = AdaptSettings(steps=3)
+
+    def on_step(*step):
+        told.append(step)
+
+    losses = adapt(fresh(), blurred(database), settings, False, on_step)
+    assert told == [(number, 3, losses[number - 1]) for number in (1, 2, 3)]
+
+    def stopping(step, total, loss):
+        told.append(step)
+        if step == 2:
+            raise InterruptedError
+
+    told.clear()
+    with pytest.raises(InterruptedError):
+        adapt(fresh(), blurred(database), settings, False, stopping)
+    assert told == [1, 2]
+
+
 @pytest.fixture
 def labels(tmp_path, small_photos):
     """Writes a csv of the six photos, as changed by the caller."""

@@ -1,0 +1,1 @@
+"""The web page of ``metaiqa ui``: photos in, scores, maps and a metric of one's own."""
