@@ -26,13 +26,14 @@ $(READY): setup.py requirements-dev.txt requirements-learn2learn.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --no-deps -r requirements-learn2learn.txt
-	$(BIN)/python -m pip install --quiet --editable '.[train,benchmark]'
+	$(BIN)/python -m pip install --quiet --editable \
+	  '.[train,benchmark,cluster,explain,export,fast,tables,ui]'
 	touch $(READY)
 
-# The page of a report is tested in Chromium; CHROMIUM=PATH names one that is elsewhere.
+# Pages are tested in Chromium; CHROMIUM=PATH names one that is elsewhere.
 browser:
 	@command -v "$${CHROMIUM:-chromium}" > /dev/null || { \
-	  echo 'installing Chromium, which the tests of the report need'; \
+	  echo 'installing Chromium, which the tests of pages need'; \
 	  $$(command -v sudo) apt-get update -qq && \
 	  $$(command -v sudo) apt-get install -y -qq chromium > /dev/null; } || { \
 	  echo 'Chromium could not be installed; install it, or set CHROMIUM=PATH' >&2; \

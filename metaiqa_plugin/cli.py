@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import itertools
 import sys
 from collections.abc import Sequence
 
-from metaiqa_plugin.commands import gmad, hyper_weights, ranking
+from metaiqa_plugin.commands import (
+    explain,
+    export,
+    gmad,
+    hyper_weights,
+    ranking,
+    score,
+    ui,
+)
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run
 from metaiqa_plugin.extras import needing
 
@@ -30,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         prog='metaiqa', description='MetaIQA: no-reference image quality for pyiqa.'
     )
     verbs = parser.add_subparsers(required=True, metavar='VERB')
-    _add_score(verbs)
+    score.add_parser(verbs)
     _add_synthesize(verbs)
     _add_prepare(verbs)
     verbs.add_parser(
@@ -40,20 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_adapt(verbs)
     _add_benchmark(verbs)
     _add_report(verbs)
-    for command in (ranking, gmad, hyper_weights):
+    for command in (explain, export, ui, ranking, gmad, hyper_weights):
         command.add_parser(verbs)
     verbs.add_parser('pyiqa', help="pyiqa's own command with our metric names known")
     return parser
-
-
-def _add_score(verbs) -> None:
-    verb = verbs.add_parser('score', help='score images or folders; csv out')
-    verb.add_argument('images', nargs='+', help='files or folders')
-    which = verb.add_mutually_exclusive_group()
-    which.add_argument('--metric', default='metaiqa', help='a pyiqa NR metric')
-    which.add_argument('--checkpoint', help='a checkpoint of ours')
-    verb.add_argument('--out', help='csv file to write; default: standard output')
-    verb.set_defaults(command=_score)
 
 
 def _add_synthesize(verbs) -> None:
@@ -157,45 +153,6 @@ def _add_report(verbs) -> None:
     verb.add_argument('runs', nargs='+', help='experiments, or folders of such')
     verb.add_argument('--out', default='report', help='folder to write to')
     verb.set_defaults(command=_report)
-
-
-def _score(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from metaiqa_plugin.data.images import find_images
-    from metaiqa_plugin.scoring import (
-        build_metric,
-        open_checkpoint,
-        score_files,
-        write_table,
-    )
-
-    paths = []
-    for name in options.images:
-        folder = Path(name).is_dir()
-        paths += find_images(name, 'images') if folder else [Path(name)]
-    metric = (
-        open_checkpoint(options.checkpoint)
-        if options.checkpoint
-        else build_metric(options.metric)
-    )
-    header = ('image', 'score', 'error')
-    failed = []
-    rows = _noting_errors(score_files(metric, paths), failed)
-    if options.out:
-        write_table(options.out, header, rows)
-    else:
-        csv.writer(sys.stdout).writerows(itertools.chain([header], rows))
-    if failed:
-        print(f'metaiqa: {len(failed)} images not scored', file=sys.stderr)
-    return SOME_FAILED if failed else 0
-
-
-def _noting_errors(rows, failed: list):
-    for row in rows:
-        if row[2]:
-            failed.append(row)
-        yield row
 
 
 def _level(text: str) -> float:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.processes import one_thread
 
-__all__ = ['ray_map']
+__all__ = ['connected', 'ray_map']
 
 AHEAD = 2
 
@@ -40,17 +41,29 @@ def ray_map(
         UserError: Ray is not installed, no cluster is at ``address``, or a job raised
             one.
     """
+    with connected(address) as ray:
+        yield from _results(ray, ray.remote(num_cpus=cores)(_alone(function)), jobs)
+
+
+@contextmanager
+def connected(address: str = 'auto') -> Iterator[Any]:
+    """The module ``ray``, connected to a cluster; see :func:`ray_map`.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster is at ``address``.
+    """
     try:
         import ray
     except ImportError as error:
         raise UserError(
-            f'work on a cluster needs Ray ({error}): pip install ray'
+            f'work on a cluster needs Ray ({error}): pip install '
+            '"metaiqa_plugin[cluster]"'
         ) from error
     ours = not ray.is_initialized()
     if ours:
         _connect(ray, address)
     try:
-        yield from _results(ray, ray.remote(num_cpus=cores)(_alone(function)), jobs)
+        yield ray
     finally:
         if ours:
             ray.shutdown()

@@ -60,7 +60,7 @@ def test_adapt_then_score_with_what_it_wrote(
     metric = pyiqa.create_metric('metaiqa', pretrained_model_path=str(adapted))
     assert len(rows) == 6
     for row in rows.itertuples():
-        assert row.score == pytest.approx(metric(row.image).item(), abs=1e-6)
+        assert row[2] == pytest.approx(metric(row.path).item(), abs=1e-6)
 
     assert main([*adapt, '--out', str(adapted)]) == 2
     assert 'exists' in error_line(capfd)
@@ -86,9 +86,9 @@ def test_broken_images_are_rows_and_a_non_zero_code(tmp_path, prior, photos, cap
     command = ['score', str(folder), '--checkpoint', str(prior), '--out', str(table)]
     assert main(command) == 1
     assert '2 images not scored' in error_line(capfd)
-    rows = pd.read_csv(table).set_index('image')
+    rows = pd.read_csv(table).set_index('path')
     assert rows['error'].notna().sum() == 2
-    assert rows['score'].notna().tolist() == [False, True, False]
+    assert rows['prior.safetensors'].notna().tolist() == [False, True, False]
 
     command = ['synthesize', str(folder), str(tmp_path / 'db'), '--types', 'jpeg']
     (folder / 'zero.png').rename(folder / 'zeros.png')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,17 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['IMAGE_SUFFIXES', 'find_images', 'read_photo', 'read_rgb', 'walk_images']
+__all__ = [
+    'IMAGE_SUFFIXES',
+    'as_rgb',
+    'as_seen',
+    'decoded',
+    'find_images',
+    'iterate_images',
+    'read_photo',
+    'read_rgb',
+    'walk_images',
+]
 
 IMAGE_SUFFIXES = frozenset(
     {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
@@ -48,9 +59,7 @@ def walk_images(folder: str | os.PathLike, argument: str = 'folder') -> list[str
     Raises:
         UserError: no such folder, or no image in it; names ``argument``.
     """
-    if not os.path.isdir(folder):
-        raise UserError(f'{argument}={os.fspath(folder)!r}: no such folder')
-    names = sorted(_names_below(os.fspath(folder), ''))
+    names = list(iterate_images(folder, argument))
     if not names:
         raise UserError(
             f'{argument}={os.fspath(folder)!r}: no image in it (looked for '
@@ -59,15 +68,31 @@ def walk_images(folder: str | os.PathLike, argument: str = 'folder') -> list[str
     return names
 
 
+def iterate_images(
+    folder: str | os.PathLike, argument: str = 'folder'
+) -> Iterator[str]:
+    """As :func:`walk_images`, one folder in memory at a time; there may be none.
+
+    Raises:
+        UserError: no such folder; names ``argument``.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f'{argument}={os.fspath(folder)!r}: no such folder')
+    yield from _names_below(os.fspath(folder), '')
+
+
 def _names_below(folder: str, prefix: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith('.'):
-                continue
-            if entry.is_dir():
-                yield from _names_below(entry.path, f'{prefix}{entry.name}/')
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                yield prefix + entry.name
+    with os.scandir(folder) as found:
+        entries = [
+            f'{entry.name}/' if entry.is_dir() else entry.name
+            for entry in found
+            if not entry.name.startswith('.')
+        ]
+    for name in sorted(entries):
+        if name.endswith('/'):
+            yield from _names_below(os.path.join(folder, name[:-1]), prefix + name)
+        elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            yield prefix + name
 
 
 def read_photo(path: str | os.PathLike) -> Image.Image:
@@ -81,7 +106,7 @@ def read_photo(path: str | os.PathLike) -> Image.Image:
         UserError: as :func:`read_rgb`; or a side of less than 8 pixels, or one more
             than 16 times as long as the other.
     """
-    image = _decoded(path, _as_seen)
+    image = decoded(path, as_seen)
     shorter, longer = sorted(image.size)
     if shorter < LEAST_SIDE or longer > MOST_ELONGATED * shorter:
         raise UserError(
@@ -98,10 +123,20 @@ def read_rgb(path: str | os.PathLike) -> Image.Image:
     Raises:
         UserError: the file is missing or can not be decoded; names it.
     """
-    return _decoded(path, lambda image: image.convert('RGB'))
+    return decoded(path, as_rgb)
 
 
-def _as_seen(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """In RGB, as pyiqa converts it: deeper pixels are cut off at 255."""
+    return image.convert('RGB')
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """In RGB, upright by its EXIF orientation, 16 bits a channel scaled to 8.
+
+    Raises:
+        ValueError: the range of its pixels is not known.
+    """
     image = ImageOps.exif_transpose(image)
     if image.mode == 'F':
         raise ValueError(
@@ -115,11 +150,24 @@ def _as_seen(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-def _decoded(
-    path: str | os.PathLike, convert: Callable[[Image.Image], Image.Image]
+def decoded(
+    path: str | os.PathLike,
+    convert: Callable[[Image.Image], Image.Image],
+    content: bytes | None = None,
 ) -> Image.Image:
+    """What ``convert`` makes of the opened image.
+
+    Args:
+        path: of the file.
+        convert: reads the pixels; may raise ValueError.
+        content: of the file, where it is in memory.
+
+    Raises:
+        UserError: the file is missing or can not be decoded; names ``path``.
+    """
     try:
-        with _refusing_truncated, Image.open(path) as image:
+        source = path if content is None else io.BytesIO(content)
+        with _refusing_truncated, Image.open(source) as image:
             return convert(image)
     except FileNotFoundError as error:
         raise UserError(f'image {str(path)!r} does not exist') from error
