@@ -26,7 +26,7 @@ from metaiqa_plugin.checks import one_of, real_number, whole_number
 from metaiqa_plugin.data.crops import RandomCrop, read_resized
 from metaiqa_plugin.data.databases.authentic import read_any_csv
 from metaiqa_plugin.data.databases.meta_info import check_rows
-from metaiqa_plugin.data.images import find_images
+from metaiqa_plugin.data.images import walk_images
 from metaiqa_plugin.data.labels import low_high
 from metaiqa_plugin.errors import UserError
 
@@ -119,8 +119,8 @@ def read_labels(
     """Join a folder of images with a csv of scores.
 
     Args:
-        images: the folder.
-        scores: csv with a column of image names and one of scores.
+        images: the folder, with its sub-folders.
+        scores: csv with a column of image names below it and one of scores.
         score_range: (low, high) of the study; None: scores must lie in [0, 1].
         lower_better: low scores are good ones.
         image_column, score_column: None: the usual names, see ``read_any_csv``.
@@ -131,7 +131,7 @@ def read_labels(
             an image with two rows.
     """
     folder = Path(images)
-    found = find_images(folder, 'images')
+    found = walk_images(folder, 'images')
     rows = read_any_csv(Path(scores), image_column, score_column).rows
     missing = [row for row in rows if not (folder / row.image).is_file()]
     if missing:
@@ -140,7 +140,7 @@ def read_labels(
             f'{str(folder)!r}, nor are {len(missing) - 1} others of {len(rows)}'
         )
     labelled = {row.image for row in rows}
-    unlabelled = [path.name for path in found if path.name not in labelled]
+    unlabelled = [name for name in found if name not in labelled]
     if unlabelled and not allow_unlabelled:
         raise UserError(
             f'{scores}: {len(unlabelled)} images of {str(folder)!r} have no row, the '

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +12,9 @@ from metaiqa_plugin.errors import SOME_FAILED, UserError
 from metaiqa_plugin.extras import needing
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from metaiqa_plugin.gmad import Role
+    from metaiqa_plugin.scoring.rows import Row
+    from metaiqa_plugin.scoring.scorers import Scorer
 
 __all__ = ['add_parser', 'gmad']
 
@@ -36,20 +33,6 @@ HEADER = (
     'difference',
 )
 TURNS = ('given', 'swapped')
-
-
-@dataclass(frozen=True)
-class ScoredImage:
-    """A row of ``scores.csv``: a score for each metric, or what was wrong."""
-
-    image: str
-    scores: tuple[float, ...] = ()
-    error: str = ''
-
-    def cells(self, metrics: int) -> list[str]:
-        """Image, ``metrics`` scores or blanks, error."""
-        scores = [f'{score:.8g}' for score in self.scores] or [''] * metrics
-        return [self.image, *scores, self.error]
 
 
 def add_parser(verbs) -> None:
@@ -84,29 +67,28 @@ def gmad(options: argparse.Namespace) -> int:
     """
     from metaiqa_plugin.commands.image_arguments import image_paths
     from metaiqa_plugin.gmad import Side, both_roles
-    from metaiqa_plugin.scoring import open_metric, write_table
+    from metaiqa_plugin.scoring import write_table
+    from metaiqa_plugin.scoring.scorers import open_scorers
 
     with needing('benchmark'):
         from metaiqa_plugin.visualize.gmad_sheet import draw_sheet
 
     _check(options)
     paths = image_paths(options.images)
-    metrics = [open_metric(name) for name in (options.defender, options.attacker)]
-    names = _labels(options.defender, options.attacker)
-    rows = list(_score_rows(metrics, paths))
+    metrics = (options.defender, options.attacker)
+    scorers = open_scorers(metrics)
     out = Path(options.out)
-    cells = [row.cells(len(metrics)) for row in rows]
-    write_table(out / 'scores.csv', ('image', *names, 'error'), cells)
+    rows = list(_scored(paths, scorers, out / 'scores.csv'))
     for row in rows:
         if row.error:
-            print(f'metaiqa: skipped {row.image}: {row.error}', file=sys.stderr)
+            print(f'metaiqa: skipped {row.path}: {row.error}', file=sys.stderr)
     scored = [row for row in rows if not row.error]
     sides = [
-        Side(name, [row.scores[index] for row in scored], metric.lower_better)
-        for index, (name, metric) in enumerate(zip(names, metrics, strict=True))
+        Side(scorer.name, [row.scores[place] for row in scored], scorer.lower_better)
+        for place, scorer in enumerate(scorers)
     ]
     roles = both_roles(*sides, options.levels, options.pairs, options.tolerance)
-    images = [row.image for row in scored]
+    images = [row.path for row in scored]
     write_table(out / 'gmad.csv', HEADER, _pair_rows(roles, images))
     draw_sheet(out / 'gmad.png', images, roles)
     for role in roles:
@@ -129,35 +111,21 @@ def _check(options: argparse.Namespace) -> None:
     real_number('tolerance', options.tolerance, 0)
 
 
-def _labels(*names: str) -> tuple[str, ...]:
-    """Names as they are shown: of checkpoints that of the file, if that is enough."""
-    short = tuple(os.path.basename(name) for name in names)
-    return short if len(set(short)) == len(names) else names
-
-
-def _score_rows(
-    metrics: Sequence[nn.Module], paths: Sequence[str]
-) -> Iterator[ScoredImage]:
-    """All metrics of an image after the other, with a bar on stderr.
-
-    Metrics of pyiqa refuse images, small ones above all, with any of these exceptions.
-    """
+def _scored(
+    paths: Sequence[str], scorers: Sequence[Scorer], table: Path
+) -> Iterator[Row]:
+    """Rows, each in the table when it comes, with a bar on stderr."""
     from tqdm import tqdm
 
-    from metaiqa_plugin.data.images import read_rgb
+    from metaiqa_plugin.scoring.pipeline import score_images
+    from metaiqa_plugin.scoring.result_file import result_file
 
-    for path in tqdm(paths, 'score', unit='image'):
-        try:
-            image = read_rgb(path)
-            scores = tuple(metric(image).item() for metric in metrics)
-        except (UserError, RuntimeError, ValueError, AssertionError) as refused:
-            error = ' '.join(str(refused).split()) or type(refused).__name__
-            yield ScoredImage(path, error=error)
-            continue
-        if all(map(math.isfinite, scores)):
-            yield ScoredImage(path, scores)
-        else:
-            yield ScoredImage(path, error=f'scores {scores} are not all finite')
+    names = [scorer.name for scorer in scorers]
+    with result_file(table, names, {}, overwrite=True) as file:
+        rows = score_images(paths, scorers)
+        for row in tqdm(rows, 'score', len(paths), unit='image'):
+            file.write(row)
+            yield row
 
 
 def _pair_rows(roles: Sequence[Role], images: Sequence[str]) -> Iterator[list]:

@@ -45,7 +45,7 @@ class Csv:
         self.header = _csv_line(self._columns)
 
     def encode(self, row: Row) -> bytes:
-        scores = ['' if score is None else f'{score:.7g}' for score in row.scores]
+        scores = ['' if score is None else f'{score:.8g}' for score in row.scores]
         size = ['' if side is None else side for side in (row.width, row.height)]
         return _csv_line([row.path, *scores, *size, row.error])
 

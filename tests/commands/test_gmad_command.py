@@ -65,22 +65,22 @@ def test_scores_are_those_of_the_metrics_and_a_broken_image_is_a_row(
     assert code == 1
     assert 'skipped' in printed.err
     table = pd.read_csv(out / 'scores.csv')
-    assert list(table) == ['image', 'piqe', RIVAL, 'error']
+    assert list(table) == ['path', 'piqe', RIVAL, 'width', 'height', 'error']
     assert len(table) == 13
-    assert list(table['image']) == sorted(table['image'])
+    assert list(table['path']) == sorted(table['path'])
     broken = table[table['error'].notna()]
-    assert list(broken['image']) == [str(folder / 'broken.png')]
+    assert list(broken['path']) == [str(folder / 'broken.png')]
     assert broken[['piqe', RIVAL]].isna().all(axis=None)
     for image in (0, 6):
-        assert ('below' in table['image'][image]) == (image == 6)
+        assert ('below' in table['path'][image]) == (image == 6)
         for metric, name in (('piqe', 'piqe'), (rival, RIVAL)):
-            expected = open_metric(metric)(table['image'][image]).item()
-            assert table[name][image] == pytest.approx(expected, rel=1e-6)
+            expected = open_metric(metric)(table['path'][image]).item()
+            assert table[name][image] == pytest.approx(expected, rel=1e-5)
 
 
 def test_pairs_agree_with_the_scores_and_know_that_piqe_is_lower_better(contest):
     _, out, printed = contest
-    scores = pd.read_csv(out / 'scores.csv').set_index('image')
+    scores = pd.read_csv(out / 'scores.csv').set_index('path')
     table = pd.read_csv(out / 'gmad.csv')
     given = table[table['role'] == 'given']
     swapped = table[table['role'] == 'swapped']
@@ -147,7 +147,7 @@ def test_checkpoints_of_one_name_are_told_apart_by_their_folders(
     sides = ['--defender', rival, '--attacker', other, '--out', tmp_path / 'out']
     execute(folder, *sides, '--levels', 1)
     header = list(pd.read_csv(tmp_path / 'out' / 'scores.csv'))
-    assert header == ['image', rival, other, 'error']
+    assert header == ['path', rival, other, 'width', 'height', 'error']
 
 
 def test_levels_without_a_pair_are_drawn_as_such(folder, rival, tmp_path, capfd):

@@ -103,6 +103,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path, monkeypatch, written):
     with pytest.raises(UserError, match=r"scores\.csv'.*(full|No space)"):
         write(path, ROWS)
     monkeypatch.undo()
+    assert path.read_bytes().endswith(b'can not be read\n')
     write(path, ROWS[2:], resume=True)
     assert contents(path)[0] == [row.path for row in ROWS]
 
