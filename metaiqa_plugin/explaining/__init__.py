@@ -1,0 +1,1 @@
+"""Maps of what a score follows: pure functions on torch tensors."""
