@@ -124,9 +124,7 @@ class OpenVINOEngine:
         one, two = ((1, fixed or 64), (2, fixed or 72))
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # OpenVINO traces, torch would not
-            model = openvino.convert_model(
-                _Views(network), example_input=_noise(*one)
-            )
+            model = openvino.convert_model(_Views(network), example_input=_noise(*one))
         settings = {
             'PERFORMANCE_HINT': 'THROUGHPUT',
             'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision],

@@ -128,9 +128,7 @@ def _check(images: Sequence[Row], metrics: Sequence[SheetMetric]) -> None:
             )
 
 
-def _worst_and_best(
-    images: Sequence[Row], metric: SheetMetric, most: int
-) -> list[Row]:
+def _worst_and_best(images: Sequence[Row], metric: SheetMetric, most: int) -> list[Row]:
     """At most ``most``, in their order; those without a score are the first to go."""
     if len(images) <= most:
         return list(images)
@@ -148,9 +146,7 @@ def _known(score: float | None) -> bool:
     return score is not None and math.isfinite(score)
 
 
-def _cards(
-    images: Sequence[Row], folder: str, progress: bool
-) -> list[dict[str, Any]]:
+def _cards(images: Sequence[Row], folder: str, progress: bool) -> list[dict[str, Any]]:
     paths = [image.path for image in images]
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         made = tqdm(
