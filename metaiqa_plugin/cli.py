@@ -17,17 +17,25 @@ from metaiqa_plugin.commands import (
 )
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run
 from metaiqa_plugin.extras import needing
+from metaiqa_plugin.memory import keep_freed_memory
 
 __all__ = ['main']
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the console script; returns the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Entry point of the console script; returns the exit code.
+
+    Args:
+        arguments: None: those of this process, which is then ours to set up.
+    """
+    ours = arguments is None
+    arguments = list(sys.argv[1:] if ours else arguments)
     passed_on = {'train': _train, 'pyiqa': _pyiqa}
     if arguments and arguments[0] in passed_on:
         return run(passed_on[arguments[0]], arguments[1:])
     options = _parser().parse_args(arguments)
+    if ours and options.command is score.score:
+        keep_freed_memory()
     return run(options.command, options)
 
 

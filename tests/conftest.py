@@ -2,17 +2,20 @@
 
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 from published_layouts import published  # noqa: F401
 from pyiqa.utils.logger import initialized_logger
 
 import metaiqa_plugin
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.scoring import engines
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # test processes share the cores, and OpenMP's threads would wait for each other
@@ -23,6 +26,10 @@ hypothesis.settings.load_profile('repeatable')
 
 PHOTOS = Path(metaiqa_plugin.__file__).parent / 'photos' / 'kodak24'
 TINY = 'test_efficientnet'
+CHROMIUM = (
+    '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
+    '--disable-background-networking --disable-component-update --disable-sync'
+).split()
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +41,24 @@ def no_log_of_another_test():
         log.removeHandler(handler)
         handler.close()
     initialized_logger.clear()
+
+
+@pytest.fixture(autouse=True)
+def torch_computes(monkeypatch):
+    """Unless a test asks for an engine: OpenVINO takes a second to take a network."""
+    monkeypatch.setattr(engines, 'fastest', engines.TorchEngine)
+
+
+@pytest.fixture(scope='session')
+def browser():
+    """Chromium; one for all tests, because Playwright takes no second one."""
+    path = os.environ.get('CHROMIUM') or shutil.which('chromium')
+    if path is None:
+        pytest.fail('no Chromium: apt-get install chromium, or set CHROMIUM')
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope='session')

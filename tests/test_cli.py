@@ -99,7 +99,7 @@ def test_broken_images_are_rows_and_a_non_zero_code(tmp_path, prior, photos, cap
     ('arguments', 'message'),
     [
         (['score', 'nowhere'], 'not scored'),
-        (['score', '{empty}'], 'no image in it'),
+        (['score', '{empty}'], 'no image in this folder'),
         (['score', 'x.png', '--metric', 'ssim'], "'ssim' is not a no-reference"),
         (['score', 'x.png', '--checkpoint', 'nowhere.pth'], 'does not exist'),
         (['synthesize', 'nowhere', '{new}'], 'no such folder'),
@@ -177,7 +177,7 @@ def test_score_takes_a_checkpoint_of_any_network(kind, tmp_path, small_photos, c
     rows = list(csv.DictReader(capfd.readouterr().out.splitlines()))
     network.eval()
     for row in rows:
-        image = to_tensor(read_rgb(row['image'])).unsqueeze(0)
+        image = to_tensor(read_rgb(row['path'])).unsqueeze(0)
         expected = network(image).item()
-        assert float(row['score']) == pytest.approx(expected, abs=1e-5)
+        assert float(row['network.safetensors']) == pytest.approx(expected, abs=1e-5)
     assert len(rows) == 6

@@ -91,12 +91,10 @@ def score(options: argparse.Namespace) -> int:
         UserError: an argument is wrong.
     """
     from metaiqa_plugin.commands.score_output import print_rows, report, write_sheet
-    from metaiqa_plugin.memory import keep_freed_memory
     from metaiqa_plugin.scoring.scorers import scorer_names
     from metaiqa_plugin.scoring.sources import Sources
     from metaiqa_plugin.scoring.summary import Summary
 
-    keep_freed_memory()
     metrics = options.metrics or ['metaiqa']
     names = scorer_names(metrics)
     if len(set(names)) < len(names):

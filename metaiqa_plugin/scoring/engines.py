@@ -28,6 +28,7 @@ __all__ = [
     'Engine',
     'OpenVINOEngine',
     'TorchEngine',
+    'fastest',
     'open_engine',
 ]
 
@@ -69,7 +70,7 @@ def open_engine(
     one_of('precision', precision, PRECISIONS)
     device = next(network.parameters()).device
     if name == 'auto':
-        return _fastest(network, precision, threads)
+        return fastest(network, precision, threads)
     if name == 'torch':
         return TorchEngine(network, precision)
     if device.type != 'cpu':
@@ -80,7 +81,9 @@ def open_engine(
     return OpenVINOEngine(network, precision, threads)
 
 
-def _fastest(network: ConfiguredNetwork, precision: str, threads: int | None) -> Engine:
+def fastest(
+    network: ConfiguredNetwork, precision: str, threads: int | None = None
+) -> Engine:
     """OpenVINO where it can be had and computes this network, else torch."""
     device = next(network.parameters()).device
     if device.type == 'cpu' and importlib.util.find_spec('openvino') is not None:
@@ -92,7 +95,9 @@ def _fastest(network: ConfiguredNetwork, precision: str, threads: int | None) ->
 class TorchEngine:
     """torch, on the device of the network; on a GPU batches overlap with reading."""
 
-    def __init__(self, network: ConfiguredNetwork, precision: str) -> None:
+    def __init__(
+        self, network: ConfiguredNetwork, precision: str, threads: int | None = None
+    ) -> None:
         self._network = network
         self._device = next(network.parameters()).device
         self._bf16 = precision == 'bf16'

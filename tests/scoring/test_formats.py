@@ -6,7 +6,7 @@ import math
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metaiqa_plugin.errors import UserError
@@ -33,6 +33,7 @@ def read(text_format, content):
 
 
 @pytest.mark.parametrize('kind', FORMATS)
+@example(rows=[Row('a\rb', (None, 1.0), error='\r')], cut=0)
 @given(rows=st.lists(ROWS), cut=st.integers(0, 300))
 def test_rows_come_back_but_for_what_was_cut_off(kind, rows, cut):
     text_format = kind(['one', 'two'])

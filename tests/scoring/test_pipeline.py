@@ -13,7 +13,7 @@ from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.scoring import open_metric
+from metaiqa_plugin.scoring import engines, open_metric
 from metaiqa_plugin.scoring.pipeline import score_images
 from metaiqa_plugin.scoring.reading import Reader
 from metaiqa_plugin.scoring.scorers import (
@@ -110,6 +110,16 @@ def test_the_metric_that_ships_scores_as_in_pyiqa(photos):
         rows = score_images(paths, open_scorers(['metaiqa'], engine=engine))
         got = [row.scores[0] for row in rows]
         np.testing.assert_allclose(got, [metric(p).item() for p in paths], atol=1e-5)
+
+
+def test_openvino_is_taken_where_it_computes_the_network(checkpoints, monkeypatch):
+    monkeypatch.undo()
+    network = open_metric(checkpoints['meta']).net
+    assert isinstance(engines.open_engine(network), engines.OpenVINOEngine)
+    monkeypatch.setattr(engines, 'AGREEING', {'fp32': -1.0})
+    assert isinstance(engines.open_engine(network), engines.TorchEngine)
+    with pytest.raises(UserError, match=r'does not compute this network'):
+        engines.open_engine(network, 'openvino')
 
 
 def test_bf16_is_near(checkpoints, odd_images, expected):

@@ -1,7 +1,6 @@
 """The command in a process of its own, a browser, and files of every kind."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import sync_playwright
 from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
@@ -20,23 +18,8 @@ from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 
-ARGUMENTS = (
-    '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
-    '--disable-background-networking --disable-component-update --disable-sync'
-).split()
 PATIENCE = 90
 LAUNCHER = Path(__file__).with_name('launcher.py')
-
-
-@pytest.fixture(scope='session')
-def browser():
-    path = os.environ.get('CHROMIUM') or shutil.which('chromium')
-    if path is None:
-        pytest.fail('no Chromium: apt-get install chromium, or set CHROMIUM')
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='session')

@@ -5,13 +5,12 @@ import io
 import json
 import os
 import re
-import shutil
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.scoring.rows import Row
@@ -21,10 +20,6 @@ from metaiqa_plugin.visualize.contact_sheet import (
     write_contact_sheet,
 )
 
-ARGUMENTS = (
-    '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
-    '--disable-background-networking --disable-component-update --disable-sync'
-).split()
 METRICS = (SheetMetric('up', False), SheetMetric('<b>down</b>', True))
 HOSTILE = (
     '"><img src=x onerror=alert(1)>.png',
@@ -90,17 +85,6 @@ def written(folder):
     page = folder.parent / 'out' / 'sheet.html'
     write_contact_sheet(page, images[::-1], METRICS, progress=False)
     return page
-
-
-@pytest.fixture(scope='module')
-def browser():
-    path = os.environ.get('CHROMIUM') or shutil.which('chromium')
-    if path is None:
-        pytest.fail('no Chromium: apt-get install chromium, or set CHROMIUM')
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,16 +1,9 @@
 """The page in a real browser."""
 
-import os
 import re
-import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-ARGUMENTS = (
-    '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
-    '--disable-background-networking --disable-component-update --disable-sync'
-).split()
 RATIO = """
 (selector) => {
   const channel = (value) => {
@@ -32,17 +25,6 @@ RATIO = """
 """
 BACK = 'getComputedStyle(document.body).backgroundColor'
 TEXT = 'p, td, th, a, figcaption, dt, dd, summary, figure svg text, .missing, .nan'
-
-
-@pytest.fixture(scope='module')
-def browser():
-    path = os.environ.get('CHROMIUM') or shutil.which('chromium')
-    if path is None:
-        pytest.fail('no Chromium: apt-get install chromium, or set CHROMIUM')
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='module')
