@@ -67,6 +67,7 @@ def _in_process(options, source: str, precision: str, workers: int) -> float:
 
 
 def _rate(options, source: str, precision: str, workers: str) -> float:
+    import pyarrow
     import ray
 
     from metaiqa_plugin.scoring.on_ray import IMAGES, ImageScorer
@@ -82,8 +83,8 @@ def _rate(options, source: str, precision: str, workers: str) -> float:
     paths = [os.path.join(folder, name) for name in walk_images(folder)]
     paths = paths * options.repeat
     if source == 'paths':
-        images = ray.data.from_items([{'path': path} for path in paths])
-        images = images.repartition(len(paths) // IMAGES)
+        shards = [paths[at : at + IMAGES] for at in range(0, len(paths), IMAGES)]
+        images = ray.data.from_arrow([pyarrow.table({'path': some}) for some in shards])
     else:
         where = options.s3 if source == 's3' else paths
         images = ray.data.read_binary_files(where, include_paths=True)
