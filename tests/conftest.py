@@ -14,6 +14,7 @@ from pyiqa.utils.logger import initialized_logger
 
 import metaiqa_plugin
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.scoring import engines
 
@@ -81,6 +82,14 @@ def tiny_network():
     """An untrained network of 64x64 inputs that runs in milliseconds."""
     torch.manual_seed(0)
     return MetaIQA(TINY, pretrained=False, input_size=64, hidden=16).eval()
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_network):
+    """Path of a file of that network."""
+    path = tmp_path / 'tiny.safetensors'
+    write_state_dict(path, tiny_network.state_dict())
+    return str(path)
 
 
 @pytest.fixture(scope='session')

@@ -18,17 +18,9 @@ import time
 import pandas as pd
 import pytest
 
-from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.scoring import open_metric
-
-
-@pytest.fixture
-def checkpoint(tmp_path, tiny_network):
-    path = tmp_path / 'tiny.safetensors'
-    write_state_dict(path, tiny_network.state_dict())
-    return str(path)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.scoring import open_metric
 from metaiqa_plugin.scoring.on_ray import ImageScorer, score_on_ray
@@ -26,13 +25,6 @@ def cluster():
     )
     yield
     ray.shutdown()
-
-
-@pytest.fixture
-def checkpoint(tmp_path, tiny_network):
-    path = tmp_path / 'tiny.safetensors'
-    write_state_dict(path, tiny_network.state_dict())
-    return str(path)
 
 
 @pytest.fixture
