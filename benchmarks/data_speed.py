@@ -27,7 +27,7 @@ from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.data.rows import LabelledRows, Row
-from metaiqa_plugin.data.store import IMAGES_PER_SHARD, open_store
+from metaiqa_plugin.data.store import PIXELS, open_store
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.processes import available_cores, parallel_map
 
@@ -118,8 +118,8 @@ def build(work: Path) -> None:
         open_store(work / 'built', rows, RESIZE, processes, progress=False)
 
     def decode(resize: bool) -> None:
-        parts = range(0, len(names), IMAGES_PER_SHARD)
-        jobs = ((folder, names[i : i + IMAGES_PER_SHARD], resize) for i in parts)
+        parts = range(0, len(names), PIXELS.images_per_shard)
+        jobs = ((folder, names[i : i + PIXELS.images_per_shard], resize) for i in parts)
         sum(parallel_map(decode_shard, jobs, processes))
 
     built, decoded, resized = alternating(

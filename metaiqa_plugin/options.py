@@ -70,6 +70,7 @@ SECTIONS = {
         'mos_loss_opt',
         'metric_loss_opt',
         'use_ref',
+        'batchnorm',
         'meta',
         'ranking',
     },

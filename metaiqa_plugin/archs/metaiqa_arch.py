@@ -15,12 +15,17 @@ Where we depart from the paper:
   ``MAX_ASPECT`` times that). The authors squash every image to 224x224 without
   antialiasing; networks with the authors' head do that here, too.
 
+- The maps of several stages may be pooled instead of the last one's (``levels``), to
+  their standard deviations as well as their means. At 500 pixels that predicts the
+  opinions of LIVE Challenge's raters better, see docs/results/recipe-search.md.
+
 Where the authors depart from the paper: their network keeps ResNet-18's 1000-way
 classifier and puts 1000-1024-512-1 with BatchNorm behind it (``head='authors'``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +41,8 @@ from metaiqa_plugin.archs.metaiqa_config import (
     from_authors_layout,
     is_of_authors,
 )
+from metaiqa_plugin.archs.stages import PooledStages
+from metaiqa_plugin.errors import UserError
 
 __all__ = ['AuthorsHead', 'MetaIQA', 'RegressionHead', 'target_size']
 
@@ -85,9 +92,9 @@ class MetaIQA(ConfiguredNetwork):
     :class:`MetaIQAConfig` where there are none to load.
 
     Args:
-        backbone, head, hidden, dropout, input_size, resize, interpolation,
-            antialias: see :class:`MetaIQAConfig`. With weights to load, the first
-            three must agree with them and the others replace what they carry.
+        backbone, levels, head, hidden, frozen, dropout, input_size, resize,
+            interpolation, antialias: see :class:`MetaIQAConfig`. With weights to load,
+            the first four must agree with them and the others replace what they carry.
         pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint of ours, or of the authors' network in
@@ -108,8 +115,10 @@ class MetaIQA(ConfiguredNetwork):
     def __init__(
         self,
         backbone: str | None = None,
+        levels: Sequence[int] | None = None,
         head: str | None = None,
         hidden: int | None = None,
+        frozen: int | None = None,
         dropout: float | None = None,
         input_size: int | None = None,
         resize: str | None = None,
@@ -120,8 +129,10 @@ class MetaIQA(ConfiguredNetwork):
     ) -> None:
         given = {
             'backbone': backbone,
+            'levels': None if levels is None else tuple(levels),
             'head': head,
             'hidden': hidden,
+            'frozen': frozen,
             'dropout': dropout,
             'input_size': input_size,
             'resize': resize,
@@ -133,7 +144,12 @@ class MetaIQA(ConfiguredNetwork):
     def _build(self, imagenet: bool) -> None:
         config = self.config
         classes = 1000 if config.head == 'authors' else 0
-        self.backbone = build_backbone(config.backbone, imagenet, classes)
+        if config.levels:
+            self.backbone = PooledStages(
+                config.backbone, config.levels, config.frozen, imagenet
+            )
+        else:
+            self.backbone = build_backbone(config.backbone, imagenet, classes)
         if config.head == 'authors':
             self.head = AuthorsHead(config.dropout)
         else:
@@ -170,12 +186,33 @@ class MetaIQA(ConfiguredNetwork):
         Args:
             images: (N, C, H, W) floating, C = 1 (gray) or 3 (RGB), in [0, 1], any
                 size. In training mode they are taken at the size they have (crops),
-                in evaluation mode they are resized as the configuration says.
+                in evaluation mode they are resized as the configuration says. With
+                ``frozen`` stages they may be :meth:`maps` of images.
 
         Returns:
             (N, 1) in [0, 1], higher is better. Differentiable.
         """
+        if self.config.frozen and self.backbone.takes_as_maps(images):
+            return self._scores_of(self.backbone(images))
         return self.view_scores(self.views(images))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """What the frozen stages make of images, at the size they have.
+
+        Training on maps instead of images saves running these stages again and again.
+
+        Args:
+            images: as :meth:`forward` takes them.
+
+        Returns:
+            (N, C, h, w), see ``PooledStages.maps``.
+
+        Raises:
+            UserError: no stage is frozen.
+        """
+        if not self.config.frozen:
+            raise UserError('frozen=0: the network has no frozen stages to give maps')
+        return self.backbone.maps(self.normalised(self.as_rgb(images)))
 
     @property
     def shorter_side(self) -> int | None:
@@ -192,7 +229,9 @@ class MetaIQA(ConfiguredNetwork):
         return images
 
     def view_scores(self, views: Tensor) -> Tensor:
-        features = self.backbone(self.normalised(views))
+        return self._scores_of(self.backbone(self.normalised(views)))
+
+    def _scores_of(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.to(self.head_dtype))
 

@@ -8,8 +8,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from metaiqa_plugin.archs.configured import NetworkConfig
+from metaiqa_plugin.archs.stages import check_stages
 from metaiqa_plugin.checkpoint import EXTRA_STATE, encode_config
 from metaiqa_plugin.checks import one_of, real_number, whole_number
+from metaiqa_plugin.errors import UserError
 
 __all__ = ['AUTHORS_CONFIG', 'MetaIQAConfig', 'from_authors_layout', 'is_of_authors']
 
@@ -20,6 +22,10 @@ class MetaIQAConfig(NetworkConfig):
 
     Attributes:
         backbone, mean, std: see :class:`NetworkConfig`.
+        levels: stages of the backbone, from 1, whose maps are pooled to their means and
+            standard deviations, see ``PooledStages``; none: what the backbone itself
+            pools at its end, as in the paper.
+        frozen: stages that training leaves as they are, 0: none.
         head: ``'paper'`` (features-hidden-1) or ``'authors'`` (1000-1024-512-1).
         hidden: width of the first fully connected layer of the paper's head.
         dropout: probability in the head, training only.
@@ -29,6 +35,8 @@ class MetaIQAConfig(NetworkConfig):
         antialias: filter before shrinking.
     """
 
+    levels: tuple[int, ...] = ()
+    frozen: int = 0
     head: Literal['paper', 'authors'] = 'paper'
     hidden: int = 512
     dropout: float = 0.5
@@ -37,11 +45,18 @@ class MetaIQAConfig(NetworkConfig):
     interpolation: Literal['bicubic', 'bilinear'] = 'bilinear'
     antialias: bool = True
 
-    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ('backbone', 'head', 'hidden')
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ('backbone', 'levels', 'head', 'hidden')
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, 'levels', tuple(self.levels))
+        check_stages(self.levels, self.frozen)
         one_of('head', self.head, ('paper', 'authors'))
+        if self.levels and self.head == 'authors':
+            raise UserError(
+                f"levels={list(self.levels)}: the authors' head takes a classifier's "
+                "1000 outputs; use head='paper'"
+            )
         one_of('resize', self.resize, ('shorter', 'squash'))
         one_of('interpolation', self.interpolation, ('bicubic', 'bilinear'))
         whole_number('hidden', self.hidden)

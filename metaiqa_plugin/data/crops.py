@@ -14,7 +14,7 @@ from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['RandomCrop', 'read_resized', 'resize_shorter']
+__all__ = ['RandomCrop', 'as_input', 'read_resized', 'resize_shorter']
 
 
 def read_resized(path: str | os.PathLike, size: int) -> np.ndarray:
@@ -34,6 +34,13 @@ def resize_shorter(image: Image.Image, size: int) -> Image.Image:
         return image
     target = tuple(max(size, round(side * size / shorter)) for side in image.size)
     return image.resize(target, Image.Resampling.BILINEAR)
+
+
+def as_input(views: Tensor) -> Tensor:
+    """What a network takes: uint8 pixels become [0, 1], frozen maps float32."""
+    if views.dtype == torch.uint8:
+        return views.float().div_(255)
+    return views.float()
 
 
 @dataclass(frozen=True)

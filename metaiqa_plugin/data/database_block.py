@@ -11,7 +11,13 @@ from typing import Any
 
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows, join_databases
-from metaiqa_plugin.data.store import ImageFiles, ImageStore, open_store
+from metaiqa_plugin.data.store import (
+    PIXELS,
+    ImageFiles,
+    ImageStore,
+    Kind,
+    open_store,
+)
 from metaiqa_plugin.errors import UserError
 
 __all__ = [
@@ -142,12 +148,24 @@ class Databases:
         Raises:
             UserError: an image is missing or, if there is a store, can not be used.
         """
+        return self.stored(resize) if self._store else self.files(resize)
+
+    def stored(self, resize: int, kind: Kind = PIXELS) -> ImageStore:
+        """What the store keeps of the images.
+
+        Args:
+            resize: shorter side in pixels; 0: as they are.
+            kind: what it keeps of an image.
+
+        Raises:
+            UserError: the block has no store, or an image can not be used.
+        """
         if not self._store:
-            return self.files(resize)
+            raise UserError('maps are kept in the store: set store: true, or a folder')
         stores = []
         for name, rows in self._parts:
             place = self._place(rows.folders[0], name if len(self._parts) > 1 else '')
-            stores.append(open_store(place, rows, resize))
+            stores.append(open_store(place, rows, resize, kind=kind))
         return ImageStore.joined(stores)
 
     def _place(self, images: Path, name: str) -> Path:

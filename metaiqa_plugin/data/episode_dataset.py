@@ -12,13 +12,13 @@ from torch.utils.data import Dataset
 
 from metaiqa_plugin import ranks
 from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.database_block import (
     Databases,
     require_batch,
     split_block,
 )
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
+from metaiqa_plugin.data.frozen_maps import training_views
 
 __all__ = ['EpisodeDataset']
 
@@ -64,6 +64,7 @@ class EpisodeDataset(Dataset):
         crop_size: int = 224,
         hflip: bool = True,
         seed: int = 0,
+        maps: dict[str, Any] | None = None,
     ) -> None:
         """Prepare to sample.
 
@@ -73,15 +74,17 @@ class EpisodeDataset(Dataset):
             tasks_per_epoch: items in an epoch.
             resize, crop_size, hflip: see ``RandomCrop``.
             seed: of the episodes and crops.
+            maps: crops are of what frozen stages make of the images, in float16:
+                ``backbone`` and ``stages``, see ``FrozenMaps``.
         """
         whole_number('tasks_per_epoch', tasks_per_epoch)
         whole_number('seed', seed, least=0)
-        self.crop = RandomCrop(resize, crop_size, hflip)
         self.rows = databases.rows
         self.sampler = EpisodeSampler(
             self.rows, EpisodeSizes(support_size, query_size, images_per_reference)
         )
-        self.pixels = databases.pixels(resize)
+        views = training_views(databases, resize, crop_size, hflip, maps)
+        self.crop, self.pixels = views
         self.length = tasks_per_epoch
         self.seed = seed
 

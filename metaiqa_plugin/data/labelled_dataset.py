@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metaiqa_plugin.checks import one_of, whole_number
-from metaiqa_plugin.data.crops import RandomCrop
+from metaiqa_plugin.data.crops import as_input
 from metaiqa_plugin.data.database_block import (
     Databases,
     require_batch,
     split_block,
 )
+from metaiqa_plugin.data.frozen_maps import training_views
 from metaiqa_plugin.data.images import read_rgb
 
 __all__ = ['LabelledDataset']
@@ -28,8 +29,8 @@ class LabelledDataset(Dataset):
     """Labelled images of any database, for pyiqa's ``GeneralIQAModel``.
 
     An item is a dict: ``img`` (3, H, W) float32 in [0, 1], ``mos_label`` (1,) float32
-    in [0, 1], higher better, ``img_path``. In training ``img`` is a random crop; in
-    validation it is the whole image as pyiqa reads it.
+    in [0, 1], higher better, ``img_path``. In training ``img`` is a random crop, or one
+    of the maps of frozen stages; in validation it is the whole image as pyiqa reads it.
 
     A crop is a function of the seed and of the mini-batch of indices it is asked for
     in, so crops differ from epoch to epoch and do not depend on the workers.
@@ -61,6 +62,7 @@ class LabelledDataset(Dataset):
         hflip: bool = True,
         seed: int = 0,
         override_phase: str | None = None,
+        maps: dict[str, Any] | None = None,
     ) -> None:
         """Prepare to read.
 
@@ -70,13 +72,17 @@ class LabelledDataset(Dataset):
             seed: of the crops.
             override_phase: the part of the split to use, ``'train'``, ``'val'`` or
                 ``'test'``; None: that of the section of the option file.
+            maps: in training, ``img`` is a crop of what frozen stages make of the
+                image: ``backbone`` and ``stages``, see ``FrozenMaps``.
         """
         whole_number('seed', seed, least=0)
-        self.crop = RandomCrop(resize, crop_size, hflip)
         self.rows = databases.rows
-        take = databases.pixels if self.training else databases.files
-        self.pixels = take(resize)
         self.seed = seed
+        if self.training:
+            views = training_views(databases, resize, crop_size, hflip, maps)
+            self.crop, self.pixels = views
+        else:
+            self.pixels = databases.files(resize)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,7 +106,7 @@ class LabelledDataset(Dataset):
 
     def _item(self, index: int, pixels: Tensor) -> dict[str, Tensor | str]:
         return {
-            'img': pixels.float().div_(255).contiguous(),
+            'img': as_input(pixels).contiguous(),
             'mos_label': torch.tensor([self.rows.mos[index]]),
             'img_path': str(self.rows.path(index)),
         }

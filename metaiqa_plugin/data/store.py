@@ -1,5 +1,7 @@
 """Images at the size that training crops from: from their files, or from a store.
 
+A store may keep something else than the pixels, see :class:`Kind`.
+
 A store is a folder of *shards*. A shard is a file of raw pixels and, written after
 it, a file that says which image lies where. Images are known by a hash of their name,
 their file's size and time of change, and the size they were resized to: an image that
@@ -17,6 +19,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +37,44 @@ try:
 except ImportError:
     fcntl = None
 
-__all__ = ['ImageFiles', 'ImageStore', 'open_store']
+__all__ = ['PIXELS', 'ImageFiles', 'ImageStore', 'Kind', 'open_store']
 
 FORMAT = 1
-IMAGES_PER_SHARD = 256
 _INDEX = np.dtype(
     [('key', '<u8'), ('offset', '<i8'), ('height', '<i4'), ('width', '<i4')]
 )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a store keeps of an image: this one, its pixels.
+
+    Attributes:
+        channels: of an array (H, W, channels).
+        dtype: of its numbers.
+        folder: below the store's, for kinds that are not pixels.
+        images_per_shard: how many go into one file.
+    """
+
+    channels: int = 3
+    dtype: str = 'uint8'
+    folder: str = ''
+    images_per_shard: int = 256
+
+    def made_of(self, pixels: np.ndarray) -> np.ndarray:
+        """(h, w, channels) of (H, W, 3) uint8."""
+        return pixels
+
+    @property
+    def bytes_per_cell(self) -> int:
+        return self.channels * np.dtype(self.dtype).itemsize
+
+    def bytes_at_least(self, resize: int) -> int:
+        """Of an image with a shorter side of ``resize`` pixels."""
+        return resize * resize * self.bytes_per_cell
+
+
+PIXELS = Kind()
 
 
 class ImageFiles(Sequence):
@@ -71,12 +105,14 @@ class ImageFiles(Sequence):
 class ImageStore(Sequence):
     """Images of a store in the order asked for; made by :func:`open_store`.
 
-    An item is (H, W, 3) uint8, read-only, in memory that processes share.
+    An item is (H, W, 3) uint8, or as its kind says, read-only, in memory that processes
+    share.
     """
 
-    def __init__(self, shards: Sequence[Path], places: np.ndarray) -> None:
+    def __init__(self, shards: Sequence[Path], places: np.ndarray, kind: Kind) -> None:
         self._shards = list(shards)
         self._places = places
+        self._kind = kind
         self._maps: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -88,7 +124,9 @@ class ImageStore(Sequence):
         if pixels is None:
             mapped = np.memmap(self._shards[shard], dtype=np.uint8, mode='r')
             pixels = self._maps[shard] = mapped.view(np.ndarray)
-        return pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+        end = offset + height * width * self._kind.bytes_per_cell
+        values = pixels[offset:end].view(self._kind.dtype)
+        return values.reshape(height, width, self._kind.channels)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {'_maps': {}}
@@ -103,7 +141,7 @@ class ImageStore(Sequence):
             moved[:, 0] += len(shards)
             places.append(moved)
             shards += store._shards
-        return cls(shards, np.concatenate(places))
+        return cls(shards, np.concatenate(places), stores[0]._kind)
 
 
 def open_store(
@@ -112,6 +150,7 @@ def open_store(
     resize: int,
     processes: int | None = None,
     progress: bool = True,
+    kind: Kind = PIXELS,
 ) -> ImageStore:
     """The images in a store, which first gets those that it lacks.
 
@@ -124,6 +163,7 @@ def open_store(
         resize: shorter side in pixels; 0: as they are.
         processes: that decode; default one per core that this process may use.
         progress: show a bar on stderr while images are added.
+        kind: what is kept of an image.
 
     Raises:
         UserError: an image is missing or can not be used (all are named or counted,
@@ -132,21 +172,21 @@ def open_store(
     whole_number('resize', resize, least=0)
     processes = available_cores() if processes is None else processes
     whole_number('processes', processes)
-    store = Path(store)
+    store = Path(store) / kind.folder
     if store.exists() and not store.is_dir():
         raise UserError(f'store={str(store)!r} is a file; name a folder')
     keys = _keys(rows, resize)
-    shards, entries = _read_shards(store)
+    shards, entries = _read_shards(store, kind)
     if np.isin(keys, entries['key']).all():
-        return _arranged(shards, entries, keys)
+        return _arranged(shards, entries, keys, kind)
     with _one_builder(store):
-        shards, entries = _read_shards(store)
+        _, entries = _read_shards(store, kind)
         lacking = np.flatnonzero(~np.isin(keys, entries['key']))
-        _refuse_small_disk(store, len(lacking), resize)
-        jobs = _jobs(store, rows, keys, lacking.tolist(), resize)
-        useful = min(processes, math.ceil(len(lacking) / IMAGES_PER_SHARD) or 1)
+        _refuse_small_disk(store, len(lacking) * kind.bytes_at_least(resize))
+        jobs = _jobs(store, rows, keys, lacking.tolist(), resize, kind)
+        useful = min(processes, math.ceil(len(lacking) / kind.images_per_shard) or 1)
         _add(jobs, len(lacking), useful, progress, store)
-    return _arranged(*_read_shards(store), keys)
+    return _arranged(*_read_shards(store, kind), keys, kind)
 
 
 def _keys(rows: LabelledRows, resize: int) -> np.ndarray:
@@ -168,7 +208,7 @@ def _keys(rows: LabelledRows, resize: int) -> np.ndarray:
     return np.fromiter(map(key, range(len(rows))), np.uint64, len(rows))
 
 
-def _read_shards(store: Path) -> tuple[list[Path], np.ndarray]:
+def _read_shards(store: Path, kind: Kind) -> tuple[list[Path], np.ndarray]:
     """Files of pixels, and their entries with the number of the file, by key."""
     shards, parts = [], []
     for index in sorted(store.glob('*.npy')):
@@ -178,7 +218,11 @@ def _read_shards(store: Path) -> tuple[list[Path], np.ndarray]:
             size = pixels.stat().st_size
         except (OSError, ValueError, EOFError):
             continue
-        if entries.dtype != _INDEX or not len(entries) or size != _end(entries[-1]):
+        if entries.dtype != _INDEX or not len(entries):
+            continue
+        last = entries[-1]
+        cells = int(last['height']) * int(last['width'])
+        if size != int(last['offset']) + cells * kind.bytes_per_cell:
             continue
         part = np.empty(len(entries), [*_INDEX.descr, ('shard', '<i8')])
         for field in _INDEX.names:
@@ -191,24 +235,28 @@ def _read_shards(store: Path) -> tuple[list[Path], np.ndarray]:
     return shards, entries[np.argsort(entries['key'], kind='stable')]
 
 
-def _end(entry: np.void) -> int:
-    return int(entry['offset']) + int(entry['height']) * int(entry['width']) * 3
-
-
-def _arranged(shards: list[Path], entries: np.ndarray, keys: np.ndarray) -> ImageStore:
+def _arranged(
+    shards: list[Path], entries: np.ndarray, keys: np.ndarray, kind: Kind
+) -> ImageStore:
     found = entries[np.searchsorted(entries['key'], keys)]
     fields = ('shard', 'offset', 'height', 'width')
-    return ImageStore(shards, np.stack([found[name] for name in fields], axis=1))
+    places = np.stack([found[name] for name in fields], axis=1)
+    return ImageStore(shards, places, kind)
 
 
 def _jobs(
-    store: Path, rows: LabelledRows, keys: np.ndarray, lacking: list[int], resize: int
+    store: Path,
+    rows: LabelledRows,
+    keys: np.ndarray,
+    lacking: list[int],
+    resize: int,
+    kind: Kind,
 ) -> Iterator[tuple]:
-    for start in range(0, len(lacking), IMAGES_PER_SHARD):
-        chosen = lacking[start : start + IMAGES_PER_SHARD]
+    for start in range(0, len(lacking), kind.images_per_shard):
+        chosen = lacking[start : start + kind.images_per_shard]
         paths = [os.fspath(rows.path(index)) for index in chosen]
         places = [rows.where(index) for index in chosen]
-        yield store, paths, places, keys[chosen], resize
+        yield store, paths, places, keys[chosen], resize, kind
 
 
 def _add(
@@ -231,7 +279,7 @@ def _add(
 
 def _write_shard(job: tuple) -> tuple[int, list[str]]:
     """Pixels first, then the index that makes them count."""
-    store, paths, places, keys, resize = job
+    store, paths, places, keys, resize, kind = job
     entries, failures = [], []
     target = store / hashlib.sha256(keys.tobytes()).hexdigest()[:32]
     part = target.with_suffix('.part')
@@ -239,12 +287,12 @@ def _write_shard(job: tuple) -> tuple[int, list[str]]:
         with open(part, 'wb') as file:
             for path, place, key in zip(paths, places, keys, strict=True):
                 try:
-                    pixels = read_resized(path, resize)
+                    kept = kind.made_of(read_resized(path, resize))
                 except UserError as error:
                     failures.append(f'{place}: {error}')
                     continue
-                entries.append((key, file.tell(), *pixels.shape[:2]))
-                file.write(pixels.tobytes())
+                entries.append((key, file.tell(), *kept.shape[:2]))
+                file.write(kept.tobytes())
             file.flush()
             os.fsync(file.fileno())
         if entries:
@@ -266,14 +314,13 @@ def _write_error(store: Path, error: OSError) -> UserError:
     return UserError(f'store={str(store)!r} can not be written: {reason}; {way_out}')
 
 
-def _refuse_small_disk(store: Path, images: int, resize: int) -> None:
-    least = images * resize * resize * 3
+def _refuse_small_disk(store: Path, least: int) -> None:
     free = shutil.disk_usage(store).free
     if free < least:
         raise UserError(
-            f'store={str(store)!r}: {images} images need at least '
-            f'{least / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; name a folder on '
-            'another disk, or leave the option store out'
+            f'store={str(store)!r}: its images need at least {least / 1e9:.1f} GB and '
+            f'{free / 1e9:.1f} GB are free; name a folder on another disk, or leave '
+            'the option store out'
         )
 
 

@@ -20,7 +20,9 @@ from pyiqa.utils import get_root_logger
 
 from metaiqa_plugin import ranks
 from metaiqa_plugin.archs.configured import ConfiguredNetwork, load_exactly
+from metaiqa_plugin.batchnorm import check_batchnorm, training_mode
 from metaiqa_plugin.checkpoint import read_state_dict
+from metaiqa_plugin.data.frozen_maps import require_same_stages
 from metaiqa_plugin.devices import choose_device
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
@@ -35,8 +37,9 @@ NO_VALIDATION = {'val_freq': 10**9, 'save_img': False, 'metrics': {}}
 class IQAModel(GeneralIQAModel):
     """Adam or any optimizer on labelled images: adaptation (Eq. 9 and 10).
 
-    The options are those of pyiqa's ``GeneralIQAModel``. ``num_gpu``: 0 is the CPU, 1
-    the GPU, ``auto`` the GPU if there is one.
+    The options are those of pyiqa's ``GeneralIQAModel``, and ``train.batchnorm``:
+    ``running``, or ``frozen``, which keeps BatchNorm's statistics as they came.
+    ``num_gpu``: 0 is the CPU, 1 the GPU, ``auto`` the GPU if there is one.
 
     Raises:
         UserError: a bad option, or an optimizer step that gives NaN.
@@ -54,8 +57,13 @@ class IQAModel(GeneralIQAModel):
                 'without torchrun'
             )
         opt.setdefault('val', dict(NO_VALIDATION))
+        self.batchnorm = opt.get('train', {}).get('batchnorm', 'running')
+        check_batchnorm('train.batchnorm', self.batchnorm)
         super().__init__(opt)
         self.best_metric_results = {}
+        maps = opt.get('datasets', {}).get('train', {}).get('maps')
+        if maps is not None:
+            require_same_stages(self.get_bare_model(self.net), maps)
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +89,7 @@ class IQAModel(GeneralIQAModel):
         get_root_logger().info(f'Loaded {load_path}.')
 
     def optimize_parameters(self, current_iter: int) -> None:
+        training_mode(self.net, self.batchnorm)
         super().optimize_parameters(current_iter)
         losses = {k: v for k, v in self.log_dict.items() if k.startswith('l_')}
         for name, value in losses.items():

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from metaiqa_plugin.batchnorm import training_mode
+from metaiqa_plugin.data.crops import as_input
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.meta_settings import MetaSettings
 from metaiqa_plugin.models.meta_update import Rates
@@ -72,19 +74,17 @@ class Network:
 
     def train(self) -> None:
         """Training mode; BatchNorm as the settings say."""
-        self.module.train()
-        if self.settings.batchnorm == 'frozen':
-            for norm in self.norms:
-                norm.eval()
+        training_mode(self.module, self.settings.batchnorm)
 
     def loss(self, batch: Batch, module: nn.Module | None = None) -> Tensor:
         """Eq. 2 of a batch at the present parameters.
 
         Args:
-            batch: images (N, 3, H, W) uint8, MOS (N, 1) float32 in [0, 1].
+            batch: images (N, 3, H, W) uint8, or maps of frozen stages (N, C, h, w)
+                float16; MOS (N, 1) float32 in [0, 1].
             module: another network to run; None: this one.
         """
-        images = batch[0].to(self.device, non_blocking=True).float().div_(255)
+        images = as_input(batch[0].to(self.device, non_blocking=True))
         images = images.contiguous(memory_format=self._layout)
         mos = batch[1].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, self.precision == 'bf16'):

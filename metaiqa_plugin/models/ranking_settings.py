@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from metaiqa_plugin.batchnorm import check_batchnorm
 from metaiqa_plugin.checks import one_of, real_number, whole_number
 from metaiqa_plugin.errors import UserError
 
@@ -39,7 +40,7 @@ class RankingSettings:
 
     def __post_init__(self) -> None:
         one_of('train.ranking.form', self.form, FORMS)
-        one_of('train.ranking.batchnorm', self.batchnorm, ('frozen', 'running'))
+        check_batchnorm('train.ranking.batchnorm', self.batchnorm)
         real_number('train.ranking.margin', self.margin, 1e-12)
         real_number('train.ranking.hardest', self.hardest, 1e-12, 1.0001)
         whole_number('train.ranking.pairs', self.pairs, least=0)

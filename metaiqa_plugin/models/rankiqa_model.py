@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from metaiqa_plugin.batchnorm import training_mode
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.losses.ranking import (
     Pairs,
@@ -65,7 +65,7 @@ class RankIQAModel(IQAModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step from the ranked pairs of the mini-batch."""
-        self._train_mode()
+        training_mode(self.net, self.ranking.batchnorm)
         pairs = self._chosen(current_iter)
         if not len(pairs.better):
             raise UserError(
@@ -95,11 +95,3 @@ class RankIQAModel(IQAModel):
         generator = np.random.default_rng([self.seed, current_iter])
         drawn = torch.from_numpy(generator.permutation(count)[:wanted])
         return self.pairs.some(drawn.to(self.device))
-
-    def _train_mode(self) -> None:
-        """pyiqa's validation leaves the network in training mode, BatchNorm too."""
-        self.net.train()
-        if self.ranking.batchnorm == 'frozen':
-            for module in self.net.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()

@@ -18,7 +18,7 @@ from PIL import Image
 from metaiqa_plugin.data import store as store_module
 from metaiqa_plugin.data.crops import read_resized
 from metaiqa_plugin.data.rows import LabelledRows, Row
-from metaiqa_plugin.data.store import ImageFiles, ImageStore, open_store
+from metaiqa_plugin.data.store import ImageFiles, ImageStore, Kind, open_store
 from metaiqa_plugin.errors import UserError
 
 
@@ -76,9 +76,8 @@ def shards(folder):
 
 
 @pytest.mark.parametrize('processes', [1, 2])
-def test_it_holds_what_the_files_hold(folder, processes, monkeypatch):
-    monkeypatch.setattr(store_module, 'IMAGES_PER_SHARD', 4)
-    images = fill(folder, processes=processes)
+def test_it_holds_what_the_files_hold(folder, processes):
+    images = fill(folder, processes=processes, kind=Kind(images_per_shard=4))
     assert isinstance(images, ImageStore)
     check(images, folder, names(folder))
     assert len(shards(folder)) == 2
@@ -198,7 +197,7 @@ def test_a_disk_that_is_too_small_is_said_before_the_work(folder, monkeypatch):
     monkeypatch.setattr(
         store_module.shutil, 'disk_usage', lambda path: type('Usage', (), {'free': 9})
     )
-    with pytest.raises(UserError, match=r'6 images need at least .* GB'):
+    with pytest.raises(UserError, match=r'its images need at least .* GB'):
         fill(folder)
 
 
