@@ -31,13 +31,13 @@ from metaiqa_plugin.data.rows import Row
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.options import read_options
+from metaiqa_plugin.photos import KODAK
 from metaiqa_plugin.scoring import Correlation, correlate, score_network, write_table
 from metaiqa_plugin.visualize.demo_figures import plot_scatter
 from metaiqa_plugin.visualize.learning_curves import plot_run
 
 __all__ = ['main']
 
-PHOTOS = Path(__file__).parent / 'photos' / 'kodak24'
 OPTION_FILE = Path('options/train/MetaIQA/metaiqa_demo.yml')
 OUT = Path('demo-results')
 MARKER = 'made-by-metaiqa-demo'
@@ -80,7 +80,7 @@ def main(out: Path = OUT, option_file: Path = OPTION_FILE) -> int:
     step('score the carried photos with metrics of pyiqa')
     scores = _score_photos(out)
     step('synthesise a distortion database from them')
-    report = synthesize(PHOTOS, out / 'database', Synthesis(max_side=MAX_SIDE))
+    report = synthesize(KODAK, out / 'database', Synthesis(max_side=MAX_SIDE))
     step(f'meta-train a quality prior on every distortion but {unseen}')
     _meta_train(option_file, out)
     step(f'adapt it to {unseen} from {LABELS} labelled images')
@@ -127,7 +127,7 @@ def _score_photos(out: Path) -> pd.DataFrame:
     """Each photo as it is and after JPEG at level 4, by every metric."""
     metrics = {name: pyiqa.create_metric(name) for name in (*NR_METRICS, *FR_METRICS)}
     table = []
-    for path in find_images(PHOTOS):
+    for path in find_images(KODAK):
         photo = read_rgb(path)
         photo.thumbnail((512, 512))
         jpeg = Image.fromarray(distort(np.asarray(photo), 'jpeg', level=4))

@@ -27,8 +27,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,18 +44,44 @@ from metaiqa_plugin.archs.metaiqa_config import (
     is_of_authors,
 )
 from metaiqa_plugin.archs.stages import PooledStages
+from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.photos import carried_photos
 
 __all__ = ['AuthorsHead', 'MetaIQA', 'RegressionHead', 'target_size']
 
 MAX_ASPECT = 3.0
+SMALLEST_DEVIATION = 1e-3
+
+
+class Standardise(nn.Module):
+    """Features (N, C) less a mean, divided by a deviation that training leaves alone.
+
+    Until :meth:`fit` or a checkpoint sets them, the mean is 0 and the deviation 1.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer('mean', torch.zeros(features))
+        self.register_buffer('deviation', torch.ones(features))
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and deviation of features (N, C), at least two rows."""
+        self.mean.copy_(features.mean(0))
+        self.deviation.copy_(features.std(0).clamp_min(SMALLEST_DEVIATION))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.deviation
 
 
 class RegressionHead(nn.Sequential):
     """Two fully connected layers: (N, features) to (N, 1) in [0, 1]."""
 
-    def __init__(self, features: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, features: int, hidden: int, dropout: float, standardised: bool = False
+    ) -> None:
         super().__init__(
+            *([Standardise(features)] if standardised else []),
             nn.Linear(features, hidden),
             nn.PReLU(),
             nn.Dropout(dropout),
@@ -92,9 +120,10 @@ class MetaIQA(ConfiguredNetwork):
     :class:`MetaIQAConfig` where there are none to load.
 
     Args:
-        backbone, levels, head, hidden, frozen, dropout, input_size, resize,
-            interpolation, antialias: see :class:`MetaIQAConfig`. With weights to load,
-            the first four must agree with them and the others replace what they carry.
+        backbone, levels, head, hidden, standardised, frozen, dropout, input_size,
+            resize, interpolation, antialias: see :class:`MetaIQAConfig`. With weights
+            to load, the first five must agree with them and the others replace what
+            they carry.
         pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint of ours, or of the authors' network in
@@ -119,6 +148,7 @@ class MetaIQA(ConfiguredNetwork):
         head: str | None = None,
         hidden: int | None = None,
         frozen: int | None = None,
+        standardised: bool | None = None,
         dropout: float | None = None,
         input_size: int | None = None,
         resize: str | None = None,
@@ -133,6 +163,7 @@ class MetaIQA(ConfiguredNetwork):
             'head': head,
             'hidden': hidden,
             'frozen': frozen,
+            'standardised': standardised,
             'dropout': dropout,
             'input_size': input_size,
             'resize': resize,
@@ -140,6 +171,9 @@ class MetaIQA(ConfiguredNetwork):
             'antialias': antialias,
         }
         super().__init__(given, pretrained, pretrained_model_path)
+        fresh = pretrained == 'imagenet' and pretrained_model_path is None
+        if fresh and self.config.standardised:
+            self._standardise()
 
     def _build(self, imagenet: bool) -> None:
         config = self.config
@@ -155,7 +189,20 @@ class MetaIQA(ConfiguredNetwork):
         else:
             features = self.backbone.num_features
             features = getattr(self.backbone, 'head_hidden_size', features)
-            self.head = RegressionHead(features, config.hidden, config.dropout)
+            self.head = RegressionHead(
+                features, config.hidden, config.dropout, config.standardised
+            )
+
+    def _standardise(self) -> None:
+        """By the features of the carried photos, as they are."""
+        self.eval()
+        with torch.no_grad():
+            features = [
+                self.backbone(self.normalised(self._resized(_tensor(path))))
+                for path in carried_photos()
+            ]
+        self.head[0].fit(torch.cat(features))
+        self.train()
 
     def _backbone(self) -> nn.Module:
         return self.backbone
@@ -246,6 +293,12 @@ class MetaIQA(ConfiguredNetwork):
             antialias=self.config.antialias,
             align_corners=False,
         )
+
+
+def _tensor(path: Path) -> Tensor:
+    """(1, 3, H, W) in [0, 1] of an image file."""
+    pixels = torch.from_numpy(np.array(read_photo(path)))
+    return pixels.permute(2, 0, 1)[None].float().div_(255)
 
 
 def target_size(size: tuple[int, int], config: MetaIQAConfig) -> tuple[int, int]:

@@ -28,6 +28,9 @@ class MetaIQAConfig(NetworkConfig):
         frozen: stages that training leaves as they are, 0: none.
         head: ``'paper'`` (features-hidden-1) or ``'authors'`` (1000-1024-512-1).
         hidden: width of the first fully connected layer of the paper's head.
+        standardised: whether the paper's head takes features less their mean and
+            divided by their deviation over the photos that the package carries, from
+            ImageNet weights; both stay as they are in training.
         dropout: probability in the head, training only.
         input_size: pixels: the shorter side (``'shorter'``) or both (``'squash'``).
         resize: ``'shorter'`` keeps the aspect ratio, ``'squash'`` does not.
@@ -39,13 +42,20 @@ class MetaIQAConfig(NetworkConfig):
     frozen: int = 0
     head: Literal['paper', 'authors'] = 'paper'
     hidden: int = 512
+    standardised: bool = False
     dropout: float = 0.5
     input_size: int = 256
     resize: Literal['shorter', 'squash'] = 'shorter'
     interpolation: Literal['bicubic', 'bilinear'] = 'bilinear'
     antialias: bool = True
 
-    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ('backbone', 'levels', 'head', 'hidden')
+    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (
+        'backbone',
+        'levels',
+        'head',
+        'hidden',
+        'standardised',
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +70,7 @@ class MetaIQAConfig(NetworkConfig):
         one_of('resize', self.resize, ('shorter', 'squash'))
         one_of('interpolation', self.interpolation, ('bicubic', 'bilinear'))
         whole_number('hidden', self.hidden)
+        one_of('standardised', self.standardised, (True, False))
         whole_number('input_size', self.input_size)
         real_number('dropout', self.dropout, 0, 1)
 

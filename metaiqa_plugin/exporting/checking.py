@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -13,13 +12,13 @@ from torchvision.transforms.functional import pil_to_tensor
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.exporting.plan import Plan
+from metaiqa_plugin.photos import KODAK
 
 __all__ = ['TOLERANCE', 'largest_difference', 'test_images']
 
 TOLERANCE = 1e-4
 """Of scores up to 1; of larger ones this part of them."""
 
-PHOTOS = Path(__file__).parents[1] / 'photos' / 'kodak24'
 VIEWS = {
     'lying': ('01.webp', (0, 0, 768, 512)),
     'upright': ('04.webp', (0, 0, 512, 768)),
@@ -91,7 +90,7 @@ def _pixels(
     size: tuple[int, int] | None,
     gray: bool = False,
 ) -> Tensor:
-    image = read_rgb(PHOTOS / photo).crop(box)
+    image = read_rgb(KODAK / photo).crop(box)
     if gray:
         image = image.convert('L').convert('RGB')
     if size is not None:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.archs.stages import MeanAndDeviation, PooledStages
 from metaiqa_plugin.errors import CheckpointError, UserError
+from metaiqa_plugin.photos import carried_photos
 
 STAGES = {
     'test_efficientnet': 'blocks.{}',
@@ -130,3 +132,35 @@ def test_bad_stages_are_named(arguments, message):
 def test_without_a_cut_there_are_no_maps():
     with pytest.raises(UserError, match='frozen=0'):
         network(frozen=0).maps(images())
+
+
+def test_the_head_takes_features_standardised_by_the_carried_photos():
+    net = MetaIQA(
+        levels=[2, 3], standardised=True, pretrained='imagenet', input_size=64
+    )
+    net.eval()
+    with torch.no_grad():
+        features = torch.cat(
+            [
+                net.backbone(net.normalised(net.views(to_tensor(path))))
+                for path in carried_photos()
+            ]
+        )
+    standard = net.head[0](features).double()
+    assert len(standard) == 24
+    assert torch.allclose(standard.mean(0), torch.zeros(128).double(), atol=1e-4)
+    assert torch.allclose(standard.std(0), torch.ones(128).double(), atol=1e-4)
+
+
+def test_what_standardises_travels_with_the_weights(tmp_path):
+    net = network(standardised=True)
+    net.head[0].fit(torch.rand(5, net.backbone.num_features))
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    again = MetaIQA(pretrained_model_path=str(tmp_path / 'net.pth')).eval()
+    assert torch.equal(again(images()), net(images()))
+    assert not [name for name, _ in net.named_parameters() if 'head.0' in name]
+
+
+def to_tensor(path):
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
