@@ -30,7 +30,7 @@ def tiny_demo(tmp_path, monkeypatch, small_photos):
     options['train']['total_epoch'] = 1
     path = tmp_path / 'demo.yml'
     path.write_text(yaml.safe_dump(plain(options)))
-    monkeypatch.setattr(demo, 'PHOTOS', small_photos)
+    monkeypatch.setattr(demo, 'KODAK', small_photos)
     monkeypatch.setattr(demo, 'NR_METRICS', ('piqe',))
     monkeypatch.setattr(demo, 'LABELS', 4)
     monkeypatch.setattr(demo, 'DRAWS', 2)
