@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     ours = arguments is None
     arguments = list(sys.argv[1:] if ours else arguments)
+    if ours:
+        keep_freed_memory()
     passed_on = {'train': _train, 'pyiqa': _pyiqa}
     if arguments and arguments[0] in passed_on:
         return run(passed_on[arguments[0]], arguments[1:])
     options = _parser().parse_args(arguments)
-    if ours and options.command is score.score:
-        keep_freed_memory()
     return run(options.command, options)
 
 

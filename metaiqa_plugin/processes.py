@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.memory import keep_freed_memory
 
 __all__ = ['available_cores', 'parallel_map']
 
@@ -39,7 +40,7 @@ def parallel_map(
         yield from map(function, jobs)
         return
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, context, one_thread) as pool:
+    with ProcessPoolExecutor(processes, context, _set_up) as pool:
         waiting: deque = deque()
         try:
             for job in jobs:
@@ -56,6 +57,11 @@ def parallel_map(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _set_up() -> None:
+    keep_freed_memory()
+    one_thread()
 
 
 def one_thread() -> None:

@@ -53,6 +53,26 @@ def test_frozen_statistics_stay(database):
     assert not torch.equal(network.backbone.bn1.running_mean, before)
 
 
+def test_frozen_stages_stay_and_the_rest_learns_from_their_maps(database):
+    torch.manual_seed(0)
+    network = MetaIQA(
+        'test_efficientnet',
+        pretrained=False,
+        input_size=64,
+        hidden=16,
+        levels=[3, 4],
+        frozen=2,
+    )
+    before = {k: v.clone() for k, v in network.backbone.frozen_state().items()}
+    labelled = blurred(database)
+    losses = adapt(network, labelled, QUICK, progress=False)
+    after = correlate(score_network(network, labelled.paths), labelled.mos).srocc
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    assert after > 0.6
+    state = network.backbone.frozen_state()
+    assert before and all(torch.equal(state[k], v) for k, v in before.items())
+
+
 def test_same_seed_same_weights_and_random_state_untouched(database):
     def run(seed):
         network = fresh()

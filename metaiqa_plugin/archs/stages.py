@@ -69,7 +69,7 @@ class PooledStages(nn.Module):
         self.pretrained_cfg = network.pretrained_cfg
         self.stem = nn.Sequential(*stem)
         self.stages = nn.Sequential(*stages[: max(levels)])
-        self.pooling = MeanAndDeviation()
+        self.poolings = nn.ModuleList(MeanAndDeviation() for _ in levels)
         self.levels, self.frozen = tuple(levels), frozen
         channels, reductions = self._probed()
         self.num_features = 2 * sum(channels[level - 1] for level in levels)
@@ -105,13 +105,14 @@ class PooledStages(nn.Module):
             above = self.stem(images)
         elif not self.takes_as_maps(images):
             above = self.maps(images)
+        poolings = iter(self.poolings)
         pooled = []
         if self.frozen in self.levels:
-            pooled.append(self.pooling(above))
+            pooled.append(next(poolings)(above))
         for level, stage in enumerate(self.stages[self.frozen :], self.frozen + 1):
             above = stage(above)
             if level in self.levels:
-                pooled.append(self.pooling(above))
+                pooled.append(next(poolings)(above))
         return torch.cat(pooled, dim=1)
 
     def takes_as_maps(self, images: Tensor) -> bool:

@@ -42,6 +42,7 @@ from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import BAD_INPUT, SOME_FAILED, Stopped, UserError
 from metaiqa_plugin.files import replacing
+from metaiqa_plugin.memory import keep_freed_memory
 from metaiqa_plugin.models.iqa_model import load_weights
 from metaiqa_plugin.scoring import build_metric, score_network
 from metaiqa_plugin.training.run_logs import VALIDATION
@@ -391,6 +392,7 @@ def _end_with_input() -> None:
 def main(arguments: list[str]) -> int:
     """Exit code: 0 done, 2 bad input, 1 another error, 128 + signal stopped."""
     root, folder = map(Path, arguments)
+    keep_freed_memory()
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         do(root, folder)

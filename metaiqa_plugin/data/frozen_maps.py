@@ -39,7 +39,7 @@ PRECISION = np.float16
 def maps_of(network: MetaIQA, pixels: np.ndarray) -> np.ndarray:
     """(h, w, C) float16 of (H, W, 3) uint8: what the frozen stages make of an image."""
     device = next(network.parameters()).device
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
     with torch.no_grad():
         maps = network.maps(image[None].to(device).float().div_(255))[0]
     return maps.permute(1, 2, 0).cpu().numpy().astype(PRECISION)
@@ -112,7 +112,10 @@ class FrozenMaps(Kind):
 
 @lru_cache(maxsize=2)
 def _imagenet(backbone: str, stages: int) -> MetaIQA:
-    network = MetaIQA(backbone, levels=(stages,), frozen=stages, pretrained='imagenet')
+    with torch.random.fork_rng():
+        network = MetaIQA(
+            backbone, levels=(stages,), frozen=stages, pretrained='imagenet'
+        )
     return network.eval()
 
 

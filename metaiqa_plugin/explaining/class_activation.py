@@ -18,16 +18,20 @@ from torch.nn import functional
 
 from metaiqa_plugin.archs.configured import ConfiguredNetwork
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
+from metaiqa_plugin.archs.stages import MeanAndDeviation
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.explaining.quality_maps import seen_image
 
 __all__ = ['activation_cells', 'class_activation_map']
 
-POOLINGS = (SelectAdaptivePool2d, nn.AdaptiveAvgPool2d)
+POOLINGS = (SelectAdaptivePool2d, nn.AdaptiveAvgPool2d, MeanAndDeviation)
 
 
 def class_activation_map(network: nn.Module, image: Tensor) -> Tensor:
-    """Grad-CAM of the features that the backbone pools, with its sign.
+    """Grad-CAM of the features that the backbone pools last, with its sign.
+
+    Where deviations are pooled beside means, what they do cancels over the cells, and
+    the map shows the means alone.
 
     Cells of the last feature map are spread over the pixels that they are the view of;
     pixels in several sub-images get the sum. The map sums, but for rounding at edges,
@@ -85,8 +89,8 @@ def _noting_pooled(
     """Poolings of the backbone and their inputs (N, C, h, w), in the order of calls."""
 
     def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        channels_first = inputs[0].ndim == 4 and inputs[0].shape[1] == output.shape[1]
-        if channels_first:
+        channels = inputs[0].shape[1] if inputs[0].ndim == 4 else 0
+        if channels and output.shape[1] in (channels, 2 * channels):
             maps.append((module, inputs[0]))
 
     trunk = network.features if isinstance(network, HyperIQA) else network.backbone

@@ -10,6 +10,7 @@ only, and knows CUDA and nothing else.
 from __future__ import annotations
 
 import io
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ class IQAModel(GeneralIQAModel):
     @device.setter
     def device(self, chosen: torch.device) -> None:
         """pyiqa sets CUDA wherever ``num_gpu`` is not 0; ours stays."""
+
+    def setup_optimizers(self) -> None:
+        """As pyiqa's, which warns of every parameter that is not trained."""
+        logger = get_root_logger()
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            super().setup_optimizers()
+        finally:
+            logger.setLevel(level)
 
     def load_network(
         self,

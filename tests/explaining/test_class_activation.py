@@ -89,10 +89,13 @@ def test_a_network_that_resizes_has_a_map_of_the_image_s_own_size():
     assert found[64, 10] > 0 > found[64, 120]
 
 
-@pytest.mark.parametrize('kind', [MetaIQA, RankIQA, HyperIQA])
-def test_networks_of_this_package_have_maps_of_the_whole_image(kind):
+@pytest.mark.parametrize(
+    ('kind', 'own'),
+    [(MetaIQA, {}), (MetaIQA, {'levels': [3, 4]}), (RankIQA, {}), (HyperIQA, {})],
+)
+def test_networks_of_this_package_have_maps_of_the_whole_image(kind, own):
     torch.manual_seed(0)
-    size = {} if kind is HyperIQA else {'backbone': TINY}
+    size = own if kind is HyperIQA else own | {'backbone': TINY}
     size |= {'input_size': 64} if kind is MetaIQA else {'crop_size': 64, 'crops': 1}
     size |= {} if kind is MetaIQA else {'sampling': 'centre'}
     network = kind(pretrained=False, **size).eval()
