@@ -82,7 +82,8 @@ def test_its_first_lines_make_its_databases_and_run_it(path):
         Path(block['meta_info_file']).parent.name
         for block in read_options(path)['databases'].values()
     }
-    assert made == wanted
+    text = path.read_text()
+    assert made == {name for name in wanted if f'data/{name} has Images/' not in text}
     prepared = {command[2] for command in first_lines if command[1] == 'prepare'}
     assert prepared <= set(DATABASES)
 
