@@ -46,6 +46,8 @@ class MeanAndDeviation(nn.Module):
 class PooledStages(nn.Module):
     """Images (N, 3, H, W), or maps of the cut, to features (N, ``num_features``).
 
+    Features are those of the levels one after the other: means, then deviations.
+
     Args:
         name: a network of timm of the families EfficientNet, MobileNetV3, ResNet or
             ConvNeXt.
@@ -53,6 +55,9 @@ class PooledStages(nn.Module):
         frozen: the cut: the stem and so many stages are not trained and always in
             evaluation mode; 0: nothing is.
         imagenet: see ``build_backbone``.
+
+    Attributes:
+        channels: of the maps of each stage up to the last one that is pooled.
 
     Raises:
         UserError: stages that the network does not have, or a network that has none.
@@ -71,9 +76,9 @@ class PooledStages(nn.Module):
         self.stages = nn.Sequential(*stages[: max(levels)])
         self.poolings = nn.ModuleList(MeanAndDeviation() for _ in levels)
         self.levels, self.frozen = tuple(levels), frozen
-        channels, reductions = self._probed()
-        self.num_features = 2 * sum(channels[level - 1] for level in levels)
-        self.maps_channels = channels[frozen - 1] if frozen else 0
+        self.channels, reductions = self._probed()
+        self.num_features = 2 * sum(self.channels[level - 1] for level in levels)
+        self.maps_channels = self.channels[frozen - 1] if frozen else 0
         self.maps_reduction = reductions[frozen - 1] if frozen else 1
         for part in self._below():
             part.requires_grad_(False)
