@@ -74,14 +74,15 @@ class ConfiguredNetwork(nn.Module):
     """A network that scores (N, C, H, W) images, built from its configuration.
 
     A subclass names its configuration's class in ``CONFIG``, what it is registered as
-    in ``NAME``, its weights in ``SHIPPED``, and in ``SIZE`` the argument that says how
-    large the backbone's inputs are; it builds itself in :meth:`_build`.
+    in ``NAME``, its weights by the value of ``pretrained`` in ``SHIPPED``, and in
+    ``SIZE`` the argument that says how large the backbone's inputs are; it builds
+    itself in :meth:`_build`.
 
     Args:
         given: arguments of the configuration; None stands for the default, or with
             weights for what they carry.
-        pretrained: ``True``: the weights that ship; ``'imagenet'``: ImageNet weights
-            and a fresh head; ``False``: random.
+        pretrained: a key of ``SHIPPED``: weights that ship; ``'imagenet'``: ImageNet
+            weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint; comes before ``pretrained``.
 
     Raises:
@@ -92,7 +93,7 @@ class ConfiguredNetwork(nn.Module):
 
     CONFIG: ClassVar[type[NetworkConfig]]
     NAME: ClassVar[str]
-    SHIPPED: ClassVar[str]
+    SHIPPED: ClassVar[dict[bool | str, str]]
     SIZE: ClassVar[str]
 
     def __init__(
@@ -103,10 +104,10 @@ class ConfiguredNetwork(nn.Module):
     ) -> None:
         super().__init__()
         given = {name: value for name, value in given.items() if value is not None}
-        one_of('pretrained', pretrained, (True, False, 'imagenet'))
+        one_of('pretrained', pretrained, (*self.SHIPPED, False, 'imagenet'))
         path = pretrained_model_path
-        if path is None and pretrained is True:
-            path = shipped_path(self.SHIPPED)
+        if path is None and pretrained in self.SHIPPED:
+            path = shipped_path(self.SHIPPED[pretrained])
         if path is None:
             self.config = self.CONFIG(**given)
             self._build(imagenet=pretrained == 'imagenet')

@@ -223,7 +223,7 @@ class HyperIQA(SubImageNetwork):
 
     CONFIG = HyperIQAConfig
     NAME = 'HyperIQA'
-    SHIPPED = 'hyperiqa-lite0'
+    SHIPPED: ClassVar = {True: 'hyperiqa-lite0'}
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -125,6 +125,7 @@ class MetaIQA(ConfiguredNetwork):
             to load, the first five must agree with them and the others replace what
             they carry.
         pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
+            ``'prior'``: the prior that it was adapted from, which has seen no opinion;
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint of ours, or of the authors' network in
             their key layout (``resnet_layer.*``, ``net.*``) or pyiqa's
@@ -138,7 +139,7 @@ class MetaIQA(ConfiguredNetwork):
 
     CONFIG = MetaIQAConfig
     NAME = 'MetaIQA'
-    SHIPPED = 'metaiqa'
+    SHIPPED: ClassVar = {True: 'metaiqa', 'prior': 'metaiqa-prior'}
     SIZE = 'input_size'
 
     def __init__(

@@ -127,7 +127,7 @@ class RankIQA(SubImageNetwork):
 
     CONFIG = RankIQAConfig
     NAME = 'RankIQA'
-    SHIPPED = 'rankiqa'
+    SHIPPED: ClassVar = {True: 'rankiqa'}
 
     def __init__(
         self,

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from metaiqa_plugin.archs.configured import ConfiguredNetwork
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.archs.sub_image_network import SubImageNetwork
@@ -24,7 +23,7 @@ from metaiqa_plugin.exporting.modules import (
     WholeScores,
 )
 from metaiqa_plugin.scoring import open_metric
-from metaiqa_plugin.weights import shipped_path
+from metaiqa_plugin.weights import FILES, shipped_path
 
 __all__ = ['DYNAMIC', 'PIXELS', 'Plan', 'make_plan', 'read_size']
 
@@ -143,8 +142,8 @@ def _weights_sha256(plan: Plan) -> str:
     """Of the weight file; of metrics that are not ours of their tensors, if any."""
     if Path(plan.name).suffix:
         return sha256_of(plan.name)
-    if isinstance(plan.network, ConfiguredNetwork):
-        return sha256_of(shipped_path(plan.network.SHIPPED))
+    if plan.name in FILES:
+        return sha256_of(shipped_path(plan.name))
     state = plan.network.state_dict()
     digest = hashlib.sha256()
     for key, tensor in state.items():

@@ -15,7 +15,7 @@ import yaml
 from metaiqa_plugin.checkpoint import sha256_of
 from metaiqa_plugin.errors import CheckpointError
 
-__all__ = ['card', 'shipped_path']
+__all__ = ['FILES', 'card', 'shipped_path']
 
 FOLDER = Path(__file__).parent
 FILES = {
