@@ -16,6 +16,7 @@ from metaiqa_plugin.data.images import read_rgb
 
 __all__ = [
     'ORIGINAL',
+    'PRISTINE',
     'VERSIONS',
     'centre',
     'distorted_levels',
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 ORIGINAL = 'original'
+PRISTINE = 'pristine'
 JPEG_QUALITY = 95
 
 
@@ -85,24 +87,26 @@ VERSIONS: Mapping[str, Callable[[Image.Image], Image.Image]] = MappingProxyType(
 """What is done to each photo, by name; RGB images in and out, none is modified."""
 
 
-def distorted_levels(job: tuple[Path, str]) -> list[tuple[Image.Image, float]]:
-    """A photo, distorted by one type at levels 1 to 5.
+def distorted_levels(job: tuple[Path, str]) -> list[tuple[int, Image.Image, float]]:
+    """A photo, distorted by one type.
 
     Args:
         job: the photo, whose file name is a whole number, which seeds the draws; the
-            type.
+            type, or :data:`PRISTINE`.
 
     Returns:
-        each image with the mean absolute difference of its pixels to the photo's, 0 to
-        255.
+        levels 1 to 5 with their images and the mean absolute difference of the pixels
+        to the photo's, 0 to 255; of ``PRISTINE`` the photo itself, level 0.
     """
     path, name = job
     photo = read_rgb(path)
+    if name == PRISTINE:
+        return [(0, photo, 0.0)]
     pixels = np.asarray(photo, np.int16)
     made = []
     for level in LEVELS:
         rng = np.random.default_rng((int(path.stem), *seed_key(name, level)))
         image = distort(photo, name, level, rng)
         change = np.abs(np.asarray(image, np.int16) - pixels).mean()
-        made.append((image, float(change)))
+        made.append((level, image, float(change)))
     return made

@@ -1,39 +1,31 @@
-"""What scores say about known failures: pure functions of tables of scores.
+"""What scores of photos say about known failures: pure functions of scores.
 
-Scores are as a metric gives them; ``lower_better`` turns them round where an order or a
-correlation is asked for. A score that is missing is NaN, and its image is left out.
+Scores are as a metric gives them; ``lower_better`` turns them round where a correlation
+is asked for. A score that is missing is NaN, and its photo is left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import combinations, pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
-from metaiqa_plugin.data.distortions import LEVELS
-from metaiqa_plugin.data.pseudo_mos import PRISTINE_MOS, pseudo_mos
 from metaiqa_plugin.scoring import correlate
 
 __all__ = [
     'Agreement',
     'Change',
-    'Order',
     'Spread',
     'agreement',
     'change',
     'darkest',
-    'opinions',
-    'order',
-    'pooled',
     'spread',
 ]
 
 RESAMPLES = 1000
-LEAST_DIFFERENCE = 0.1
-"""Of two mean MOS, 1 to 5, that are called different; they are of 81 photos."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +39,7 @@ class Agreement:
         plcc: Pearson's, without a logistic fit.
         rmse: root of the mean squared error; NaN unless the scores are on MOS' scale.
         mean_error: mean of score - MOS; likewise.
+        mean, sd: of the scores.
     """
 
     count: int
@@ -55,6 +48,8 @@ class Agreement:
     plcc: float
     rmse: float
     mean_error: float
+    mean: float
+    sd: float
 
 
 @dataclass(frozen=True)
@@ -88,26 +83,6 @@ class Spread:
     median: float
     upper_quartile: float
     highest: float
-
-
-@dataclass(frozen=True)
-class Order:
-    """How often the score falls with the level; equal scores have not fallen.
-
-    Attributes:
-        adjacent: of the pairs of neighbouring levels, 0 to 5, where 0 is the photo.
-        every: of all pairs of levels.
-        photos: of the photos, those whose six scores fall all the way.
-        people: of the pairs whose mean MOS differ (:data:`LEAST_DIFFERENCE`), those in
-            the order of people.
-
-    Each is the number that is right, and of how many.
-    """
-
-    adjacent: tuple[int, int]
-    every: tuple[int, int]
-    photos: tuple[int, int]
-    people: tuple[int, int]
 
 
 def darkest(luma: Sequence[float], share: float) -> tuple[np.ndarray, float]:
@@ -144,6 +119,7 @@ def agreement(
     srocc, plcc = _correlated(_quality(scores, lower_better), mos)
     error = scores - mos
     told = same_scale and count > 0
+    location = (scores.mean(), scores.std()) if count else (math.nan, math.nan)
     return Agreement(
         count,
         srocc,
@@ -151,6 +127,7 @@ def agreement(
         plcc,
         float(np.sqrt((error**2).mean())) if told else math.nan,
         float(error.mean()) if told else math.nan,
+        *(float(number) for number in location),
     )
 
 
@@ -180,51 +157,6 @@ def spread(scores: Sequence[float]) -> Spread:
     return Spread(count, *(float(number) for number in numbers))
 
 
-def opinions(distortion: str) -> list[float]:
-    """Mean MOS (6,), 1 to 5, of the pristine photo and of levels 1 to 5 of a type."""
-    return [PRISTINE_MOS, *(pseudo_mos(distortion, level) for level in LEVELS)]
-
-
-def order(
-    scores: Sequence[Sequence[float]], people: Sequence[float], lower_better: bool
-) -> Order:
-    """The order of levels of one type.
-
-    Args:
-        scores: (photos, 6) of each photo and its levels 1 to 5.
-        people: (6,) mean MOS of the same.
-        lower_better: direction of the scores.
-    """
-    quality = _quality(np.asarray(scores, np.float64).reshape(-1, 6), lower_better)
-    quality = quality[np.isfinite(quality).all(axis=1)]
-    levels = range(6)
-    adjacent, every = list(pairwise(levels)), list(combinations(levels, 2))
-    judged = [
-        (one, two) if people[one] > people[two] else (two, one)
-        for one, two in every
-        if abs(people[one] - people[two]) >= LEAST_DIFFERENCE
-    ]
-    falling = (np.diff(quality, axis=1) < 0).all(axis=1)
-    return Order(
-        _right(quality, adjacent),
-        _right(quality, every),
-        (int(falling.sum()), len(quality)),
-        _right(quality, judged),
-    )
-
-
-def pooled(orders: Sequence[Order]) -> Order:
-    """All pairs of several types together."""
-    counts: Iterator[Mapping] = (asdict(each) for each in orders)
-    columns = zip(*(each.values() for each in counts), strict=True)
-    return Order(*(tuple(np.sum(column, axis=0).tolist()) for column in columns))
-
-
-def _right(quality: np.ndarray, pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    right = sum(int((quality[:, one] > quality[:, two]).sum()) for one, two in pairs)
-    return right, len(pairs) * len(quality)
-
-
 def _quality(scores: np.ndarray, lower_better: bool) -> np.ndarray:
     return -scores if lower_better else scores
 
@@ -250,6 +182,9 @@ def _srocc_error(scores: np.ndarray, mos: np.ndarray) -> float:
         return math.nan
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(scores), size=(RESAMPLES, len(scores)))
-    found = [_correlated(scores[own], mos[own])[0] for own in drawn]
-    found = [srocc for srocc in found if math.isfinite(srocc)]
-    return float(np.std(found)) if found else math.nan
+    one, two = (rankdata(values[drawn], axis=1) for values in (scores, mos))
+    one, two = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (one, two))
+    scale = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
+    kept = scale > 0
+    found = (one * two).sum(axis=1)[kept] / scale[kept]
+    return float(found.std()) if len(found) else math.nan

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 import matplotlib
 import numpy as np
+import skimage
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -59,7 +60,8 @@ ICONS = (
     'zoom_to_rect',
 )
 ICON_SIDE = 480
-TEXT_STYLE = 'body {margin: 40px; font: 16px/1.5 serif} table {font-size: 13px}'
+PICTURES = ('horse.png', 'logo.png')
+TEXT_STYLE = 'body {margin: 40px; font: 16px/1.5 serif} img {display: none}'
 ICON_STYLE = f"""
 body {{margin: 0; background: #fff}}
 img {{width: {ICON_SIDE}px; height: {ICON_SIDE}px; object-fit: contain}}
@@ -103,7 +105,7 @@ def text_pages(browser) -> Named:
     for name in TEXTS:
         text = (REPOSITORY / name).read_text(encoding='utf-8')
         body = markdown(text, extensions=['tables', 'fenced_code'])
-        markup = f'<base href="about:blank"><style>{TEXT_STYLE}</style>{body}'
+        markup = f'<style>{TEXT_STYLE}</style>{body}'
         yield name, _shot(browser, PAGE, markup=markup)
     with tempfile.TemporaryDirectory() as folder:
         for name in PLAIN_TEXTS:
@@ -135,7 +137,7 @@ def screenshots(browser) -> Named:
 
 
 def drawings(browser) -> Named:
-    """Icons and the logo that Matplotlib carries as SVG, and a silhouette."""
+    """Icons that Matplotlib carries as SVG, two pictures of scikit-image."""
     folder = Path(matplotlib.get_data_path(), 'images')
     size = (ICON_SIDE, ICON_SIDE)
     with tempfile.TemporaryDirectory() as pages:
@@ -144,7 +146,6 @@ def drawings(browser) -> Named:
             page = Path(pages, f'{name}.html')
             page.write_text(f'<style>{ICON_STYLE}</style><img src="{source}">')
             yield f'{name}.svg', _shot(browser, size, url=page.as_uri())
-    import skimage
 
     for name in ('horse.png', 'logo.png'):
         with Image.open(Path(skimage.__file__).parent / 'data' / name) as image:
@@ -177,7 +178,6 @@ def charts() -> Named:
             axes = figure.subplots()
             draw(axes)
             axes.set_title(f'KADID-10k, mean MOS: {name}')
-            axes.set_xlabel('level')
             yield name, _drawn(figure)
 
 
