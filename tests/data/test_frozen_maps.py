@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.data import store
 from metaiqa_plugin.data.crops import read_resized
 from metaiqa_plugin.data.database_block import Databases
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
@@ -44,7 +45,10 @@ def network():
 
 @pytest.fixture(scope='module')
 def dataset(database):
-    return LabelledDataset(block(database))
+    with pytest.MonkeyPatch.context() as patch:
+        # a process to start takes longer than so few small images
+        patch.setattr(store, 'available_cores', lambda: 1)
+        return LabelledDataset(block(database))
 
 
 def test_the_store_holds_what_the_network_makes_of_the_images(dataset, network):

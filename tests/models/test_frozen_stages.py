@@ -11,6 +11,7 @@ from tiny_options import OPTIONS
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.benchmark.methods import Stage
 from metaiqa_plugin.cli import main
+from metaiqa_plugin.data import store
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.iqa_model import IQAModel
 
@@ -37,6 +38,8 @@ METRIC = SMALL | {'train.scheduler.T_max': 2, 'path.pretrain_network': None}
 def small(database, tmp_path, monkeypatch):
     """Writes a shipped option file, changed to the small database."""
     monkeypatch.chdir(tmp_path)
+    # a process to start takes longer than so few small images
+    monkeypatch.setattr(store, 'available_cores', lambda: 1)
     place = {
         'meta_info_file': str(database / 'meta_info_small.csv'),
         'dataroot_target': str(database / 'images'),
