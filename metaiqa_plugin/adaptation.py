@@ -232,7 +232,7 @@ def _training_views(
 ) -> tuple[Callable[[Any, np.random.Generator], Tensor], list]:
     """How a crop is taken, and what of: images, or maps of them and mirrored."""
     resize = settings.resize or network.config.input_size
-    if getattr(network.config, 'frozen', 0):
+    if network.config.frozen:
         crop = RandomCrop(resize, settings.crop_size or resize)
         cells = math.ceil(crop.size / network.backbone.maps_reduction)
         return MapCrop(cells), _read_maps(network, paths, resize, progress)

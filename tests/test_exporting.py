@@ -238,43 +238,18 @@ def test_the_target_size_in_the_graph_is_pythons(tmp_path, networks, folder):
     assert target_size((128, 131), plan.network.config) == (64, 66)
 
 
-def test_a_network_pooled_at_several_stages_is_exported(tmp_path):
-    torch.manual_seed(0)
-    network = MetaIQA(
-        TINY,
-        pretrained=False,
-        input_size=64,
-        hidden=16,
-        levels=[3, 4],
-        frozen=2,
-        standardised=True,
-    )
-    spread_statistics(network)
-    write_state_dict(tmp_path / 'a.safetensors', network.state_dict())
-    name = str(tmp_path / 'a.safetensors')
-    assert export_metric(name, tmp_path / 'a.onnx').difference < 1e-4
-    assert export_metric(name, tmp_path / 'a.pt').difference < 1e-6
-
-
 @pytest.mark.parametrize(
-    ('interpolation', 'antialias', 'resize'),
+    'arguments',
     [
-        ('bicubic', True, 'shorter'),
-        ('bicubic', False, 'squash'),
-        ('bilinear', False, 'shorter'),
+        {'interpolation': 'bicubic'},
+        {'interpolation': 'bicubic', 'antialias': False, 'resize': 'squash'},
+        {'antialias': False},
+        {'levels': [3, 4], 'frozen': 2, 'standardised': True},
     ],
 )
-def test_every_resize_is_exported(tmp_path, interpolation, antialias, resize):
+def test_every_resize_and_stages_are_exported(tmp_path, arguments):
     torch.manual_seed(0)
-    network = MetaIQA(
-        TINY,
-        pretrained=False,
-        input_size=64,
-        hidden=16,
-        interpolation=interpolation,
-        antialias=antialias,
-        resize=resize,
-    )
+    network = MetaIQA(TINY, pretrained=False, input_size=64, hidden=16, **arguments)
     spread_statistics(network)
     write_state_dict(tmp_path / 'a.safetensors', network.state_dict())
     name = str(tmp_path / 'a.safetensors')

@@ -14,7 +14,6 @@ Where we depart from the paper:
   of ``input_size`` with its aspect ratio kept (the longer side ends at
   ``MAX_ASPECT`` times that). The authors squash every image to 224x224 without
   antialiasing; networks with the authors' head do that here, too.
-
 - The maps of several stages may be pooled instead of the last one's (``levels``), to
   their standard deviations as well as their means. At 500 pixels that predicts the
   opinions of LIVE Challenge's raters better, see docs/results/recipe-search.md.
@@ -125,7 +124,6 @@ class MetaIQA(ConfiguredNetwork):
             to load, the first five must agree with them and the others replace what
             they carry.
         pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
-            ``'prior'``: the prior that it was adapted from, which has seen no opinion;
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint of ours, or of the authors' network in
             their key layout (``resnet_layer.*``, ``net.*``) or pyiqa's
@@ -139,7 +137,7 @@ class MetaIQA(ConfiguredNetwork):
 
     CONFIG = MetaIQAConfig
     NAME = 'MetaIQA'
-    SHIPPED: ClassVar = {True: 'metaiqa', 'prior': 'metaiqa-prior'}
+    SHIPPED: ClassVar = {True: 'metaiqa'}
     SIZE = 'input_size'
 
     def __init__(

@@ -1,8 +1,7 @@
 """What training sees of an image when the lower stages of the network are frozen.
 
 The stages below the cut make the same maps of an image in every epoch, so they run
-once, and training goes on from the maps: at 500 pixels, with the first five stages of
-EfficientNet-Lite0 frozen, that is two to five times as fast.
+once, and training goes on from the maps.
 """
 
 from __future__ import annotations
