@@ -32,6 +32,7 @@ from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.models.meta_settings import MetaSettings
 from metaiqa_plugin.models.ranking_settings import RankingSettings
+from metaiqa_plugin.models.rates import WarmupCosine
 
 __all__ = ['check_options', 'find_faults', 'read_options']
 
@@ -163,8 +164,7 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
     for loss in ('mos_loss_opt', 'metric_loss_opt'):
         yield from _signature(f'train.{loss}', train.get(loss), LOSS_REGISTRY)
     yield from _torch_class('train.optim', train.get('optim'), torch.optim)
-    scheduler = torch.optim.lr_scheduler
-    yield from _torch_class('train.scheduler', train.get('scheduler'), scheduler)
+    yield from _scheduler_faults(train.get('scheduler'))
     for settings, block in ((MetaSettings, 'meta'), (RankingSettings, 'ranking')):
         try:
             settings.from_options(train.get(block) or {})
@@ -234,6 +234,13 @@ def _signature(
         yield f'{where}.type: {error.args[0]}'
         return
     yield from _arguments(where, block, target, extra)
+
+
+def _scheduler_faults(block: Any) -> Iterator[str]:
+    if isinstance(block, dict) and block.get('type') == WarmupCosine.__name__:
+        yield from _arguments('train.scheduler', block, WarmupCosine, frozenset())
+        return
+    yield from _torch_class('train.scheduler', block, torch.optim.lr_scheduler)
 
 
 def _torch_class(where: str, block: Any, module) -> Iterator[str]:

@@ -27,6 +27,7 @@ from metaiqa_plugin.data.frozen_maps import require_same_stages
 from metaiqa_plugin.devices import choose_device
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
+from metaiqa_plugin.models.rates import WarmupCosine
 from metaiqa_plugin.training.model_state import collect, put_back
 from metaiqa_plugin.training.state_files import KEEP_STATES, write_state
 
@@ -40,6 +41,8 @@ class IQAModel(GeneralIQAModel):
 
     The options are those of pyiqa's ``GeneralIQAModel``, and ``train.batchnorm``:
     ``running``, or ``frozen``, which keeps BatchNorm's statistics as they came.
+    ``train.scheduler.type`` may be ``WarmupCosine``, which changes the rates at every
+    step; pyiqa changes them after an epoch.
     ``num_gpu``: 0 is the CPU, 1 the GPU, ``auto`` the GPU if there is one.
 
     Raises:
@@ -85,6 +88,25 @@ class IQAModel(GeneralIQAModel):
         finally:
             logger.setLevel(level)
 
+    def setup_schedulers(self, scheduler_name: str = 'scheduler') -> None:
+        """As pyiqa's, or our schedule of single steps."""
+        self._rates = None
+        block = dict(self.opt['train'][scheduler_name])
+        if block.pop('type') != WarmupCosine.__name__:
+            super().setup_schedulers(scheduler_name)
+            return
+        self._rates = WarmupCosine(**block)
+        for group in self.optimizer.param_groups:
+            group['initial_lr'] = group['lr']
+
+    def set_rates(self, current_iter: int) -> None:
+        """Those of one iteration, where they change with every iteration."""
+        if self._rates is None:
+            return
+        factor = self._rates.factor(current_iter, self.opt['train']['total_iter'])
+        for group in self.optimizer.param_groups:
+            group['lr'] = factor * group['initial_lr']
+
     def load_network(
         self,
         net: torch.nn.Module,
@@ -100,6 +122,7 @@ class IQAModel(GeneralIQAModel):
         get_root_logger().info(f'Loaded {load_path}.')
 
     def optimize_parameters(self, current_iter: int) -> None:
+        self.set_rates(current_iter)
         training_mode(self.net, self.batchnorm)
         super().optimize_parameters(current_iter)
         losses = {k: v for k, v in self.log_dict.items() if k.startswith('l_')}

@@ -97,6 +97,7 @@ class MetaIQAModel(IQAModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One update from the k tasks."""
+        self.set_rates(current_iter)
         self.network.train()
         if not self._precision_known:
             self._choose_precision()

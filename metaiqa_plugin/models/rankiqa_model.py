@@ -65,6 +65,7 @@ class RankIQAModel(IQAModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step from the ranked pairs of the mini-batch."""
+        self.set_rates(current_iter)
         training_mode(self.net, self.ranking.batchnorm)
         pairs = self._chosen(current_iter)
         if not len(pairs.better):

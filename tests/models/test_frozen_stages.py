@@ -31,7 +31,7 @@ PRIOR = SMALL | {
     'datasets.train.tasks_per_epoch': 4,
     'datasets.train.batch_size_per_gpu': 2,
 }
-METRIC = SMALL | {'train.scheduler.T_max': 2, 'path.pretrain_network': None}
+METRIC = SMALL | {'path.pretrain_network': None}
 
 
 @pytest.fixture
