@@ -30,6 +30,7 @@ from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.models.head_first import HeadFirst
 from metaiqa_plugin.models.meta_settings import MetaSettings
 from metaiqa_plugin.models.ranking_settings import RankingSettings
 from metaiqa_plugin.models.rates import WarmupCosine
@@ -72,6 +73,7 @@ SECTIONS = {
         'metric_loss_opt',
         'use_ref',
         'batchnorm',
+        'head_first',
         'meta',
         'ranking',
     },
@@ -165,7 +167,11 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
         yield from _signature(f'train.{loss}', train.get(loss), LOSS_REGISTRY)
     yield from _torch_class('train.optim', train.get('optim'), torch.optim)
     yield from _scheduler_faults(train.get('scheduler'))
-    for settings, block in ((MetaSettings, 'meta'), (RankingSettings, 'ranking')):
+    for settings, block in (
+        (HeadFirst, 'head_first'),
+        (MetaSettings, 'meta'),
+        (RankingSettings, 'ranking'),
+    ):
         try:
             settings.from_options(train.get(block) or {})
         except UserError as error:

@@ -88,6 +88,20 @@ class RegressionHead(nn.Sequential):
             nn.Sigmoid(),
         )
 
+    def restandardise(self, features: Tensor) -> None:
+        """Standardise by features (N, C) and predict the same as before.
+
+        The first layer takes up the difference: with the old mean m and deviation d,
+        the new M and D, W' = W D / d and b' = b + W (M - m) / d. Only of a head that
+        standardises.
+        """
+        standardise, linear = self[0], self[1]
+        mean, deviation = standardise.mean.clone(), standardise.deviation.clone()
+        standardise.fit(features)
+        with torch.no_grad():
+            linear.bias += linear.weight @ ((standardise.mean - mean) / deviation)
+            linear.weight *= standardise.deviation / deviation
+
 
 class AuthorsHead(nn.Module):
     """The authors' head, 1000-1024-512-1: (N, 1000) to (N, 1) in [0, 1].

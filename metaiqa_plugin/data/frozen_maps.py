@@ -135,15 +135,19 @@ def require_same_stages(network: torch.nn.Module, options: Mapping[str, Any]) ->
         )
     expected = maps.network.backbone.frozen_state()
     found = network.backbone.frozen_state()
-    changed = [
-        key for key, value in expected.items() if not torch.equal(value, found[key])
-    ]
+    changed = [key for key, value in expected.items() if not _same(value, found[key])]
     if changed:
         raise UserError(
             f'maps={dict(options)} are made with ImageNet weights, and those of the '
             f'network differ from them ({changed[0]} and {len(changed) - 1} more): it '
             'comes from a training that did not freeze these stages; leave out maps'
         )
+
+
+def _same(value: Tensor, found: Tensor) -> bool:
+    """Equal, or as equal as weights that were float16 on disk can be."""
+    found = found.to(value.device, value.dtype)
+    return torch.equal(found, value) or torch.equal(found, value.half().to(value.dtype))
 
 
 @dataclass(frozen=True)

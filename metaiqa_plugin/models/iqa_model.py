@@ -24,9 +24,11 @@ from metaiqa_plugin.archs.configured import ConfiguredNetwork, load_exactly
 from metaiqa_plugin.batchnorm import check_batchnorm, training_mode
 from metaiqa_plugin.checkpoint import read_state_dict
 from metaiqa_plugin.data.frozen_maps import require_same_stages
+from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.devices import choose_device
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
+from metaiqa_plugin.models.head_first import HeadFirst, features_of, train_head
 from metaiqa_plugin.models.rates import WarmupCosine
 from metaiqa_plugin.training.model_state import collect, put_back
 from metaiqa_plugin.training.state_files import KEEP_STATES, write_state
@@ -42,7 +44,9 @@ class IQAModel(GeneralIQAModel):
     The options are those of pyiqa's ``GeneralIQAModel``, and ``train.batchnorm``:
     ``running``, or ``frozen``, which keeps BatchNorm's statistics as they came.
     ``train.scheduler.type`` may be ``WarmupCosine``, which changes the rates at every
-    step; pyiqa changes them after an epoch.
+    step; pyiqa changes them after an epoch. ``train.head_first``: train the head
+    alone before, see :class:`HeadFirst`; of a network with frozen stages and a data
+    set of their maps.
     ``num_gpu``: 0 is the CPU, 1 the GPU, ``auto`` the GPU if there is one.
 
     Raises:
@@ -63,11 +67,33 @@ class IQAModel(GeneralIQAModel):
         opt.setdefault('val', dict(NO_VALIDATION))
         self.batchnorm = opt.get('train', {}).get('batchnorm', 'running')
         check_batchnorm('train.batchnorm', self.batchnorm)
+        head_first = opt.get('train', {}).get('head_first')
+        self._head_first = None
+        if head_first is not None:
+            self._head_first = HeadFirst.from_options(head_first)
         super().__init__(opt)
         self.best_metric_results = {}
         maps = opt.get('datasets', {}).get('train', {}).get('maps')
+        if self._head_first is not None and maps is None:
+            raise UserError(
+                'train.head_first needs datasets.train.maps, and a network whose '
+                'frozen stages make them'
+            )
         if maps is not None:
             require_same_stages(self.get_bare_model(self.net), maps)
+
+    def prepare(self, dataset: LabelledDataset) -> None:
+        """What is trained before the first iteration of a run that does not resume."""
+        if self._head_first is None:
+            return
+        network = self.get_bare_model(self.net)
+        get_root_logger().info('Trains the head alone first.')
+        features = features_of(network, dataset.pixels)
+        mos = torch.tensor(dataset.rows.mos, dtype=torch.float32)
+        mos = mos.repeat_interleave(len(features) // len(mos)).view(-1, 1)
+        seed = self.opt.get('manual_seed') or 0
+        train_head(network, features, mos.to(features.device), self._head_first, seed)
+        self._head_first = None
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +148,10 @@ class IQAModel(GeneralIQAModel):
         get_root_logger().info(f'Loaded {load_path}.')
 
     def optimize_parameters(self, current_iter: int) -> None:
+        if self._head_first is not None and current_iter == 1:
+            raise UserError(
+                'train.head_first: not known to this trainer; start with metaiqa train'
+            )
         self.set_rates(current_iter)
         training_mode(self.net, self.batchnorm)
         super().optimize_parameters(current_iter)

@@ -80,6 +80,8 @@ class Run:
         self.model = build_model(opt)
         if state is not None:
             put_back(self.model, state)
+        elif hasattr(self.model, 'prepare'):
+            self.model.prepare(dataset)
         self.logs = None
         if ranks.rank() == 0:
             self.logs = RunLogs(self.folder, self.done, tensorboard)

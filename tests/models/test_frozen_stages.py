@@ -31,7 +31,10 @@ PRIOR = SMALL | {
     'datasets.train.tasks_per_epoch': 4,
     'datasets.train.batch_size_per_gpu': 2,
 }
-METRIC = SMALL | {'path.pretrain_network': None}
+METRIC = SMALL | {
+    'path.pretrain_network': None,
+    'train.head_first.steps': 20,
+}
 
 
 @pytest.fixture
@@ -119,3 +122,28 @@ def test_batchnorm_runs_on_where_it_is_not_frozen(small):
     assert torch.equal(found[below], before[below])
     change['train.batchnorm'] = 'forzen'
     assert main(['train', '-opt', small('metric_livec.yml', change, 'wrong')]) == 2
+
+
+def test_the_head_is_trained_first_and_standardises_by_what_it_learns_from(small):
+    change = METRIC | {'train.total_epoch': 1}
+    assert main(['train', '-opt', small('metric_livec.yml', change, 'first')]) == 0
+    change = change | {'train.head_first': None}
+    assert main(['train', '-opt', small('metric_livec.yml', change, 'at once')]) == 0
+    first, at_once = trained('first')['params'], trained('at once')['params']
+    assert not torch.equal(first['head.0.mean'], at_once['head.0.mean'])
+    kodak = MetaIQA(
+        levels=[5, 6], frozen=5, standardised=True, pretrained='imagenet', input_size=64
+    )
+    assert torch.equal(at_once['head.0.mean'], kodak.head[0].mean)
+
+
+def test_a_head_can_not_come_first_without_maps(small, capsys):
+    change = METRIC | {'datasets.train.maps': None}
+    assert main(['train', '-opt', small('metric_livec.yml', change, 'pixels')]) == 2
+    assert 'train.head_first needs datasets.train.maps' in capsys.readouterr().err
+
+
+def test_a_trainer_that_does_not_know_of_it_is_refused(small, monkeypatch, capsys):
+    monkeypatch.delattr(IQAModel, 'prepare')
+    assert main(['train', '-opt', small('metric_livec.yml', METRIC, 'other')]) == 2
+    assert 'start with metaiqa train' in capsys.readouterr().err
