@@ -3,16 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-LIVEC ?= data/LIVEC
 
-.PHONY: help demo test install browser weights weights-rankiqa weights-hyperiqa clean
+.PHONY: help demo test install browser weights weights-prior prior weights-rankiqa \
+  weights-hyperiqa clean
 
 help:
 	@echo 'make demo     set up, then score, synthesise, meta-train, adapt (about 5 minutes)'
 	@echo 'make test     set up, then run the tests and the linter'
 	@echo 'make install  set up only: a virtual environment in $(VENV)/'
-	@echo 'make weights  rebuild the weights that ship (needs LIVE Challenge; an hour)'
+	@echo 'make weights  rebuild the metric that ships (needs LIVE Challenge; MINUTES minutes)'
+	@echo 'make weights-prior   the prior that it comes from (MINUTES minutes)'
 	@echo 'make weights-rankiqa, make weights-hyperiqa   the same for the other methods'
+	@echo 'All of them go on where they were stopped.'
 	@echo 'make clean    remove the environment and what the demo made'
 	@echo
 	@echo 'PYTHON=python3.12 make test   with another Python (3.11 or newer)'
@@ -47,11 +49,25 @@ test: $(READY) browser
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n auto
 
-weights: $(READY)
-	$(BIN)/python benchmarks/ship_livec.py --livec $(LIVEC) --imagenet
+RUN := $(BIN)/python -m metaiqa_plugin.cli
+SHIP := $(BIN)/python benchmarks/ship_checkpoint.py
+IN_LIVEC := --table data/LIVEC/meta_info_LIVEC.csv --images data/LIVEC/Images
+IN_DATASETS := --table datasets/livec/meta_info_livec.csv \
+  --images datasets/livec/Images --split 1
+
+# These two want LIVE Challenge in data/LIVEC: Images/ and pyiqa's meta_info_LIVEC.csv.
+weights: prior
+	$(RUN) train -opt options/train/MetaIQA/metric_livec_all.yml --resume
+	$(SHIP) experiments/MetaIQA_metric_livec_all/models/net_latest.pth metaiqa-livec $(IN_LIVEC)
+
+weights-prior: prior
+	$(SHIP) experiments/MetaIQA_prior_kodak/models/net_latest.pth metaiqa-prior $(IN_LIVEC)
+
+prior: $(READY)
+	$(RUN) synthesize metaiqa_plugin/photos/kodak24 data/kodak --resume
+	$(RUN) train -opt options/train/MetaIQA/prior_kodak.yml --resume
 
 # These two want LIVE Challenge in datasets/livec, as the option files do.
-RUN := $(BIN)/python -m metaiqa_plugin.cli
 datasets/livec/meta_info_livec.csv: $(READY)
 	$(RUN) prepare livec datasets/livec
 
@@ -59,13 +75,12 @@ weights-rankiqa: $(READY) datasets/livec/meta_info_livec.csv
 	$(RUN) synthesize metaiqa_plugin/photos/kodak24 data/kodak --resume
 	$(RUN) train -opt options/train/RankIQA/rank_kodak.yml --resume
 	$(RUN) train -opt options/train/RankIQA/finetune_livec.yml --resume
-	$(BIN)/python benchmarks/ship_checkpoint.py \
-	  experiments/RankIQA_finetune_livec/models/net_latest.pth rankiqa-livec
+	$(SHIP) experiments/RankIQA_finetune_livec/models/net_latest.pth rankiqa-livec \
+	  $(IN_DATASETS)
 
 weights-hyperiqa: $(READY) datasets/livec/meta_info_livec.csv
 	$(RUN) train -opt options/train/HyperIQA/hyperiqa_livec.yml --resume
-	$(BIN)/python benchmarks/ship_checkpoint.py \
-	  experiments/HyperIQA_livec/models/net_latest.pth hyperiqa-livec
+	$(SHIP) experiments/HyperIQA_livec/models/net_latest.pth hyperiqa-livec $(IN_DATASETS)
 
 clean:
 	rm -rf $(VENV) demo-results *.egg-info build

@@ -1,15 +1,20 @@
 """Make a file that ships of a trained checkpoint, and print the figures of its card.
 
-    python benchmarks/ship_checkpoint.py CHECKPOINT NAME --livec DIR
+    python benchmarks/ship_checkpoint.py CHECKPOINT NAME --table TABLE --images DIR \
+        [--split 1]
 
-Writes metaiqa_plugin/weights/NAME.safetensors, float16 on disk, and tests it on
-LIVE Challenge's split 1 (DIR as ``metaiqa prepare livec`` leaves it) before and after.
-``make weights-rankiqa`` and ``make weights-hyperiqa`` train the checkpoints first.
+Writes metaiqa_plugin/weights/NAME.safetensors, float16 on disk, and scores LIVE
+Challenge with it before and after: the photos that the split tests on, or all of them.
+``make weights``, ``weights-prior``, ``weights-rankiqa`` and ``weights-hyperiqa`` train
+the checkpoints first.
+
+Exit code 1: a score changed by more than a thousandth, or the file has more than 12 MB.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,40 +22,54 @@ from torch import nn
 
 from metaiqa_plugin.checkpoint import read_state_dict, sha256_of, write_state_dict
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.memory import keep_freed_memory
+from metaiqa_plugin.photos import carried_photos
 from metaiqa_plugin.scoring import correlate, open_checkpoint, score_network
 
 WEIGHTS = Path('metaiqa_plugin/weights')
-PHOTOS = Path('metaiqa_plugin/photos/kodak24')
+GOLDEN = ('01.webp', '08.webp', '20.webp', '23.webp')
+LARGEST_CHANGE = 1e-3
+LARGEST_FILE = 12e6
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint')
     parser.add_argument('name')
-    parser.add_argument('--livec', type=Path, default=Path('datasets/livec'))
+    parser.add_argument('--table', required=True)
+    parser.add_argument('--images', required=True)
+    parser.add_argument('--split', type=int, help='its test photos; without it: all')
     options = parser.parse_args()
-    table = str(options.livec / 'meta_info_livec.csv')
-    images = str(options.livec / 'Images')
-    rows = read_rows(DatabaseOptions(table, images, (0, 100), split_index=1), 'test')
-    paths = [rows.path(index) for index in range(len(rows))]
+    keep_freed_memory()
+    block = DatabaseOptions(
+        options.table, options.images, (0, 100), split_index=options.split
+    )
+    rows = read_rows(block, 'test')
+    livec = [rows.path(index) for index in range(len(rows))]
+    kodak = list(carried_photos())
     target = WEIGHTS / f'{options.name}.safetensors'
-    before = score_network(_network(options.checkpoint), paths, 'as trained')
+    before = score_network(_network(options.checkpoint), livec + kodak, 'as trained')
     state = read_state_dict(options.checkpoint)
     write_state_dict(target, state, half=True, overwrite=True)
-    shipped = _network(str(target))
-    after = score_network(shipped, paths, 'as shipped')
+    after = score_network(_network(str(target)), livec + kodak, 'as shipped')
     for label, scores in (('as trained', before), ('as shipped', after)):
-        found = correlate(scores, rows.mos.tolist())
+        found = correlate(scores[: len(livec)], rows.mos.tolist())
         print(f'{label}: SROCC {found.srocc:.4f} PLCC {found.plcc:.4f}')
-    print(f'largest change of a score by float16: {np.abs(before - after).max():.6f}')
+    change = np.abs(before - after).max()
+    print(f'largest change of a score by float16: {change:.6f}')
+    parts = {'LIVE Challenge': after[: len(livec)], 'Kodak': after[len(livec) :]}
+    for name, scores in parts.items():
+        print(
+            f'{len(scores)} photos of {name}: mean {scores.mean():.3f} sd '
+            f'{scores.std():.3f} from {scores.min():.3f} to {scores.max():.3f}'
+        )
+    of_kodak = zip(kodak, parts['Kodak'], strict=True)
     print(
-        f'scores on the test photos: mean {after.mean():.3f} sd {after.std():.3f} '
-        f'from {after.min():.3f} to {after.max():.3f}'
+        'golden:', {p.name: round(float(s), 4) for p, s in of_kodak if p.name in GOLDEN}
     )
-    photos = [PHOTOS / name for name in ('01.webp', '08.webp', '20.webp', '23.webp')]
-    golden = zip(photos, score_network(shipped, photos), strict=True)
-    print('golden:', {photo.name: round(float(score), 4) for photo, score in golden})
-    print(f'bytes: {target.stat().st_size}, sha256: {sha256_of(target)}')
+    size = target.stat().st_size
+    print(f'bytes: {size}, sha256: {sha256_of(target)}')
+    return int(change > LARGEST_CHANGE or size > LARGEST_FILE)
 
 
 def _network(path: str) -> nn.Module:
@@ -58,4 +77,4 @@ def _network(path: str) -> nn.Module:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -31,6 +31,7 @@ from metaiqa_plugin.data.frozen_maps import MapCrop, maps_of
 from metaiqa_plugin.data.images import walk_images
 from metaiqa_plugin.data.labels import low_high
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.models.head_first import HeadFirst, features_of, train_head
 
 __all__ = ['AdaptSettings', 'LabelledImages', 'adapt', 'read_labels']
 
@@ -40,6 +41,8 @@ class AdaptSettings:
     """How to adapt.
 
     Attributes:
+        head_steps: steps of the head alone before, see ``train_head``; of networks
+            with frozen stages.
         steps: P, Adam steps; None: eight passes over the images, at least 30 steps.
         batch_size: images a step.
         lr: learning rate of the backbone, at the start.
@@ -55,6 +58,7 @@ class AdaptSettings:
         seed: of batches, crops and dropout.
     """
 
+    head_steps: int = 0
     steps: int | None = None
     batch_size: int = 16
     lr: float = 1e-4
@@ -67,9 +71,12 @@ class AdaptSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ('steps', 'resize', 'crop_size'):
+        for name in ('resize', 'crop_size'):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name))
+        whole_number('head_steps', self.head_steps, least=0)
+        if self.steps is not None:
+            whole_number('steps', self.steps, least=0 if self.head_steps else 1)
         whole_number('batch_size', self.batch_size, least=2)
         whole_number('seed', self.seed, least=0)
         real_number('lr', self.lr, 0)
@@ -191,6 +198,8 @@ def adapt(
     crop, images = _training_views(network, labelled.paths, settings, progress)
     mos = torch.tensor(labelled.mos, dtype=torch.float32).view(-1, 1)
     device = next(network.parameters()).device
+    if settings.head_steps:
+        _head_first(network, images, mos, settings)
     generator = np.random.default_rng(settings.seed)
     optimizer = torch.optim.Adam(
         [
@@ -200,7 +209,7 @@ def adapt(
         weight_decay=settings.weight_decay,
     )
     total = settings.total_steps(len(images))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total))
     training_mode(network, settings.batchnorm)
     losses = []
     with torch.random.fork_rng():
@@ -222,6 +231,23 @@ def adapt(
                 on_step(len(losses), total, losses[-1])
     network.eval()
     return losses
+
+
+def _head_first(
+    network: nn.Module, views: Sequence, mos: Tensor, settings: AdaptSettings
+) -> None:
+    if not network.config.frozen:
+        raise UserError(
+            f'head_steps={settings.head_steps}: the network has no frozen stages, so '
+            'the features of an image change with every crop; use head_steps=0'
+        )
+    features = features_of(network, views)
+    chosen = HeadFirst(
+        settings.head_steps, lr=settings.lr_head, weight_decay=settings.weight_decay
+    )
+    views_each = len(features) // len(mos)
+    labels = mos.repeat_interleave(views_each, dim=0).to(features.device)
+    train_head(network, features, labels, chosen, settings.seed)
 
 
 def _training_views(

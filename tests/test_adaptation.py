@@ -53,24 +53,56 @@ def test_frozen_statistics_stay(database):
     assert not torch.equal(network.backbone.bn1.running_mean, before)
 
 
-def test_frozen_stages_stay_and_the_rest_learns_from_their_maps(database):
+def frozen():
     torch.manual_seed(0)
-    network = MetaIQA(
+    return MetaIQA(
         'test_efficientnet',
         pretrained=False,
         input_size=64,
         hidden=16,
         levels=[3, 4],
         frozen=2,
+        standardised=True,
     )
-    before = {k: v.clone() for k, v in network.backbone.frozen_state().items()}
+
+
+def same(state, before):
+    return bool(before) and all(torch.equal(state[k], v) for k, v in before.items())
+
+
+def copied(state):
+    return {key: value.clone() for key, value in state.items()}
+
+
+def test_frozen_stages_stay_and_the_rest_learns_from_their_maps(database):
+    network = frozen()
+    before = copied(network.backbone.frozen_state())
     labelled = blurred(database)
     losses = adapt(network, labelled, QUICK, progress=False)
     after = correlate(score_network(network, labelled.paths), labelled.mos).srocc
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     assert after > 0.6
-    state = network.backbone.frozen_state()
-    assert before and all(torch.equal(state[k], v) for k, v in before.items())
+    assert same(network.backbone.frozen_state(), before)
+
+
+@pytest.mark.parametrize('steps', [0, 2])
+def test_the_head_may_learn_first_or_alone(database, steps):
+    network = frozen()
+    backbone = copied(network.backbone.state_dict())
+    labelled = blurred(database)
+    before = correlate(score_network(network, labelled.paths), labelled.mos).srocc
+    settings = AdaptSettings(head_steps=150, steps=steps, lr_head=1e-2)
+    losses = adapt(network, labelled, settings, progress=False)
+    after = correlate(score_network(network, labelled.paths), labelled.mos).srocc
+    assert len(losses) == steps
+    assert after > max(before, 0.6)
+    assert same(network.backbone.state_dict(), backbone) == (steps == 0)
+    assert not network.training
+
+
+def test_a_head_can_not_learn_first_where_nothing_is_frozen(database):
+    with pytest.raises(UserError, match='head_steps=5: the network has no frozen'):
+        adapt(fresh(), blurred(database), AdaptSettings(head_steps=5), progress=False)
 
 
 def test_same_seed_same_weights_and_random_state_untouched(database):
@@ -99,6 +131,7 @@ def test_default_number_of_steps(images, steps):
     ('setting', 'value'),
     [
         ('steps', 0),
+        ('head_steps', -1),
         ('batch_size', 1),
         ('lr', '1e-4'),
         ('lr_head', float('inf')),
