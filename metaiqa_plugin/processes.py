@@ -30,8 +30,9 @@ def parallel_map(
 ) -> Iterator[Any]:
     """Results in the order of the jobs; only a few jobs wait at a time.
 
-    Processes are spawned: forked ones would inherit the locks of the threads of torch
-    and OpenCV, and hang. With one process the jobs run in this one.
+    Processes are forked by one that has imported this package and nothing else: forks
+    of this one would inherit the locks of the threads of torch and OpenCV, and hang.
+    With one process the jobs run in this one.
 
     Raises:
         UserError: a process was killed from outside.
@@ -39,8 +40,7 @@ def parallel_map(
     if processes == 1:
         yield from map(function, jobs)
         return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, context, _set_up) as pool:
+    with ProcessPoolExecutor(processes, _context(), _set_up) as pool:
         waiting: deque = deque()
         try:
             for job in jobs:
@@ -57,6 +57,14 @@ def parallel_map(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    if 'forkserver' not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([__name__.partition('.')[0]])
+    return context
 
 
 def _set_up() -> None:

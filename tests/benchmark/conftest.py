@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 from PIL import ImageFilter
+from started import Started
 from tiny_options import ADAPT, OPTIONS, PRIOR
 
 from metaiqa_plugin.data.images import read_rgb
@@ -91,12 +92,10 @@ def benchmark_process():
     started = []
 
     def start(*arguments, **environment):
-        process = subprocess.Popen(
+        process = Started(
             [sys.executable, '-m', 'metaiqa_plugin.cli', 'benchmark', *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
             env={**os.environ, **environment},
         )
         started.append(process)

@@ -17,6 +17,7 @@ import time
 
 import pandas as pd
 import pytest
+from started import Started, finished
 
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.images import read_rgb
@@ -140,14 +141,14 @@ def test_a_run_that_is_killed_goes_on_without_a_row_lost_or_twice(
     out = tmp_path / 'scores.csv'
     command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', str(folder)]
     command += ['--checkpoint', checkpoint, '--out', str(out), '--resume']
-    run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    run = Started(command, stderr=subprocess.DEVNULL)
     while not out.exists() or out.read_bytes().count(b'\n') < 50:
         assert run.poll() is None
         time.sleep(0.005)
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert out.read_bytes().endswith(b'\n')
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = finished(command, check=True)
     assert json.loads(done.stderr)['before'] >= 49
     paths = pd.read_csv(out).path.tolist()
     assert paths == sorted(str(path) for path in folder.iterdir())

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from started import Started
 
 from metaiqa_plugin.data import store as store_module
 from metaiqa_plugin.data.crops import read_resized
@@ -59,9 +60,8 @@ def builder(folder, size):
         'open_store(sys.argv[1], rows, int(sys.argv[3]), 1)'
     )
     arguments = [str(folder.with_name('store')), str(folder), str(size)]
-    return subprocess.Popen(
-        [sys.executable, '-c', command, *arguments], stderr=subprocess.DEVNULL
-    )
+    python = [sys.executable, '-c', command]
+    return Started([*python, *arguments], stderr=subprocess.DEVNULL)
 
 
 def check(images, folder, chosen, size=40):

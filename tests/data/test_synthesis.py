@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from pyiqa.data import build_dataset
+from started import finished
 
 from metaiqa_plugin.data import synthesis
 from metaiqa_plugin.data.pseudo_mos import pseudo_mos
@@ -285,7 +286,7 @@ def test_a_killed_run_is_finished_and_equals_a_whole_one(photos, tmp_path):
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert not (out / 'meta_info_cut.csv').exists()
-    subprocess.run([*command, '--resume'], check=True, stderr=subprocess.DEVNULL)
+    finished([*command, '--resume'], check=True)
     whole = Synthesis(('jpeg', 'jpeg2000'))
     report = build(folder, tmp_path / 'whole', whole)
     assert (out / 'meta_info_cut.csv').read_text() == report.meta_info.read_text()

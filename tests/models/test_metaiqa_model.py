@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import subprocess
 import sys
 from copy import deepcopy
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 import yaml
 from pyiqa.models import build_model
+from started import finished
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -275,13 +275,7 @@ def runs(database, tmp_path_factory):
         'pyiqa': ['-c', pyiqa_train, str(root / 'pyiqa')],
     }
     for name, command in commands.items():
-        done = subprocess.run(
-            [sys.executable, *command, '-opt', str(root / 'tiny.yml')],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        done = finished([sys.executable, *command, '-opt', str(root / 'tiny.yml')])
         assert done.returncode == 0, f'{name}: {done.stderr}'
     return {name: root / name / 'experiments' / 'tiny' for name in commands}
 
@@ -298,13 +292,7 @@ def test_an_unreadable_image_ends_a_run_with_one_line(database, tmp_path):
     train['keep_distortions'] = ['jpeg']
     (tmp_path / 'tiny.yml').write_text(yaml.safe_dump(options))
     command = ['-m', 'metaiqa_plugin.cli', 'train', '--root', str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, *command, '-opt', str(tmp_path / 'tiny.yml')],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = finished([sys.executable, *command, '-opt', str(tmp_path / 'tiny.yml')])
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('metaiqa: ') and 'meta_info_small.csv, row ' in last

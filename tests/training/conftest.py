@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from started import Started, finished
 
 from metaiqa_plugin.train import main
 
@@ -117,13 +118,7 @@ def run(options, root, *more):
 
 def process(options, root, *more, code=0):
     """Run to its end as a user does; returns the finished process."""
-    done = subprocess.run(
-        command(options, root, *more),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = finished(command(options, root, *more))
     assert done.returncode == code, done.stderr[-2000:]
     return done
 
@@ -161,12 +156,7 @@ def kill_at(
     options, root, iteration, number=signal.SIGKILL, deadline=120, only_readers=False
 ):
     """Start a run; signal it and its processes once it has logged ``iteration``."""
-    process = subprocess.Popen(
-        command(options, root),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = Started(command(options, root), stderr=subprocess.PIPE)
     curve = folder(root) / 'learning_curve.csv'
     until = time.monotonic() + deadline
     while not curve.exists() or len(curve.read_text().splitlines()) <= iteration:

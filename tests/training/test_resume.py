@@ -3,10 +3,10 @@
 import os
 import re
 import signal
-import subprocess
 
 import pytest
 import torch
+from started import finished
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.training.loop import Run
@@ -187,18 +187,8 @@ def test_a_full_disk_leaves_the_last_good_state(runs, meta_options, tmp_path):
     states = runs.folder(tmp_path) / 'training_states'
     good = (states / '2.state').read_bytes()
     arguments = runs.command(meta_options, tmp_path, '--resume')[3:]
-    done = subprocess.run(
-        [
-            *runs.command(meta_options, tmp_path)[:1],
-            '-c',
-            LIMITED,
-            '100000',
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    python = runs.command(meta_options, tmp_path)[0]
+    done = finished([python, '-c', LIMITED, '100000', *arguments])
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert re.search(r'at iteration [34] ', last)
