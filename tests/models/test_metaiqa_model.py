@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import subprocess
 import sys
 from copy import deepcopy
 
@@ -292,7 +293,13 @@ def test_an_unreadable_image_ends_a_run_with_one_line(database, tmp_path):
     train['keep_distortions'] = ['jpeg']
     (tmp_path / 'tiny.yml').write_text(yaml.safe_dump(options))
     command = ['-m', 'metaiqa_plugin.cli', 'train', '--root', str(tmp_path)]
-    done = finished([sys.executable, *command, '-opt', str(tmp_path / 'tiny.yml')])
+    done = subprocess.run(
+        [sys.executable, *command, '-opt', str(tmp_path / 'tiny.yml')],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('metaiqa: ') and 'meta_info_small.csv, row ' in last
