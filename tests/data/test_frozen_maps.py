@@ -1,5 +1,7 @@
 """Training from the maps of frozen stages."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -112,6 +114,20 @@ def test_a_crop_is_cut_from_the_image_or_from_the_mirrored_one():
 def test_parts_that_are_there_are_not_made_again(database, dataset, monkeypatch):
     monkeypatch.setattr(FrozenMaps, 'made_of', None)
     assert len(LabelledDataset(block(database)).pixels) == len(dataset.pixels)
+
+
+def test_stages_that_were_float16_on_disk_are_taken_for_the_same(network):
+    rounded = copy.deepcopy(network)
+    for tensor in rounded.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
+    weight = rounded.backbone.frozen_state()['stem.0.weight']
+    assert not torch.equal(weight, network.state_dict()['backbone.stem.0.weight'])
+    require_same_stages(rounded, MAPS)
+    with torch.no_grad():
+        weight.view(-1)[0] += 0.01
+    with pytest.raises(UserError, match='differ from them'):
+        require_same_stages(rounded, MAPS)
 
 
 def test_other_stages_are_refused(network):

@@ -107,6 +107,16 @@ def test_frozen_batchnorm_keeps_its_statistics_and_running_does_not(options):
     assert not torch.equal(moved[key], start[key])
 
 
+def test_rates_may_change_with_every_step(options):
+    level = {'type': 'StepLR', 'step_size': 9}
+    rising = {'type': 'WarmupCosine', 'warmup': 0.9}
+    first, second = (
+        trained(options, name=name, **{'train.scheduler': scheduler})
+        for name, scheduler in (('level', level), ('rising', rising))
+    )
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
 def test_only_so_many_pairs_are_learnt_from(options):
     trained(options, **{'train.ranking.pairs': 4})
     curve = Path('experiments/run/learning_curve.csv').read_text().splitlines()
