@@ -73,7 +73,7 @@ def test_the_head_learns_and_nothing_else_changes(features, mos):
 
 
 def test_a_step_is_adamw_on_the_drawn_rows(features, mos):
-    net, reference = network(standardised=False), network(standardised=False)
+    net, reference = (network(standardised=False, dropout=0.5) for _ in range(2))
     settings = HeadFirst(steps=2, batch_size=5, lr=0.02, weight_decay=0.1)
     train_head(net, features, mos, settings, seed=4)
     head = reference.head.train()
