@@ -71,7 +71,10 @@ def serve(
             sessions = Sessions(folder / 'pages', metrics.default)
             app = _application(sessions, metrics, limits, settings, host)
             config = uvicorn.Config(
-                app, log_level='warning', timeout_graceful_shutdown=1
+                app,
+                log_config=None,  # its own would close the handlers of all loggers
+                log_level='warning',
+                timeout_graceful_shutdown=1,
             )
             _warn_of(host)
             try:

@@ -1,6 +1,7 @@
 """The command refuses what it can not serve, and ends as it should."""
 
 import argparse
+import logging
 import socket
 import sys
 
@@ -68,7 +69,8 @@ def test_sigterm_ends_it_with_zero_and_its_files_are_gone(start, checkpoint):
     assert 'Traceback' not in served.stderr()
 
 
-def test_another_address_is_warned_of(monkeypatch, capfd):
+@pytest.fixture
+def ended_at_once(monkeypatch):
     import uvicorn
 
     class Ended:
@@ -79,6 +81,22 @@ def test_another_address_is_warned_of(monkeypatch, capfd):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(uvicorn, 'Server', Ended)
+
+
+def test_the_loggers_of_the_process_are_left_alone(ended_at_once):
+    class Watched(logging.NullHandler):
+        closed = False
+
+        def close(self):
+            self.closed = True
+            super().close()
+
+    handler = Watched()
+    assert execute('--port', 0) == 0
+    assert not handler.closed
+
+
+def test_another_address_is_warned_of(ended_at_once, capfd):
     assert execute('--host', '0.0.0.0', '--port', 0) == 0
     assert 'warning' in one_line(capfd)
     assert execute('--port', 0) == 0
