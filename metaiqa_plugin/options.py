@@ -167,13 +167,9 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
         yield from _signature(f'train.{loss}', train.get(loss), LOSS_REGISTRY)
     yield from _torch_class('train.optim', train.get('optim'), torch.optim)
     yield from _scheduler_faults(train.get('scheduler'))
-    for settings, block in (
-        (HeadFirst, 'head_first'),
-        (MetaSettings, 'meta'),
-        (RankingSettings, 'ranking'),
-    ):
+    for settings in (HeadFirst, MetaSettings, RankingSettings):
         try:
-            settings.from_options(train.get(block) or {})
+            settings.from_options(train.get(settings.BLOCK) or {})
         except UserError as error:
             yield str(error)
     for name, metric in ((options.get('val') or {}).get('metrics') or {}).items():

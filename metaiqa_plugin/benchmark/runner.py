@@ -20,6 +20,7 @@ from tqdm import tqdm
 from metaiqa_plugin.benchmark.environment import commit, environment
 from metaiqa_plugin.benchmark.plan import Cell, Plan
 from metaiqa_plugin.benchmark.records import read_cell, read_json, write_json
+from metaiqa_plugin.benchmark.time_left import TimeLeft
 from metaiqa_plugin.benchmark.workspace import ERROR, LOG, RESULT, prepare, unfinished
 from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.cluster import ray_map
@@ -95,8 +96,10 @@ def run_plan(
         _write_plan(experiment, plan, command, bool(cells))
         outcome = Outcome(experiment, before=len(plan.cells) - len(cells))
         spread = partial(_spread, root=root, jobs=jobs, ray=ray)
-        with _Progress(root, len(shared) + len(cells), outcome, say) as progress:
-            for wave in _waves([*shared, *cells]):
+        waiting = [*shared, *cells]
+        left = TimeLeft(waiting, None if ray else jobs)
+        with _Progress(root, len(waiting), left, outcome, say) as progress:
+            for wave in _waves(waiting):
                 ready = [cell for cell in wave if _has_needs(root, cell)]
                 for cell in wave:
                     if cell not in ready:
@@ -146,14 +149,21 @@ class _Progress:
     Args:
         root: of all experiments.
         total: cells to come.
+        left: is told of each, and asked.
         outcome: gets what finished and what failed.
         say: takes the lines.
     """
 
     def __init__(
-        self, root: Path, total: int, outcome: Outcome, say: Callable[[str], None]
+        self,
+        root: Path,
+        total: int,
+        left: TimeLeft,
+        outcome: Outcome,
+        say: Callable[[str], None],
     ) -> None:
         self._root, self._outcome, self._say = root, outcome, say
+        self._left = left
         self._bar = tqdm(
             total=total, unit='cell', desc=outcome.folder.name, disable=None
         )
@@ -169,10 +179,16 @@ class _Progress:
         """Note how a cell ended, and about how long the others will take."""
         self._bar.update()
         self._ended += 1
-        a_cell = (time.monotonic() - self._started) / self._ended
-        left = tqdm.format_interval(a_cell * (self._total - self._ended))
-        text = self._note(cell)
-        self._say(f'[{self._ended}/{self._total}, about {left} left] {text}')
+        self._left.ended(cell, self._seconds(cell))
+        left = self._left.seconds(time.monotonic() - self._started)
+        known = '' if left is None else f', about {tqdm.format_interval(left)} left'
+        self._say(f'[{self._ended}/{self._total}{known}] {self._note(cell)}')
+
+    def _seconds(self, cell: Cell) -> float | None:
+        result = self._root / cell.folder / RESULT
+        if not result.is_file():
+            return None
+        return read_json(result)['measures']['seconds']
 
     def _note(self, cell: Cell) -> str:
         folder = self._root / cell.folder

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from torch.nn import functional
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.checks import real_number, whole_number
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.models.block_settings import BlockSettings
 
 __all__ = ['HeadFirst', 'features_of', 'train_head']
 
 
 @dataclass(frozen=True)
-class HeadFirst:
+class HeadFirst(BlockSettings):
     """The ``train: head_first:`` block of an option file.
 
     Attributes:
@@ -34,6 +35,8 @@ class HeadFirst:
         lr: rate of the first step.
         weight_decay: of AdamW.
     """
+
+    BLOCK: ClassVar = 'head_first'
 
     steps: int = 700
     batch_size: int = 64
@@ -45,17 +48,6 @@ class HeadFirst:
         whole_number('train.head_first.batch_size', self.batch_size)
         real_number('train.head_first.lr', self.lr, 0)
         real_number('train.head_first.weight_decay', self.weight_decay, 0)
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> HeadFirst:
-        """Raises UserError for a key that is no setting."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise UserError(
-                f'train.head_first: unknown option {unknown}; known are {known}'
-            )
-        return cls(**options)
 
 
 def features_of(network: MetaIQA, views: Iterable[Sequence[np.ndarray]]) -> Tensor:

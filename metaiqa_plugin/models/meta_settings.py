@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from metaiqa_plugin.checks import one_of, real_number, whole_number
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.models.block_settings import BlockSettings
 from metaiqa_plugin.models.meta_update import AdamSettings
 
 __all__ = ['MetaSettings']
@@ -15,7 +16,7 @@ UPDATES = ('bilevel', 'maml', 'joint', 'single')
 
 
 @dataclass(frozen=True)
-class MetaSettings:
+class MetaSettings(BlockSettings):
     """How a mini-batch of k tasks changes the network, in the paper's symbols.
 
     Attributes:
@@ -49,6 +50,8 @@ class MetaSettings:
             ``'auto'`` times both at the start and takes bf16 where it pays.
         channels_last: keep images and filters in that layout.
     """
+
+    BLOCK: ClassVar = 'meta'
 
     update: Literal['bilevel', 'maml', 'joint', 'single'] = 'bilevel'
     alpha: float = 1e-4
@@ -120,12 +123,3 @@ class MetaSettings:
         if self.update == 'bilevel' and self.moments == 'carried':
             return 'moments: carried'
         return None
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> MetaSettings:
-        """Raises UserError for a key that is no setting."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise UserError(f'train.meta: unknown option {unknown}; known are {known}')
-        return cls(**options)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from metaiqa_plugin.batchnorm import check_batchnorm
 from metaiqa_plugin.checks import one_of, real_number, whole_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.models.block_settings import BlockSettings
 
 __all__ = ['RankingSettings']
 
@@ -15,7 +15,7 @@ FORMS = ('efficient', 'pairs', 'hardest')
 
 
 @dataclass(frozen=True)
-class RankingSettings:
+class RankingSettings(BlockSettings):
     """How a mini-batch of ranked images changes the network.
 
     Attributes:
@@ -32,6 +32,8 @@ class RankingSettings:
             forms. The paper's networks have no BatchNorm.
     """
 
+    BLOCK: ClassVar = 'ranking'
+
     form: Literal['efficient', 'pairs', 'hardest'] = 'efficient'
     margin: float = 0.2
     pairs: int = 0
@@ -44,14 +46,3 @@ class RankingSettings:
         real_number('train.ranking.margin', self.margin, 1e-12)
         real_number('train.ranking.hardest', self.hardest, 1e-12, 1.0001)
         whole_number('train.ranking.pairs', self.pairs, least=0)
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> RankingSettings:
-        """Raises UserError for a key that is no setting."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise UserError(
-                f'train.ranking: unknown option {unknown}; known are {known}'
-            )
-        return cls(**options)
