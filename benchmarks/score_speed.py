@@ -131,7 +131,7 @@ def _bound(name: str, folder: str) -> float:
 
     engine, precision, batch = (BOUNDS | OTHERS)[name]
     network = build_metric('metaiqa', device='cpu').net
-    views = torch.rand(batch, 3, 352, 352)
+    views = torch.rand(batch, 3, network.shorter_side, network.shorter_side)
     if engine in ('torch', 'compile'):
         view_scores = network.view_scores
         if engine == 'compile':

@@ -3,12 +3,13 @@
     python benchmarks/ship_checkpoint.py CHECKPOINT NAME --table TABLE --images DIR \
         [--split 1]
 
-Writes metaiqa_plugin/weights/NAME.safetensors, float16 on disk, and scores LIVE
-Challenge with it before and after: the photos that the split tests on, or all of them.
+Writes metaiqa_plugin/weights/NAME.safetensors and scores LIVE Challenge with it: the
+photos that the split tests on, or all of them. Numbers are float16 on disk, unless that
+changes a score by more than a thousandth; then they are float32.
 ``make weights``, ``weights-prior``, ``weights-rankiqa`` and ``weights-hyperiqa`` train
 the checkpoints first.
 
-Exit code 1: a score changed by more than a thousandth, or the file has more than 12 MB.
+Exit code 1: the file has more than 12 MB.
 """
 
 from __future__ import annotations
@@ -48,16 +49,20 @@ def main() -> int:
     livec = [rows.path(index) for index in range(len(rows))]
     kodak = list(carried_photos())
     target = WEIGHTS / f'{options.name}.safetensors'
-    before = score_network(_network(options.checkpoint), livec + kodak, 'as trained')
+    trained = score_network(_network(options.checkpoint), livec + kodak, 'as trained')
     state = read_state_dict(options.checkpoint)
     write_state_dict(target, state, half=True, overwrite=True)
-    after = score_network(_network(str(target)), livec + kodak, 'as shipped')
-    for label, scores in (('as trained', before), ('as shipped', after)):
+    shipped = score_network(_network(str(target)), livec + kodak, 'in float16')
+    change = np.abs(trained - shipped).max()
+    print(f'largest change of a score by float16: {change:.6f}')
+    if change > LARGEST_CHANGE:
+        write_state_dict(target, state, overwrite=True)
+        shipped = trained
+        print('that is too much: float32 on disk')
+    for label, scores in (('as trained', trained), ('as shipped', shipped)):
         found = correlate(scores[: len(livec)], rows.mos.tolist())
         print(f'{label}: SROCC {found.srocc:.4f} PLCC {found.plcc:.4f}')
-    change = np.abs(before - after).max()
-    print(f'largest change of a score by float16: {change:.6f}')
-    parts = {'LIVE Challenge': after[: len(livec)], 'Kodak': after[len(livec) :]}
+    parts = {'LIVE Challenge': shipped[: len(livec)], 'Kodak': shipped[len(livec) :]}
     for name, scores in parts.items():
         print(
             f'{len(scores)} photos of {name}: mean {scores.mean():.3f} sd '
@@ -69,7 +74,7 @@ def main() -> int:
     )
     size = target.stat().st_size
     print(f'bytes: {size}, sha256: {sha256_of(target)}')
-    return int(change > LARGEST_CHANGE or size > LARGEST_FILE)
+    return int(size > LARGEST_FILE)
 
 
 def _network(path: str) -> nn.Module:

@@ -21,6 +21,8 @@ from metaiqa_plugin.memory import keep_freed_memory
 
 __all__ = ['main']
 
+PRIOR = 'metaiqa-prior'
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code.
@@ -120,7 +122,11 @@ def _add_prepare(verbs) -> None:
 
 def _add_adapt(verbs) -> None:
     verb = verbs.add_parser('adapt', help='adapt a prior to labelled images')
-    verb.add_argument('--prior', help='checkpoint; default: the weights that ship')
+    verb.add_argument(
+        '--prior',
+        metavar='FILE',
+        help=f'checkpoint, or {PRIOR}, which ships; default: the metric that ships',
+    )
     verb.add_argument('--images', required=True, help='folder')
     verb.add_argument('--scores', required=True, help='csv of image names and scores')
     verb.add_argument('--out', required=True, help='.safetensors or .pth to write')
@@ -129,11 +135,13 @@ def _add_adapt(verbs) -> None:
     verb.add_argument('--image-column')
     verb.add_argument('--score-column')
     verb.add_argument('--allow-unlabelled', action='store_true')
+    verb.add_argument('--head-steps', type=int, help='steps of the head alone before')
     verb.add_argument('--steps', type=int, help='Adam steps; default by image count')
-    verb.add_argument('--batch-size', type=int, default=16)
-    verb.add_argument('--lr', type=float, default=1e-4)
-    verb.add_argument('--lr-head', type=float, default=1e-3)
-    verb.add_argument('--seed', type=int, default=0)
+    verb.add_argument('--batch-size', type=int)
+    verb.add_argument('--lr', type=float, help='of the backbone')
+    verb.add_argument('--lr-head', type=float)
+    verb.add_argument('--batchnorm', choices=('frozen', 'running'))
+    verb.add_argument('--seed', type=int)
     verb.set_defaults(command=_adapt)
 
 
@@ -227,6 +235,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _adapt(options: argparse.Namespace) -> int:
+    from dataclasses import fields
     from pathlib import Path
 
     from metaiqa_plugin.adaptation import AdaptSettings, adapt, read_labels
@@ -243,20 +252,16 @@ def _adapt(options: argparse.Namespace) -> int:
         options.score_column,
         options.allow_unlabelled,
     )
-    settings = AdaptSettings(
-        steps=options.steps,
-        batch_size=options.batch_size,
-        lr=options.lr,
-        lr_head=options.lr_head,
-        seed=options.seed,
-    )
-    network = MetaIQA(pretrained_model_path=options.prior)
+    names = {field.name for field in fields(AdaptSettings)} & set(vars(options))
+    given = {name: getattr(options, name) for name in names}
+    settings = AdaptSettings(**{k: v for k, v in given.items() if v is not None})
+    path = None if options.prior == PRIOR else options.prior
+    pretrained = 'prior' if options.prior == PRIOR else True
+    network = MetaIQA(pretrained=pretrained, pretrained_model_path=path)
     losses = adapt(network, labelled, settings)
     write_state_dict(options.out, network.state_dict())
-    print(
-        f'{options.out}: {len(labelled.paths)} images, {len(losses)} steps, loss '
-        f'{losses[0]:.4f} -> {losses[-1]:.4f}'
-    )
+    course = f', loss {losses[0]:.4f} -> {losses[-1]:.4f}' if losses else ''
+    print(f'{options.out}: {len(labelled.paths)} images, {len(losses)} steps{course}')
     return 0
 
 

@@ -24,6 +24,11 @@ METRICS = {
         'metric_mode': 'NR',
         'score_range': '0, 1',
     },
+    'metaiqa-prior': {
+        'metric_opts': {'type': 'MetaIQA', 'pretrained': 'prior'},
+        'metric_mode': 'NR',
+        'score_range': '0, 1',
+    },
     'rankiqa': {
         'metric_opts': {'type': 'RankIQA'},
         'metric_mode': 'NR',

@@ -17,6 +17,7 @@ from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.weights import shipped_path
 
 
 @pytest.fixture
@@ -64,6 +65,22 @@ def test_adapt_then_score_with_what_it_wrote(
 
     assert main([*adapt, '--out', str(adapted)]) == 2
     assert 'exists' in error_line(capfd)
+
+
+def test_adapt_the_prior_that_ships(tmp_path, small_photos, labels, capfd):
+    adapted = tmp_path / 'adapted.safetensors'
+    adapt = ['adapt', '--prior', 'metaiqa-prior', '--images', str(small_photos)]
+    adapt += ['--scores', str(labels), '--score-range', '0', '100']
+    adapt += ['--head-steps', '2', '--steps', '0', '--out', str(adapted)]
+    assert main(adapt) == 0
+    printed = capfd.readouterr().out
+    assert '6 images, 0 steps' in printed
+    assert 'loss' not in printed
+    prior, found = (
+        MetaIQA(pretrained_model_path=path).backbone.state_dict()
+        for path in (shipped_path('metaiqa-prior'), str(adapted))
+    )
+    assert all(torch.equal(prior[key], found[key]) for key in prior)
 
 
 def test_synthesize(tmp_path, small_photos, capfd):

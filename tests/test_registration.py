@@ -62,7 +62,7 @@ def test_our_metric_names_are_listed_after_import():
         'import metaiqa_plugin, pyiqa\n'
         "print(','.join(pyiqa.list_models('NR', filter='metaiqa*')))"
     )
-    assert python(code) == 'metaiqa,metaiqa-official'
+    assert python(code) == 'metaiqa,metaiqa-official,metaiqa-prior'
 
 
 def test_importing_does_not_load_training_code():

@@ -49,7 +49,7 @@ def test_the_card_describes_the_file(name):
         assert card[key], key
     state = read_state_dict(path)
     kinds = {value.dtype for value in state.values() if value.is_floating_point()}
-    assert kinds == {torch.float16}
+    assert kinds in ({torch.float16}, {torch.float32})
 
 
 def test_another_file_is_refused(monkeypatch, tmp_path):

@@ -138,6 +138,7 @@ class MetaIQA(ConfiguredNetwork):
             to load, the first five must agree with them and the others replace what
             they carry.
         pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
+            ``'prior'``: the prior that it comes from (distorted Kodak photos alone);
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint of ours, or of the authors' network in
             their key layout (``resnet_layer.*``, ``net.*``) or pyiqa's
@@ -151,7 +152,7 @@ class MetaIQA(ConfiguredNetwork):
 
     CONFIG = MetaIQAConfig
     NAME = 'MetaIQA'
-    SHIPPED: ClassVar = {True: 'metaiqa'}
+    SHIPPED: ClassVar = {True: 'metaiqa', 'prior': 'metaiqa-prior'}
     SIZE = 'input_size'
 
     def __init__(

@@ -20,6 +20,7 @@ __all__ = ['FILES', 'card', 'shipped_path']
 FOLDER = Path(__file__).parent
 FILES = {
     'metaiqa': 'metaiqa-livec',
+    'metaiqa-prior': 'metaiqa-prior',
     'rankiqa': 'rankiqa-livec',
     'hyperiqa-lite0': 'hyperiqa-livec',
 }
