@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,8 @@ from metaiqa_plugin.models.head_first import HeadFirst, features_of, train_head
 
 __all__ = ['AdaptSettings', 'LabelledImages', 'adapt', 'read_labels']
 
+HEAD_STEPS = 300
+
 
 @dataclass(frozen=True)
 class AdaptSettings:
@@ -42,14 +44,15 @@ class AdaptSettings:
 
     Attributes:
         head_steps: steps of the head alone before, see ``train_head``; of networks
-            with frozen stages.
+            with frozen stages. None: 300 of these, 0 of others.
         steps: P, Adam steps; None: eight passes over the images, at least 30 steps.
         batch_size: images a step.
         lr: learning rate of the backbone, at the start.
         lr_head: of the head.
         weight_decay: L2 penalty.
         batchnorm: ``'frozen'`` keeps the statistics of the prior, ``'running'``
-            normalises by the batch and goes on averaging.
+            normalises by the batch and goes on averaging. None: frozen in networks
+            with frozen stages, running in others.
         resize: pixels: the shorter side of the images that crops are cut from; None:
             what the network resizes to at test time.
         crop_size: side of the training crops; None: 7/8 of ``resize``, and all of it
@@ -58,13 +61,13 @@ class AdaptSettings:
         seed: of batches, crops and dropout.
     """
 
-    head_steps: int = 0
+    head_steps: int | None = None
     steps: int | None = None
     batch_size: int = 16
     lr: float = 1e-4
     lr_head: float = 1e-3
     weight_decay: float = 0.0
-    batchnorm: Literal['frozen', 'running'] = 'running'
+    batchnorm: Literal['frozen', 'running'] | None = None
     resize: int | None = None
     crop_size: int | None = None
     precision: Literal['fp32', 'bf16'] = 'fp32'
@@ -74,16 +77,32 @@ class AdaptSettings:
         for name in ('resize', 'crop_size'):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name))
-        whole_number('head_steps', self.head_steps, least=0)
+        if self.head_steps is not None:
+            whole_number('head_steps', self.head_steps, least=0)
         if self.steps is not None:
-            whole_number('steps', self.steps, least=0 if self.head_steps else 1)
+            whole_number('steps', self.steps, least=1 if self.head_steps == 0 else 0)
         whole_number('batch_size', self.batch_size, least=2)
         whole_number('seed', self.seed, least=0)
         real_number('lr', self.lr, 0)
         real_number('lr_head', self.lr_head, 0)
         real_number('weight_decay', self.weight_decay, 0)
-        check_batchnorm('batchnorm', self.batchnorm)
+        if self.batchnorm is not None:
+            check_batchnorm('batchnorm', self.batchnorm)
         one_of('precision', self.precision, ('fp32', 'bf16'))
+
+    def for_network(self, network: nn.Module) -> AdaptSettings:
+        """With what None stands for.
+
+        Raises:
+            UserError: neither the head alone nor the network would take a step.
+        """
+        frozen = bool(network.config.frozen)
+        head_steps, batchnorm = self.head_steps, self.batchnorm
+        return replace(
+            self,
+            head_steps=HEAD_STEPS * frozen if head_steps is None else head_steps,
+            batchnorm=batchnorm or ('frozen' if frozen else 'running'),
+        )
 
     def total_steps(self, images: int) -> int:
         """P for so many images."""
@@ -194,7 +213,7 @@ def adapt(
 
     Where anything is raised after the first step, the network is not to be used.
     """
-    settings = settings or AdaptSettings()
+    settings = (settings or AdaptSettings()).for_network(network)
     crop, images = _training_views(network, labelled.paths, settings, progress)
     mos = torch.tensor(labelled.mos, dtype=torch.float32).view(-1, 1)
     device = next(network.parameters()).device

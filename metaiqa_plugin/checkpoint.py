@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from metaiqa_plugin.errors import CheckpointError
@@ -147,7 +147,7 @@ def write_state_dict(
     tensors = {key: _storable(value, half) for key, value in state.items()}
     with replacing(path) as temporary:
         if path.suffix == '.safetensors':
-            save_file(tensors, temporary)
+            temporary.write_bytes(save(tensors))  # save_file lets only us read it
         else:
             torch.save({'params': tensors}, temporary)
 

@@ -100,6 +100,17 @@ def test_the_head_may_learn_first_or_alone(database, steps):
     assert not network.training
 
 
+def test_none_stands_for_what_suits_the_network():
+    settings = AdaptSettings(steps=5)
+    of_frozen, of_others = settings.for_network(frozen()), settings.for_network(fresh())
+    assert (of_frozen.head_steps, of_frozen.batchnorm) == (300, 'frozen')
+    assert (of_others.head_steps, of_others.batchnorm) == (0, 'running')
+    given = AdaptSettings(head_steps=0, steps=5, batchnorm='running')
+    assert given.for_network(frozen()) == given
+    with pytest.raises(UserError, match='steps=0: expected a whole number of at least'):
+        AdaptSettings(steps=0).for_network(fresh())
+
+
 def test_a_head_can_not_learn_first_where_nothing_is_frozen(database):
     with pytest.raises(UserError, match='head_steps=5: the network has no frozen'):
         adapt(fresh(), blurred(database), AdaptSettings(head_steps=5), progress=False)
@@ -130,7 +141,7 @@ def test_default_number_of_steps(images, steps):
 @pytest.mark.parametrize(
     ('setting', 'value'),
     [
-        ('steps', 0),
+        ('steps', -1),
         ('head_steps', -1),
         ('batch_size', 1),
         ('lr', '1e-4'),

@@ -1,5 +1,7 @@
 """The network: its contract, and the weight files that it takes."""
 
+import os
+
 import pyiqa
 import pytest
 import timm
@@ -100,6 +102,17 @@ def test_a_file_written_by_pyiqas_trainer_carries_the_arguments(tmp_path):
     torch.save({'params': network.state_dict()}, tmp_path / 'net_best.pth')
     loaded = MetaIQA(pretrained_model_path=str(tmp_path / 'net_best.pth'))
     assert loaded.config == network.config
+
+
+def test_others_may_read_what_was_written(tmp_path, tiny_network):
+    before = os.umask(0o022)
+    try:
+        for suffix in ('safetensors', 'pth'):
+            path = tmp_path / f'one.{suffix}'
+            write_state_dict(path, tiny_network.state_dict())
+            assert path.stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
 
 
 def test_half_precision_file_loads_as_float32(tmp_path, tiny_network):
