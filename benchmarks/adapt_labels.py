@@ -40,7 +40,7 @@ FRESH = {
 }
 SETTINGS: dict[str, AdaptSettings] = {
     'head first (default)': AdaptSettings(),
-    'head alone': AdaptSettings(steps=0),
+    'head alone': AdaptSettings(head_steps=300, steps=0),
     'no head first': AdaptSettings(head_steps=0),
     'no head first, BatchNorm running': AdaptSettings(
         head_steps=0, batchnorm='running'

@@ -45,7 +45,8 @@ class AdaptSettings:
     Attributes:
         head_steps: steps of the head alone before, see ``train_head``; of networks
             with frozen stages. None: 300 of these, 0 of others.
-        steps: P, Adam steps; None: eight passes over the images, at least 30 steps.
+        steps: P, Adam steps; None: eight passes over the images, at least 30 steps;
+            0, the head alone, where ``head_steps`` is given.
         batch_size: images a step.
         lr: learning rate of the backbone, at the start.
         lr_head: of the head.
@@ -80,7 +81,7 @@ class AdaptSettings:
         if self.head_steps is not None:
             whole_number('head_steps', self.head_steps, least=0)
         if self.steps is not None:
-            whole_number('steps', self.steps, least=1 if self.head_steps == 0 else 0)
+            whole_number('steps', self.steps, least=0 if self.head_steps else 1)
         whole_number('batch_size', self.batch_size, least=2)
         whole_number('seed', self.seed, least=0)
         real_number('lr', self.lr, 0)
@@ -91,11 +92,7 @@ class AdaptSettings:
         one_of('precision', self.precision, ('fp32', 'bf16'))
 
     def for_network(self, network: nn.Module) -> AdaptSettings:
-        """With what None stands for.
-
-        Raises:
-            UserError: neither the head alone nor the network would take a step.
-        """
+        """With what None stands for."""
         frozen = bool(network.config.frozen)
         head_steps, batchnorm = self.head_steps, self.batchnorm
         return replace(

@@ -165,7 +165,10 @@ class _Progress:
         self._root, self._outcome, self._say = root, outcome, say
         self._left = left
         self._bar = tqdm(
-            total=total, unit='cell', desc=outcome.folder.name, disable=None
+            total=total,
+            desc=outcome.folder.name,
+            disable=None,
+            bar_format='{l_bar}{bar}| {n_fmt}/{total_fmt} cells, {elapsed}{postfix}',
         )
         self._ended, self._total, self._started = 0, total, time.monotonic()
 
@@ -182,6 +185,7 @@ class _Progress:
         self._left.ended(cell, self._seconds(cell))
         left = self._left.seconds(time.monotonic() - self._started)
         known = '' if left is None else f', about {tqdm.format_interval(left)} left'
+        self._bar.set_postfix_str(known.lstrip(', '))
         self._say(f'[{self._ended}/{self._total}{known}] {self._note(cell)}')
 
     def _seconds(self, cell: Cell) -> float | None:
