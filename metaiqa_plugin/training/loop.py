@@ -149,6 +149,7 @@ class Run:
                 self._stop_if_asked(signals)
                 data_timer.start()
                 timer.start()
+        self._last_picture()
 
     def _batches(self) -> Iterator[Any]:
         """Those of the loader.
@@ -227,6 +228,10 @@ class Run:
         )
         self.saved = self.done
 
+    def _last_picture(self) -> None:
+        if self.logs is not None:
+            self.logs.picture(last=True)
+
     def _save_numbered(self) -> None:
         if self.logs is not None:
             self._save_weights(self.done)
@@ -247,6 +252,7 @@ class Run:
         if not received:
             return
         self._save()
+        self._last_picture()
         raise Stopped(
             f'{signal.Signals(received).name} after iteration {self.done} of '
             f'{self.order.total}; saved, go on with --resume',

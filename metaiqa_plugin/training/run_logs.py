@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ __all__ = ['CURVE', 'TASKS', 'VALIDATION', 'RunLogs']
 CURVE = 'learning_curve.csv'
 TASKS = 'task_losses.csv'
 VALIDATION = 'validation.csv'
+PICTURE_SECONDS = 15
+"""A picture costs half a second, so a run that saves often draws it less often."""
 
 
 class RunLogs:
@@ -32,6 +35,7 @@ class RunLogs:
     def __init__(self, folder: str | os.PathLike, done: int, tensorboard: Any) -> None:
         self.folder = Path(folder)
         self.tensorboard = tensorboard
+        self._drawn = time.monotonic()
         for name in (CURVE, TASKS, VALIDATION):
             _cut(self.folder / name, done)
 
@@ -70,12 +74,19 @@ class RunLogs:
                 with (self.folder / name).open('a') as file:
                     os.fsync(file.fileno())
 
-    def picture(self) -> None:
-        """``learning_curve.png``, if there is a curve of losses."""
-        from metaiqa_plugin.visualize.learning_curves import plot_run
+    def picture(self, last: bool = False) -> None:
+        """``learning_curve.png``, if there is a curve of losses.
 
-        if (self.folder / CURVE).exists():
+        Args:
+            last: draw it however short ago it was drawn; otherwise at most every
+                ``PICTURE_SECONDS``.
+        """
+        recent = time.monotonic() - self._drawn < PICTURE_SECONDS
+        if (self.folder / CURVE).exists() and (last or not recent):
+            from metaiqa_plugin.visualize.learning_curves import plot_run
+
             plot_run(self.folder)
+            self._drawn = time.monotonic()
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         path = self.folder / name

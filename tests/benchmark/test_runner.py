@@ -72,7 +72,7 @@ def test_a_grid_here_twice_and_on_ray(tiny, written, capfd, monkeypatch):
 def test_a_killed_run_goes_on_and_a_stopped_one_says_so(
     tiny, written, benchmark_process
 ):
-    tiny['change']['prior']['train.total_epoch'] = 40
+    tiny['change']['prior']['train.total_epoch'] = 24
     tiny['protocol']['splits'] = 1
     del tiny['methods']['from scratch']
     path = written(tiny)

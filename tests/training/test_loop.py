@@ -10,7 +10,9 @@ from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.devices import choose_device, choose_precision
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.scoring import correlate
+from metaiqa_plugin.training import run_logs
 from metaiqa_plugin.training.data_order import DataOrder
+from metaiqa_plugin.visualize import learning_curves
 from metaiqa_plugin.visualize.learning_curves import plot_run
 
 NETWORKS = {
@@ -74,6 +76,23 @@ def test_a_run_logs_curves_tasks_tensorboard_and_a_picture(
         assert float(row['l_query']) == pytest.approx(sum(tasks) / 3)
     with Image.open(runs.folder(tmp_path) / 'learning_curve.png') as picture:
         assert picture.width > 1000 and len(picture.convert('L').getcolors()) > 10
+
+
+@pytest.mark.parametrize(('seconds', 'rows'), [(0, [1, 2, 3, 3]), (3600, [3])])
+def test_the_picture_is_drawn_now_and_then_and_at_the_end(
+    runs, meta_options, tmp_path, monkeypatch, seconds, rows
+):
+    drawn = []
+
+    def draw(folder):
+        drawn.append(len(runs.rows(tmp_path, 'learning_curve.csv')))
+
+    monkeypatch.setattr(learning_curves, 'plot_run', draw)
+    monkeypatch.setattr(run_logs, 'PICTURE_SECONDS', seconds)
+    meta_options['train']['total_iter'] = 3
+    meta_options['logger']['save_latest_freq'] = 1
+    runs.run(meta_options, tmp_path)
+    assert drawn == rows
 
 
 def test_a_curve_without_tasks_is_drawn(tmp_path):

@@ -84,6 +84,7 @@ def test_a_signal_saves_and_ends_the_run(runs, meta_options, tmp_path, number):
     assert (
         runs.folder(tmp_path / 'stopped') / f'training_states/{logged}.state'
     ).is_file()
+    assert (runs.folder(tmp_path / 'stopped') / 'learning_curve.png').is_file()
     runs.run(meta_options, tmp_path / 'stopped', '--resume')
     assert runs.figures(tmp_path / 'whole') == runs.figures(tmp_path / 'stopped')
     assert runs.same(
