@@ -30,18 +30,19 @@ class Started:
 
     Args:
         command: ``[sys.executable, '-m', MODULE, ...]`` or ``'-c', CODE, ...``.
-        stdout, stderr: ``subprocess.PIPE`` or ``DEVNULL``; None: where those of the
-            tests go.
+        stdout, stderr: ``subprocess.PIPE`` or ``DEVNULL``, or a descriptor; None: where
+            those of the tests go.
         env: of the process.
+        stdin: bytes that it reads.
     """
 
-    def __init__(self, command, stdout=None, stderr=None, env=None):
+    def __init__(self, command, stdout=None, stderr=None, env=None, stdin=b''):
         assert command[0] == sys.executable
         CONTEXT.set_forkserver_preload([*PRELOADED])
         self._files = [_opened(stdout), _opened(stderr)]
         descriptors = [
             None if file is None else multiprocessing.reduction.DupFd(file.fileno())
-            for file in self._files
+            for file in (_holding(stdin), *self._files)
         ]
         place = (os.getcwd(), dict(os.environ if env is None else env))
         self._process = CONTEXT.Process(
@@ -49,6 +50,9 @@ class Started:
         )
         self._process.start()
         self.pid = self._process.pid
+        for file in self._files:
+            if file is not None and not file.readable():
+                file.close()
 
     @property
     def returncode(self):
@@ -87,12 +91,20 @@ def _opened(target):
         return None
     if target == subprocess.PIPE:
         return tempfile.TemporaryFile()
-    assert target == subprocess.DEVNULL
-    return open(os.devnull, 'wb')
+    if target == subprocess.DEVNULL:
+        return open(os.devnull, 'wb')
+    return open(os.dup(target), 'wb')
+
+
+def _holding(content):
+    file = tempfile.TemporaryFile()
+    file.write(content)
+    file.seek(0)
+    return file
 
 
 def _text(file):
-    if file is None or not file.readable():
+    if file is None or file.closed:
         return None
     file.seek(0)
     return file.read().decode()
@@ -103,9 +115,10 @@ def _run(kind, what, arguments, descriptors, place):
     os.chdir(place[0])
     os.environ.clear()
     os.environ.update(place[1])
-    for number, descriptor in enumerate(descriptors, start=1):
+    for number, descriptor in enumerate(descriptors):
         if descriptor is not None:
             os.dup2(descriptor.detach(), number)
+    sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout, sys.stderr = (
         os.fdopen(number, 'w', buffering=1, closefd=False) for number in (1, 2)
     )

@@ -1,7 +1,6 @@
 """The command as a user runs it: results, and one clear line for bad input."""
 
 import csv
-import subprocess
 import sys
 from urllib.error import URLError
 
@@ -9,6 +8,7 @@ import pandas as pd
 import pyiqa
 import pytest
 import torch
+from started import finished
 from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
@@ -172,9 +172,7 @@ def test_weights_that_can_not_be_fetched_are_one_line(monkeypatch, photos, capfd
 
 
 def test_help_names_every_verb():
-    script = [sys.executable, '-m', 'metaiqa_plugin.cli', '--help']
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert done.returncode == 0
+    done = finished([sys.executable, '-m', 'metaiqa_plugin.cli', '--help'], check=True)
     for verb in ('score', 'synthesize', 'train', 'adapt', 'pyiqa'):
         assert verb in done.stdout
 

@@ -160,9 +160,9 @@ def test_a_list_on_standard_input(checkpoint, nested):
     )
     command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', '-']
     command += ['--checkpoint', checkpoint, '--root', str(nested / '1')]
-    done = subprocess.run(command, input=names, capture_output=True, check=False)
+    done = finished(command, stdin=names)
     assert done.returncode == 1
-    rows = list(csv.DictReader(io.StringIO(done.stdout.decode())))
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [bool(row['error']) for row in rows] == [True, False, False, False]
 
 
@@ -174,7 +174,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_rate_and_a_histogram(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, rows_and_columns)
     command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', str(nested)]
     command += ['--checkpoint', checkpoint, '--out', str(tmp_path / 'scores.csv')]
-    run = subprocess.Popen(command, stderr=theirs)
+    run = Started(command, stderr=theirs)
     os.close(theirs)
     shown = b''
     while True:
