@@ -74,25 +74,22 @@ def test_importing_does_not_load_training_code():
     assert python(code) == 'False False False'
 
 
-def test_trainer_and_dataset_are_found_by_name_alone():
-    code = (
-        'from pyiqa.utils.registry import MODEL_REGISTRY, DATASET_REGISTRY\n'
-        "print(MODEL_REGISTRY.get('MetaIQAModel').__name__, "
-        "DATASET_REGISTRY.get('EpisodeDataset').__name__)"
-    )
-    assert python(code) == 'MetaIQAModel EpisodeDataset'
-
-
-def test_networks_are_found_by_name_alone():
+def test_trainer_dataset_and_networks_are_found_by_name_alone():
     code = (
         'from pyiqa.utils.registry import ARCH_REGISTRY\n'
-        "names = 'MetaIQA', 'RankIQA', 'HyperIQA'\n"
-        'print(*(ARCH_REGISTRY.get(name).__module__ for name in names))'
+        'from pyiqa.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY\n'
+        "found = [MODEL_REGISTRY.get('MetaIQAModel')]\n"
+        "found += [DATASET_REGISTRY.get('EpisodeDataset')]\n"
+        "networks = 'MetaIQA', 'RankIQA', 'HyperIQA'\n"
+        'found += [ARCH_REGISTRY.get(name) for name in networks]\n'
+        "print(*(f'{one.__module__}.{one.__name__}' for one in found))"
     )
     assert python(code).split() == [
-        'metaiqa_plugin.archs.metaiqa_arch',
-        'metaiqa_plugin.archs.rankiqa_arch',
-        'metaiqa_plugin.archs.hyperiqa_arch',
+        'metaiqa_plugin.models.metaiqa_model.MetaIQAModel',
+        'metaiqa_plugin.data.episode_dataset.EpisodeDataset',
+        'metaiqa_plugin.archs.metaiqa_arch.MetaIQA',
+        'metaiqa_plugin.archs.rankiqa_arch.RankIQA',
+        'metaiqa_plugin.archs.hyperiqa_arch.HyperIQA',
     ]
 
 

@@ -32,16 +32,16 @@ def test_networks_of_pyiqas_are_meta_trained_and_resumed(
     meta_options['network'] = network
     meta_options['train']['meta'] |= {'head': head, 'alpha_head': 1e-3, 'alpha': 1e-3}
     meta_options['datasets']['train'] |= {'resize': 64, 'crop_size': 40}
-    meta_options['train']['total_iter'] = 4
-    runs.run(meta_options, tmp_path / 'whole')
     meta_options['train']['total_iter'] = 2
+    runs.run(meta_options, tmp_path / 'whole')
+    meta_options['train']['total_iter'] = 1
     runs.run(meta_options, tmp_path / 'parts')
-    meta_options['train']['total_iter'] = 4
+    meta_options['train']['total_iter'] = 2
     runs.run(meta_options, tmp_path / 'parts', '--resume')
     parts = runs.weights(tmp_path / 'parts')
     assert runs.same(runs.weights(tmp_path / 'whole'), parts)
     tasks = runs.rows(tmp_path / 'parts', 'task_losses.csv')
-    assert len(tasks) == 12 and {row['task'] for row in tasks} <= {
+    assert len(tasks) == 6 and {row['task'] for row in tasks} <= {
         'gaussian_blur',
         'jpeg',
         'white_noise',

@@ -114,6 +114,7 @@ def test_scores_are_those_of_the_metric_sorted_and_in_the_csv(
 def test_a_click_shows_the_maps_of_that_photo(open_page, nine, expected):
     page = open_page()
     drop(page, nine, 9)
+    page.wait_for_function(f'{NAMES}[2] === {expected[2][0]!r}')
     page.locator('.tile').nth(2).locator('.shot').click()
     panel = page.locator('#details')
     expect(panel).to_contain_text('Where the metric looks', timeout=LONG)
