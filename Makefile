@@ -42,7 +42,7 @@ browser:
 	  exit 1; }
 
 demo: $(READY)
-	$(BIN)/python -m metaiqa_plugin.demo
+	$(BIN)/python examples/demo.py
 
 test: $(READY) browser
 	$(BIN)/ruff check .
@@ -50,7 +50,7 @@ test: $(READY) browser
 	$(BIN)/python -m pytest -n auto
 
 RUN := $(BIN)/python -m metaiqa_plugin.cli
-SHIP := $(BIN)/python benchmarks/ship_checkpoint.py
+SHIP := $(BIN)/python studies/ship_checkpoint.py
 IN_LIVEC := --table data/LIVEC/meta_info_LIVEC.csv --images data/LIVEC/Images
 IN_DATASETS := --table datasets/livec/meta_info_livec.csv \
   --images datasets/livec/Images --split 1

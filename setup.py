@@ -18,11 +18,11 @@ setup(
         'metaiqa_plugin': [
             'photos/kodak24/*.webp',
             'photos/README.md',
+            'score/templates/*',
             'benchmark/report/published_tables/*.csv',
             'benchmark/report/templates/*',
             'data/facts/*.csv',
             'ui/assets/*',
-            'visualize/templates/*',
             'weights/*',
         ]
     },
@@ -31,6 +31,7 @@ setup(
         'torch>=2.2',
         'torchvision',
         'timm>=1.0',
+        'filelock',
         'numpy',
         'pillow',
         'pyyaml',

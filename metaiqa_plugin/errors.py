@@ -1,11 +1,25 @@
-"""Errors that a user can act on, and how a command ends with one."""
+"""Errors that a user can act on, checks that raise them, and how a command ends."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
-__all__ = ['BAD_INPUT', 'SOME_FAILED', 'CheckpointError', 'Stopped', 'UserError', 'run']
+__all__ = [
+    'BAD_INPUT',
+    'SOME_FAILED',
+    'CheckpointError',
+    'Stopped',
+    'UserError',
+    'needing',
+    'one_of',
+    'real_number',
+    'run',
+    'whole_number',
+]
 
 SOME_FAILED = 1
 BAD_INPUT = 2
@@ -58,3 +72,46 @@ def _one_line(error: UserError) -> str:
     if 'Original Traceback' in text:
         text = text.splitlines()[-1].partition(': ')[2]
     return ' '.join(text.split())
+
+
+def one_of(name: str, value: Any, allowed: tuple) -> None:
+    """``value`` is one of ``allowed`` (True and 1 are told apart)."""
+    if not any(type(value) is type(item) and value == item for item in allowed):
+        raise UserError(f'{name}={value!r}: expected one of {list(allowed)}')
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> None:
+    """``value`` is an int of at least ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(
+            f'{name}={value!r}: expected a whole number of at least {least}'
+        )
+
+
+def real_number(
+    name: str, value: Any, above: float = -math.inf, below: float = math.inf
+) -> None:
+    """``value`` is a finite number with ``above <= value < below``.
+
+    YAML 1.1 reads ``1e-4`` as a string; the message says how to write it.
+    """
+    if isinstance(value, str):
+        raise UserError(
+            f'{name}={value!r} is text, not a number; in YAML write it as '
+            f'"!!float {value}"'
+        )
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f'{name}={value!r}: expected a number')
+    if not math.isfinite(value) or not above <= value < below:
+        raise UserError(f'{name}={value!r}: expected {above} <= {name} < {below}')
+
+
+@contextlib.contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """UserError that says how to get ``extra`` where an import inside fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'{error.name} is not installed: pip install "metaiqa_plugin[{extra}]"'
+        ) from error

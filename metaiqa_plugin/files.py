@@ -1,14 +1,27 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files: written so that no reader sees half of one, locked, hashed, as tables."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ['remove_unfinished', 'replacing']
+from filelock import FileLock, Timeout
+
+from metaiqa_plugin.errors import UserError
+
+__all__ = [
+    'check_output',
+    'locked',
+    'remove_unfinished',
+    'replacing',
+    'sha256_of',
+    'write_table',
+]
 
 
 @contextmanager
@@ -57,3 +70,77 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: str | os.PathLike, busy: str | None = None) -> Iterator[None]:
+    """Hold the lock file ``path``; it ends with its process, however that ends.
+
+    Args:
+        path: of the lock file, which stays; its folder is made.
+        busy: the error where another process holds it; None: wait for that one.
+
+    Raises:
+        UserError: with ``busy`` as its message.
+        OSError: the lock file cannot be written.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=-1 if busy is None else 0):
+            yield
+    except Timeout as error:
+        raise UserError(busy) from error
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def write_table(path: str | os.PathLike, header: Sequence[str], rows: Iterable) -> None:
+    """A csv, written at once: UTF-8, lines end with a line feed."""
+    with (
+        replacing(path) as temporary,
+        temporary.open('w', encoding='utf-8', newline='') as file,
+    ):
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def check_output(
+    path: str | os.PathLike, overwrite: bool = False, argument: str = 'out'
+) -> Path:
+    """``path``, after proof that it can be written, before any work is done.
+
+    An empty folder counts as not there. Missing folders above are made.
+
+    Args:
+        path: a file or a folder to write.
+        overwrite: it may exist.
+        argument: that the error names.
+
+    Raises:
+        UserError: it exists, or nothing can be written there.
+    """
+    path = Path(path)
+    try:
+        used = any(path.iterdir()) if path.is_dir() else path.exists()
+        if used and not overwrite:
+            raise UserError(
+                f'{argument}={str(path)!r} exists; give --overwrite to replace it, or '
+                'another name'
+            )
+        folder = path if path.is_dir() else path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f'.{uuid4().hex[:12]}.tmp'
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f'{argument}={str(path)!r} cannot be written ({reason}); choose another '
+            'place'
+        ) from error
+    return path

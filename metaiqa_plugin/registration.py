@@ -54,9 +54,9 @@ METRIC_OF_NETWORK = {
 """The metric that scores with a checkpoint of ours, by what its network is."""
 
 MODELS = {
-    'IQAModel': 'metaiqa_plugin.models.iqa_model',
-    'MetaIQAModel': 'metaiqa_plugin.models.metaiqa_model',
-    'RankIQAModel': 'metaiqa_plugin.models.rankiqa_model',
+    'IQAModel': 'metaiqa_plugin.train.iqa_model',
+    'MetaIQAModel': 'metaiqa_plugin.train.metaiqa_model',
+    'RankIQAModel': 'metaiqa_plugin.train.rankiqa_model',
 }
 DATASETS = {
     'EpisodeDataset': 'metaiqa_plugin.data.episode_dataset',

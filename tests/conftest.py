@@ -13,10 +13,10 @@ from published_layouts import published  # noqa: F401
 from pyiqa.utils.logger import initialized_logger
 
 import metaiqa_plugin
+from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.scoring import engines
+from metaiqa_plugin.score import engines
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # test processes share the cores, and OpenMP's threads would wait for each other

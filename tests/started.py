@@ -16,11 +16,11 @@ import sys
 import tempfile
 
 PRELOADED = (
-    'metaiqa_plugin.adaptation',
+    'metaiqa_plugin.train.adapt',
     'metaiqa_plugin.cli',
     'metaiqa_plugin.data.synthesis',
-    'metaiqa_plugin.train',
-    'metaiqa_plugin.training.loop',
+    'metaiqa_plugin.train.run',
+    'metaiqa_plugin.train.loop',
 )
 CONTEXT = multiprocessing.get_context('forkserver')
 

@@ -69,7 +69,7 @@ def test_importing_does_not_load_training_code():
     code = (
         'import sys, metaiqa_plugin\n'
         "print('learn2learn' in sys.modules, 'matplotlib.pyplot' in sys.modules, "
-        "'metaiqa_plugin.models.metaiqa_model' in sys.modules)"
+        "'metaiqa_plugin.train.metaiqa_model' in sys.modules)"
     )
     assert python(code) == 'False False False'
 
@@ -85,7 +85,7 @@ def test_trainer_dataset_and_networks_are_found_by_name_alone():
         "print(*(f'{one.__module__}.{one.__name__}' for one in found))"
     )
     assert python(code).split() == [
-        'metaiqa_plugin.models.metaiqa_model.MetaIQAModel',
+        'metaiqa_plugin.train.metaiqa_model.MetaIQAModel',
         'metaiqa_plugin.data.episode_dataset.EpisodeDataset',
         'metaiqa_plugin.archs.metaiqa_arch.MetaIQA',
         'metaiqa_plugin.archs.rankiqa_arch.RankIQA',

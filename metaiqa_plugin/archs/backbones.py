@@ -10,8 +10,9 @@ import timm
 import torch
 from torch import nn
 
-from metaiqa_plugin.checkpoint import read_state_dict, sha256_of
+from metaiqa_plugin.archs.checkpoint import read_state_dict
 from metaiqa_plugin.errors import CheckpointError, UserError
+from metaiqa_plugin.files import sha256_of
 
 __all__ = [
     'PACKAGED_WEIGHTS',

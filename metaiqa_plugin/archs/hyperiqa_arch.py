@@ -37,15 +37,14 @@ import torch
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.backbones import build_feature_maps
-from metaiqa_plugin.archs.configured import not_ours
+from metaiqa_plugin.archs.base import not_ours
+from metaiqa_plugin.archs.checkpoint import EXTRA_STATE, encode_config
 from metaiqa_plugin.archs.sub_image_network import (
     CHUNK,
     SubImageConfig,
     SubImageNetwork,
 )
-from metaiqa_plugin.checkpoint import EXTRA_STATE, encode_config
-from metaiqa_plugin.checks import one_of
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, one_of
 
 __all__ = [
     'FixedHead',

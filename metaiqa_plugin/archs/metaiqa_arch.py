@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metaiqa_plugin.archs.backbones import build_backbone
-from metaiqa_plugin.archs.configured import ConfiguredNetwork, not_ours
+from metaiqa_plugin.archs.base import ConfiguredNetwork, not_ours
 from metaiqa_plugin.archs.metaiqa_config import (
     AUTHORS_CONFIG,
     MetaIQAConfig,

@@ -7,11 +7,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from metaiqa_plugin.archs.configured import NetworkConfig
+from metaiqa_plugin.archs.base import NetworkConfig
+from metaiqa_plugin.archs.checkpoint import EXTRA_STATE, encode_config
 from metaiqa_plugin.archs.stages import check_stages
-from metaiqa_plugin.checkpoint import EXTRA_STATE, encode_config
-from metaiqa_plugin.checks import one_of, real_number, whole_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, one_of, real_number, whole_number
 
 __all__ = ['AUTHORS_CONFIG', 'MetaIQAConfig', 'from_authors_layout', 'is_of_authors']
 

@@ -37,8 +37,7 @@ from torchvision.models import alexnet
 
 from metaiqa_plugin.archs.backbones import build_backbone
 from metaiqa_plugin.archs.sub_image_network import SubImageConfig, SubImageNetwork
-from metaiqa_plugin.checks import real_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, real_number
 
 __all__ = ['RankIQA', 'RankIQAConfig', 'Shallow']
 

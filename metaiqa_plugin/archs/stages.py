@@ -19,8 +19,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.backbones import build_backbone
-from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = ['MeanAndDeviation', 'PooledStages', 'check_stages']
 

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metaiqa_plugin.archs.configured import ConfiguredNetwork, NetworkConfig
+from metaiqa_plugin.archs.base import ConfiguredNetwork, NetworkConfig
 from metaiqa_plugin.archs.sub_images import PLACEMENTS, corners, resized, sub_images
-from metaiqa_plugin.checks import one_of, whole_number
+from metaiqa_plugin.errors import one_of, whole_number
 
 __all__ = ['CHUNK', 'SubImageConfig', 'SubImageNetwork']
 

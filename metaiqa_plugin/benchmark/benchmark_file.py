@@ -10,11 +10,10 @@ from typing import Any
 
 from metaiqa_plugin.benchmark.methods import Method, Stage, read_method
 from metaiqa_plugin.benchmark.protocols import PROTOCOLS, Database, Part, Split
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.database_block import DATABASE_OPTIONS
 from metaiqa_plugin.data.labels import DatabaseOptions
-from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.options import read_options
+from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.train.options import read_options
 
 __all__ = ['BenchmarkFile', 'read_benchmark_file']
 

@@ -36,16 +36,16 @@ from metaiqa_plugin.benchmark.records import (
     write_json,
     write_predictions,
 )
-from metaiqa_plugin.benchmark.stages import TRAIN_TABLE, located
+from metaiqa_plugin.benchmark.training import TRAIN_TABLE, located
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import BAD_INPUT, SOME_FAILED, Stopped, UserError
 from metaiqa_plugin.files import replacing
-from metaiqa_plugin.memory import keep_freed_memory
-from metaiqa_plugin.models.iqa_model import load_weights
-from metaiqa_plugin.scoring import build_metric, score_network
-from metaiqa_plugin.training.run_logs import VALIDATION
+from metaiqa_plugin.parallel import keep_freed_memory
+from metaiqa_plugin.score import build_metric, score_network
+from metaiqa_plugin.train.iqa_model import load_weights
+from metaiqa_plugin.train.run_logs import VALIDATION
 
 try:
     import fcntl
@@ -291,7 +291,7 @@ def _train(work: Work, start: Path | None) -> Path:
     """Train to the end, from where it was stopped; the weights."""
     import yaml
 
-    from metaiqa_plugin.train import train
+    from metaiqa_plugin.train.run import train
 
     options = located(
         work.cell['training'], work.folder, None if start is None else str(start)

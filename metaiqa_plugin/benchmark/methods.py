@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.options import read_options
+from metaiqa_plugin.train.options import read_options
 
 __all__ = ['Method', 'Stage', 'changed', 'read_method']
 

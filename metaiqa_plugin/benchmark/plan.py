@@ -22,7 +22,7 @@ from typing import Any
 from metaiqa_plugin.benchmark.benchmark_file import BenchmarkFile, read_benchmark_file
 from metaiqa_plugin.benchmark.methods import Method, Stage
 from metaiqa_plugin.benchmark.protocols import Database, Part, Split
-from metaiqa_plugin.benchmark.stages import (
+from metaiqa_plugin.benchmark.training import (
     TEST_TABLE,
     TRAIN_TABLE,
     stage_options,

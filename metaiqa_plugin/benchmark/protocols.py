@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = [
     'PROTOCOLS',

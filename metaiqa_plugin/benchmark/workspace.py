@@ -46,7 +46,7 @@ def prepare(root: Path, cell: Cell, redo: bool = False) -> None:
         different = sorted(_differences('', cell.description, before))
         raise UserError(
             f'{cell.label}: finished under other options ({"; ".join(different[:3])}); '
-            'give the experiment another name, or --redo what is different'
+            'give the experiment another name, or --overwrite what is different'
         )
     same = known.is_file() and fingerprint(read_json(known)) == cell.fingerprint
     if folder.is_dir() and not same:

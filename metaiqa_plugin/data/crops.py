@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = ['RandomCrop', 'as_input', 'read_resized', 'resize_shorter']
 

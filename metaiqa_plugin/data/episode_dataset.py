@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metaiqa_plugin import ranks
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.database_block import (
     Databases,
     require_batch,
@@ -19,6 +17,8 @@ from metaiqa_plugin.data.database_block import (
 )
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.frozen_maps import training_views
+from metaiqa_plugin.errors import whole_number
+from metaiqa_plugin.train import ranks
 
 __all__ = ['EpisodeDataset']
 

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.groups import group_rows
 from metaiqa_plugin.data.rows import LabelledRows
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = ['INSTALL_LEARN2LEARN', 'Episode', 'EpisodeSampler', 'EpisodeSizes']
 

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.database_block import Databases
 from metaiqa_plugin.data.store import ImageStore, Kind
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = [
     'FrozenMaps',

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metaiqa_plugin.checks import one_of, whole_number
 from metaiqa_plugin.data.crops import as_input
 from metaiqa_plugin.data.database_block import (
     Databases,
@@ -19,6 +18,7 @@ from metaiqa_plugin.data.database_block import (
 )
 from metaiqa_plugin.data.frozen_maps import training_views
 from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.errors import one_of, whole_number
 
 __all__ = ['LabelledDataset']
 

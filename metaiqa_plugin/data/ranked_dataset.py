@@ -11,12 +11,11 @@ from pyiqa.utils import get_root_logger
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metaiqa_plugin.checks import one_of, whole_number
 from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.database_block import Databases, require_batch, split_block
 from metaiqa_plugin.data.distortions import LEVELS
 from metaiqa_plugin.data.ranked_groups import DatabaseGroups, PhotoGroups
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, one_of, whole_number
 
 __all__ = ['RankedDataset']
 

@@ -15,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.distortions import (
     KADID10K,
     LEVELS,
@@ -32,7 +31,7 @@ from metaiqa_plugin.data.versions import (
     severity,
     version_of,
 )
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = [
     'PRESETS',

@@ -25,12 +25,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.crops import read_resized
 from metaiqa_plugin.data.rows import LabelledRows
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import replacing
-from metaiqa_plugin.processes import available_cores, parallel_map
+from metaiqa_plugin.parallel import available_cores, parallel_map
 
 try:
     import fcntl

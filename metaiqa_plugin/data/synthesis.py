@@ -37,16 +37,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.cluster import ray_map
 from metaiqa_plugin.data.distortions import KADID10K, LEVELS
 from metaiqa_plugin.data.images import read_photo, walk_images
 from metaiqa_plugin.data.pseudo_mos import pseudo_mos
 from metaiqa_plugin.data.splits import split_flags
 from metaiqa_plugin.data.versions import at_working_size, version_of
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import replacing
-from metaiqa_plugin.processes import available_cores, parallel_map
+from metaiqa_plugin.parallel import available_cores, parallel_map, ray_map
 
 __all__ = ['Synthesis', 'SynthesisReport', 'synthesize']
 
@@ -151,7 +149,7 @@ def synthesize(
         processes: default one per core that this process may use.
         progress: show a bar on stderr.
         ray: address of a Ray cluster that does the work, ``'auto'`` for the one at
-            hand or a new one on this machine; see ``metaiqa_plugin.cluster``.
+            hand or a new one on this machine; see ``metaiqa_plugin.parallel``.
 
     Returns:
         the report; photos that can not be read are skipped and named in it.

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from metaiqa_plugin.adaptation import AdaptSettings
-from metaiqa_plugin.checkpoint import write_state_dict
+from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train.adapt import AdaptSettings
 from metaiqa_plugin.ui import markup, taste_markup
 from metaiqa_plugin.ui.limits import Limits
 from metaiqa_plugin.ui.maps import draw_maps

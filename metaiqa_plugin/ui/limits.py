@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields
 
 from PIL import Image, UnidentifiedImageError
 
-from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = ['Limits', 'check_pixels']
 

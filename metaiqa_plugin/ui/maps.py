@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.explaining.maps import MapSettings, compute_map
+from metaiqa_plugin.study.explain.maps import MapSettings, compute_map
 from metaiqa_plugin.ui.scorer import COMPUTING, jpeg, upright
 
 if TYPE_CHECKING:

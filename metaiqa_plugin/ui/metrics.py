@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.errors import CheckpointError
-from metaiqa_plugin.scoring import open_checkpoint, open_metric
+from metaiqa_plugin.score import open_checkpoint, open_metric
 
 if TYPE_CHECKING:
     from torch import nn

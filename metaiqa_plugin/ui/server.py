@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from metaiqa_plugin.adaptation import AdaptSettings
-from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.extras import needing
+from metaiqa_plugin.errors import UserError, needing
+from metaiqa_plugin.train.adapt import AdaptSettings
 from metaiqa_plugin.ui.limits import Limits
 
 __all__ = ['LOCAL', 'POLICY', 'serve']

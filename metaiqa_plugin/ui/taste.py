@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaiqa_plugin.adaptation import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.scoring import correlate, score_network
+from metaiqa_plugin.score import correlate, score_network
+from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 
 __all__ = [
     'LEAST_RATINGS',

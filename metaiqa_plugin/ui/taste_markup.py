@@ -70,7 +70,7 @@ def job_result(session: Session, taste: Taste) -> str:
         "metric = pyiqa.create_metric('metaiqa', pretrained_model_path="
         f"'{CHECKPOINT_NAME}')\nprint(metric('photo.jpg').item())</pre>"
         '<p>or on the command line: '
-        f'<code>metaiqa score PHOTOS --checkpoint {CHECKPOINT_NAME}</code></p>'
+        f'<code>metaiqa score PHOTOS --metric {CHECKPOINT_NAME}</code></p>'
         '<h3>Does it order photos as you do?</h3>'
         '<table><thead><tr><th>agreement with your stars (SROCC, 1 is the same order)'
         '</th><th></th></tr></thead><tbody>'

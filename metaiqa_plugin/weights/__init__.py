@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from metaiqa_plugin.checkpoint import sha256_of
 from metaiqa_plugin.errors import CheckpointError
+from metaiqa_plugin.files import sha256_of
 
 __all__ = ['FILES', 'card', 'shipped_path']
 

@@ -9,13 +9,13 @@ import torch
 from pyiqa.archs.hypernet_arch import HyperNet
 from torch import nn
 
+from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.hyperiqa_arch import (
     FixedHead,
     HyperIQA,
     TargetWeights,
     target_network,
 )
-from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.errors import CheckpointError, UserError
 
 TINY = 'test_efficientnet'

@@ -12,8 +12,8 @@ from pyiqa.archs.metaiqa_arch import MetaIQA as PyiqaMetaIQA
 from torch import nn
 
 from metaiqa_plugin.archs.backbones import build_backbone
+from metaiqa_plugin.archs.checkpoint import read_state_dict, write_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MAX_ASPECT, MetaIQA, target_size
-from metaiqa_plugin.checkpoint import read_state_dict, write_state_dict
 from metaiqa_plugin.errors import CheckpointError, UserError
 
 TINY = 'test_efficientnet'

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torchvision.models import alexnet
 
+from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.errors import CheckpointError, UserError
 
 TINY = 'test_efficientnet'

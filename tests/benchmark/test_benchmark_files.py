@@ -18,7 +18,7 @@ from metaiqa_plugin.data.databases import DATABASES
 from metaiqa_plugin.data.distortions import KADID10K, distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.splits import split_columns
-from metaiqa_plugin.options import read_options
+from metaiqa_plugin.train.options import read_options
 
 FILES = sorted((OPTIONS / 'benchmark').rglob('*.yml'))
 TID = {1: 'white_noise', 8: 'gaussian_blur', 10: 'jpeg', 11: 'jpeg2000'}

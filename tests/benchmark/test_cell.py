@@ -18,7 +18,7 @@ from metaiqa_plugin.benchmark.records import (
 )
 from metaiqa_plugin.benchmark.workspace import prepare
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.scoring import correlate
+from metaiqa_plugin.score import correlate
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_weights_are_kept_where_asked(done, tiny):
     tiny['protocol']['splits'] = 1
     (record,) = done({**tiny, 'keep_weights': True})
     from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-    from metaiqa_plugin.scoring import score_network
+    from metaiqa_plugin.score import score_network
 
     network = MetaIQA(pretrained_model_path=str(record.folder / 'weights.pth'))
     predictions = record.predictions('wild')

@@ -199,9 +199,9 @@ def test_out_is_not_replaced_unless_forced(tmp_path, published, run, refused):
     assert b'\r' not in before
     out.write_text('mine')
     assert 'exists' in (line := refused('bid', tmp_path, '--out', out))
-    assert f'out={str(out)!r}' in line and '--force' in line
+    assert f'out={str(out)!r}' in line and '--overwrite' in line
     assert out.read_text() == 'mine'
-    run('bid', tmp_path, '--out', out, '--force')
+    run('bid', tmp_path, '--out', out, '--overwrite')
     assert out.read_bytes() == before
     assert not (tmp_path / 'meta_info_bid.csv').exists()
     assert 'is a folder' in refused('bid', tmp_path, '--out', tmp_path)
@@ -259,7 +259,7 @@ def test_images_that_are_not_on_disk(tmp_path, published, run, refused):
     pd.testing.assert_frame_equal(table, whole.loc[table.index])
     for row in rows:
         (tmp_path / 'TestImage' / row['img_name']).unlink(missing_ok=True)
-    line = refused('spaq', tmp_path, '--skip-missing', '--force')
+    line = refused('spaq', tmp_path, '--skip-missing', '--overwrite')
     assert 'is it the right folder' in line
 
 
@@ -283,7 +283,7 @@ def test_tid2013_without_what_is_optional(tmp_path, published, run, refused):
     assert 'std' not in table
     assert set(table.ref_name) == {f'I{i:02d}.BMP' for i in (1, 2, 3, 4, 25)}
     (tmp_path / 'mos_std.txt').write_text('0.1\n0.2\n')
-    line = refused('tid2013', tmp_path, '--force')
+    line = refused('tid2013', tmp_path, '--overwrite')
     assert 'mos_std.txt has 2 lines, mos_with_names.txt has 40' in line
 
 
@@ -325,7 +325,7 @@ def test_another_range_can_be_given(tmp_path, published, run, refused):
     table = read(tmp_path, 'bid')
     assert table['std'].tolist() == [0.5] and table.mos.tolist() == [-0.25]
     for low, high in (('5', '0'), ('nan', '1')):
-        line = refused('bid', tmp_path, '--score-range', low, high, '--force')
+        line = refused('bid', tmp_path, '--score-range', low, high, '--overwrite')
         assert 'score_range=' in line
 
 
@@ -352,7 +352,7 @@ def test_cid2013_images_may_lie_flat(tmp_path, published, run, refused):
     assert table.img_name[5] == 'IS2/IS_II_C01_D02.jpg'
     assert table.subset.tolist() == [row['subset'] for row in rows]
     published.image(tmp_path / 'copy' / 'IS_II_C01_D02.jpg')
-    line = refused('cid2013', tmp_path, '--force')
+    line = refused('cid2013', tmp_path, '--overwrite')
     assert 'is 2 times' in line and "'copy/IS_II_C01_D02.jpg'" in line
 
 
@@ -420,9 +420,9 @@ def test_live_flags_may_be_in_the_other_file(tmp_path, published, run, refused):
     run('live', tmp_path)
     assert len(read(tmp_path, 'live')) == len(rows)
     (tmp_path / 'dmos.mat').unlink()
-    assert "no variable ['orgs']" in refused('live', tmp_path, '--force')
+    assert "no variable ['orgs']" in refused('live', tmp_path, '--overwrite')
     savemat(path, {'dmos_new': np.ones(3), 'dmos_std': np.ones(3), 'orgs': np.ones(3)})
-    assert 'has 3 values' in refused('live', tmp_path, '--force')
+    assert 'has 3 values' in refused('live', tmp_path, '--overwrite')
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,7 @@ def test_columns_of_a_csv_can_be_named(own, run):
     assert table.ref_name.tolist() == ['r1', 'r2']
     for column in SPLITS:
         assert set(table[column]) == {'train', 'test'}
-    run(*command, *names, '--score-column', 'x', '--score-range', 0, 10, '--force')
+    run(*command, *names, '--score-column', 'x', '--score-range', 0, 10, '--overwrite')
     assert pd.read_csv(own.folder / 'meta_info_my images.csv').mos.tolist() == [9, 9]
 
 
@@ -582,7 +582,7 @@ def test_columns_of_a_csv_can_be_named(own, run):
 def test_odd_csvs_are_refused(own, refused, text, options, message):
     command = own.write(text)
     options = [own.scores if item == 'SCORES' else item for item in options]
-    options += ['--force'] if '--out' in options else []
+    options += ['--overwrite'] if '--out' in options else []
     assert message in refused(*command, *options)
 
 

@@ -278,7 +278,7 @@ def test_a_killed_run_is_finished_and_equals_a_whole_one(photos, tmp_path):
         (folder / path.name).write_bytes(path.read_bytes())
     out = tmp_path / 'cut'
     command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'synthesize', str(folder)]
-    command += [str(out), '--types', 'jpeg', 'jpeg2000', '--processes', '2']
+    command += [str(out), '--types', 'jpeg', 'jpeg2000', '--workers', '2']
     run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     while len(list(out.glob('images/*.png'))) < 5:
         time.sleep(0.01)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaiqa_plugin.cluster import ray_map
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.parallel import ray_map
 
 ray = pytest.importorskip('ray')
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
+from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 

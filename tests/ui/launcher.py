@@ -25,7 +25,7 @@ resolve = socket.getaddrinfo
 socket.socket.connect = noted
 socket.getaddrinfo = resolved
 
-from metaiqa_plugin.commands import ui  # noqa: E402
+from metaiqa_plugin.cli import ui  # noqa: E402
 from metaiqa_plugin.errors import run  # noqa: E402
 
 parser = argparse.ArgumentParser()

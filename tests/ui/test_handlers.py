@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from metaiqa_plugin.adaptation import AdaptSettings
+from metaiqa_plugin.train.adapt import AdaptSettings
 from metaiqa_plugin.ui.handlers import WORST, Handlers
 from metaiqa_plugin.ui.limits import Limits
 from metaiqa_plugin.ui.metrics import Metrics

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from metaiqa_plugin.scoring import open_metric
+from metaiqa_plugin.score import open_metric
 from metaiqa_plugin.ui.maps import LONGEST, coloured, draw_maps
 
 

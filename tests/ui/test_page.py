@@ -9,10 +9,10 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
+from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.checkpoint import write_state_dict
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.scoring import open_metric
+from metaiqa_plugin.score import open_metric
 
 LONG = 60_000
 SCORES = '[...document.querySelectorAll(".tile .score")].map(one => one.innerText)'
@@ -23,7 +23,7 @@ LIMITS = ('--max-files', '12', '--max-megabytes', '1', '--max-megapixels', '1')
 @pytest.fixture(scope='module')
 def served(start, checkpoint):
     """The command with the tiny checkpoint, tight limits and few steps."""
-    return start('--checkpoint', checkpoint, *LIMITS, '--steps', '3')
+    return start('--metric', checkpoint, *LIMITS, '--steps', '3')
 
 
 @pytest.fixture(scope='module')

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from metaiqa_plugin.adaptation import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.scoring import score_network
+from metaiqa_plugin.score import score_network
+from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.ui import taste
 from metaiqa_plugin.ui.taste import (
     Taste,
@@ -93,7 +93,7 @@ def test_a_left_out_score_does_not_depend_on_its_own_rating(network, nine, monke
 
 
 def network_path(network, nine):
-    from metaiqa_plugin.checkpoint import write_state_dict
+    from metaiqa_plugin.archs.checkpoint import write_state_dict
 
     path = nine[0].parent.parent / 'prior-of-taste.safetensors'
     write_state_dict(path, network.state_dict(), overwrite=True)

@@ -11,9 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from threadpoolctl import threadpool_limits
 
 from metaiqa_plugin.benchmark.handcrafted.pixels import check_pixels, luminance
-from metaiqa_plugin.checks import whole_number
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = [
     'LEAST_SIDE',

@@ -30,8 +30,7 @@ from metaiqa_plugin.benchmark.handcrafted.codebooks import (
     random_positions,
     training_patches,
 )
-from metaiqa_plugin.checks import whole_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = ['Cornia', 'encoded']
 

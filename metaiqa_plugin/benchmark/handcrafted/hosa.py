@@ -29,8 +29,7 @@ from metaiqa_plugin.benchmark.handcrafted.codebooks import (
     image_patches,
     training_patches,
 )
-from metaiqa_plugin.checks import real_number, whole_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, real_number, whole_number
 
 __all__ = ['Hosa', 'aggregated', 'cluster_statistics', 'signed_power']
 

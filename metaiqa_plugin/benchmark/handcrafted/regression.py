@@ -10,8 +10,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVR
 
-from metaiqa_plugin.checks import one_of, whole_number
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, one_of, whole_number
 
 __all__ = ['REGRESSION_OF', 'Regression']
 

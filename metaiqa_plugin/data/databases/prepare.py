@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-from metaiqa_plugin.checks import real_number
 from metaiqa_plugin.data.databases.authentic import read_any_csv
 from metaiqa_plugin.data.databases.disk import ImagesOnDisk, name_key
 from metaiqa_plugin.data.databases.meta_info import (
@@ -20,7 +19,7 @@ from metaiqa_plugin.data.databases.meta_info import (
 )
 from metaiqa_plugin.data.databases.rows import LabelledRow, Labels
 from metaiqa_plugin.data.databases.table import DATABASES
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, real_number
 
 __all__ = ['Prepared', 'prepare', 'prepare_csv']
 
@@ -186,7 +185,7 @@ def _free(out: Path, force: bool) -> Path:
         raise UserError(f'out={str(out)!r} is a folder; name a csv file')
     if out.exists() and not force:
         raise UserError(
-            f'out={str(out)!r} exists; force=True (--force) replaces it, or name '
+            f'out={str(out)!r} exists; force=True (--overwrite) replaces it, or name '
             'another file'
         )
     return out

@@ -1,0 +1,168 @@
+"""Reading and writing weight files.
+
+A checkpoint is a flat ``state_dict``. Its network arguments and preprocessing
+travel inside it under the key ``_extra_state``: JSON as a uint8 tensor, so that
+every writer of state dicts (pyiqa's trainer, ``torch.save``, safetensors) keeps
+them without knowing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from metaiqa_plugin.errors import CheckpointError
+from metaiqa_plugin.files import replacing
+
+__all__ = [
+    'EXTRA_STATE',
+    'check_target',
+    'decode_config',
+    'encode_config',
+    'read_state_dict',
+    'write_state_dict',
+]
+
+EXTRA_STATE = '_extra_state'
+WRAPPERS = ('params', 'state_dict', 'params_ema')
+PREFIXES = ('module.', 'net_g.')
+
+
+def encode_config(config: dict[str, Any]) -> Tensor:
+    """JSON of ``config`` as a 1-D uint8 tensor."""
+    return torch.tensor(
+        list(json.dumps(config, sort_keys=True).encode()), dtype=torch.uint8
+    )
+
+
+def decode_config(encoded: Tensor) -> dict[str, Any]:
+    """Inverse of :func:`encode_config`.
+
+    Raises:
+        CheckpointError: the tensor is no JSON object.
+    """
+    try:
+        config = json.loads(bytes(encoded.to(torch.uint8).tolist()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f'{EXTRA_STATE} of the checkpoint is not readable JSON ({error}); '
+            'the file is damaged or was written by another program'
+        ) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            f'{EXTRA_STATE} holds {type(config).__name__}, not a dict'
+        )
+    return config
+
+
+def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Tensors of a weight file on the CPU, without wrapper keys and prefixes.
+
+    ``.safetensors`` files are read as such; anything else is opened by
+    ``torch.load(weights_only=True)``, so that no code in the file can run.
+
+    Raises:
+        CheckpointError: not there, a URL, not readable, or no dict of tensors.
+    """
+    name = os.fspath(path)
+    if name.startswith(('http://', 'https://')):
+        raise CheckpointError(
+            f'weight file {name!r} is a URL; download it and give the local path'
+        )
+    if not Path(name).is_file():
+        raise CheckpointError(f'weight file {name!r} does not exist')
+    try:
+        if name.endswith('.safetensors'):
+            content = load_file(name)
+        else:
+            content = torch.load(name, map_location='cpu', weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    except Exception as error:  # pickle's UnpicklingError and its many relatives
+        raise _unreadable(name, error) from error
+    return _flatten(content, name)
+
+
+def _unreadable(name: str, error: Exception) -> CheckpointError:
+    reason = str(error).strip().split('\n')[0][:200]
+    return CheckpointError(
+        f'weight file {name!r} can not be read as tensors ({reason}); '
+        'expected .safetensors, or a torch file that holds nothing but weights'
+    )
+
+
+def _flatten(content: Any, name: str) -> dict[str, Tensor]:
+    for key in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f'weight file {name!r} holds no state dict')
+    state = {}
+    for key, value in content.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(
+                f'weight file {name!r}: entry {key!r} is {type(value).__name__}, '
+                'not a tensor'
+            )
+        state[_without_prefix(str(key))] = value
+    return state
+
+
+def _without_prefix(key: str) -> str:
+    for prefix in PREFIXES:
+        key = key.removeprefix(prefix)
+    return key
+
+
+def write_state_dict(
+    path: str | os.PathLike,
+    state: dict[str, Tensor],
+    half: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write ``state`` atomically; the suffix chooses safetensors or torch's format.
+
+    Args:
+        path: ``.safetensors``, ``.pth`` or ``.pt``.
+        state: flat state dict.
+        half: store floating tensors as float16 (networks load them as float32).
+        overwrite: replace an existing file.
+
+    Raises:
+        CheckpointError: unknown suffix, or the file exists and ``overwrite`` is
+            not set.
+    """
+    path = Path(path)
+    check_target(path, overwrite)
+    tensors = {key: _storable(value, half) for key, value in state.items()}
+    with replacing(path) as temporary:
+        if path.suffix == '.safetensors':
+            temporary.write_bytes(save(tensors))  # save_file lets only us read it
+        else:
+            torch.save({'params': tensors}, temporary)
+
+
+def check_target(path: Path, overwrite: bool = False) -> None:
+    """Raises CheckpointError where ``write_state_dict`` would, before any work."""
+    if path.suffix not in ('.safetensors', '.pth', '.pt'):
+        raise CheckpointError(
+            f'weight file {str(path)!r}: suffix {path.suffix!r} is unknown; '
+            'use .safetensors or .pth'
+        )
+    if path.exists() and not overwrite:
+        raise CheckpointError(f'weight file {str(path)!r} exists; choose another name')
+
+
+def _storable(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu()
+    if half and value.is_floating_point():
+        value = value.half()
+    return value.contiguous()

@@ -1,0 +1,69 @@
+"""``metaiqa adapt``: a metric or prior adapted to labelled images."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from metaiqa_plugin.cli import common
+
+__all__ = ['add_parser', 'run_adapt']
+
+PRIOR = 'metaiqa-prior'
+
+
+def add_parser(verbs) -> None:
+    """Add the verb ``adapt`` to the sub-parsers of ``metaiqa``."""
+    verb = verbs.add_parser('adapt', help='adapt a prior to labelled images')
+    common.add_metric(
+        verb, None, what=f'to start from: metaiqa (default), {PRIOR} or a checkpoint'
+    )
+    common.add_retired(verb, '--prior', '--metric')
+    verb.add_argument('--images', required=True, help='folder')
+    verb.add_argument('--scores', required=True, help='csv of image names and scores')
+    common.add_out(verb, '.safetensors or .pth to write')
+    common.add_overwrite(verb)
+    common.add_score_columns(verb)
+    verb.add_argument('--allow-unlabelled', action='store_true')
+    verb.add_argument('--head-steps', type=int, help='steps of the head alone before')
+    verb.add_argument('--steps', type=int, help='Adam steps; default by image count')
+    verb.add_argument('--batch-size', type=int)
+    verb.add_argument('--lr', type=float, help='of the backbone')
+    verb.add_argument('--lr-head', type=float)
+    verb.add_argument('--batchnorm', choices=('frozen', 'running'))
+    common.add_seed(verb)
+    verb.set_defaults(command=run_adapt)
+
+
+def run_adapt(options: argparse.Namespace) -> int:
+    """Train, and write the checkpoint; the exit code.
+
+    Raises:
+        UserError: see :mod:`metaiqa_plugin.train.adapt`.
+    """
+    from metaiqa_plugin.archs.checkpoint import check_target, write_state_dict
+    from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+    from metaiqa_plugin.train.adapt import AdaptSettings, adapt, read_labels
+
+    check_target(Path(options.out))
+    labelled = read_labels(
+        options.images,
+        options.scores,
+        options.score_range,
+        options.lower_better,
+        options.image_column,
+        options.score_column,
+        options.allow_unlabelled,
+    )
+    names = {field.name for field in fields(AdaptSettings)} & set(vars(options))
+    given = {name: getattr(options, name) for name in names}
+    settings = AdaptSettings(**{k: v for k, v in given.items() if v is not None})
+    path = None if options.metric == PRIOR else options.metric
+    pretrained = 'prior' if options.metric == PRIOR else True
+    network = MetaIQA(pretrained=pretrained, pretrained_model_path=path)
+    losses = adapt(network, labelled, settings)
+    write_state_dict(options.out, network.state_dict())
+    course = f', loss {losses[0]:.4f} -> {losses[-1]:.4f}' if losses else ''
+    print(f'{options.out}: {len(labelled.paths)} images, {len(losses)} steps{course}')
+    return 0

@@ -1,0 +1,148 @@
+"""Options that mean the same in every verb; old spellings name the new ones."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from metaiqa_plugin.errors import UserError
+
+__all__ = [
+    'add_device',
+    'add_max_side',
+    'add_metric',
+    'add_out',
+    'add_overwrite',
+    'add_ray',
+    'add_resume',
+    'add_retired',
+    'add_score_columns',
+    'add_seed',
+    'add_workers',
+    'level',
+]
+
+METRIC = "a name ('metaiqa pyiqa -ls' lists all), or a checkpoint of ours"
+
+
+def add_metric(
+    parser, default: str | None = 'metaiqa', many: bool = False, what: str = METRIC
+) -> None:
+    """``--metric``: a name of pyiqa's or the path of a checkpoint of ours.
+
+    Args:
+        default: None with ``many``: the verb's own.
+        many: it may be given again; ``options.metric`` is a list then, or None.
+        what: its help.
+    """
+    told = '; may be given again' if many else ''
+    told += f'; default {default}' if default else ''
+    action = 'append' if many else 'store'
+    parser.add_argument(
+        '--metric',
+        action=action,
+        default=None if many else default,
+        metavar='METRIC',
+        help=what + told,
+    )
+    add_retired(parser, '--checkpoint', '--metric, which takes checkpoints, too')
+
+
+def add_out(parser, what: str, default: str | None = None) -> None:
+    """``--out``: the file or folder that the verb writes; required without default."""
+    told = f'{what}; default {default}' if default else what
+    parser.add_argument('--out', default=default, required=default is None, help=told)
+
+
+def add_overwrite(parser, what: str = 'replace --out if it exists') -> None:
+    """``--overwrite``: without it nothing that exists is replaced."""
+    parser.add_argument('--overwrite', action='store_true', help=what)
+    add_retired(parser, '--force', '--overwrite')
+
+
+def add_resume(parser) -> None:
+    """``--resume``: go on with what an earlier run of the same settings left."""
+    parser.add_argument(
+        '--resume', action='store_true', help='go on where an earlier run stopped'
+    )
+
+
+def add_seed(parser, what: str = 'of all that is random') -> None:
+    """``--seed``: same seed, same machine, same result."""
+    parser.add_argument('--seed', type=int, default=0, help=f'{what}; default 0')
+
+
+def add_device(parser) -> None:
+    """``--device``: as torch names it."""
+    parser.add_argument(
+        '--device',
+        help='as torch names it, such as cpu or cuda:1; default: a GPU if there is one',
+    )
+
+
+def add_workers(parser, what: str, default: int | None = None) -> None:
+    """``--workers``: how many threads or processes work side by side.
+
+    Args:
+        default: None: one a core.
+    """
+    told = 'one a core' if default is None else default
+    parser.add_argument(
+        '--workers', type=int, default=default, help=f'{what}; default {told}'
+    )
+    for old in ('--processes', '--jobs'):
+        add_retired(parser, old, '--workers')
+
+
+def add_ray(parser) -> None:
+    """``--ray [ADDRESS]``: work on a cluster instead of on this machine alone."""
+    parser.add_argument(
+        '--ray',
+        nargs='?',
+        const='auto',
+        metavar='ADDRESS',
+        help='work on a Ray cluster: that of RAY_ADDRESS, or one on this machine',
+    )
+
+
+def add_max_side(parser) -> None:
+    """``--max-side``: photos are shrunk to it before they are distorted."""
+    parser.add_argument(
+        '--max-side',
+        type=int,
+        default=512,
+        help='pixels of the longer side; larger photos are shrunk; 0 keeps them; '
+        'default 512',
+    )
+
+
+def add_score_columns(parser) -> None:
+    """How a csv of labels is read."""
+    parser.add_argument(
+        '--score-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='of the scale that people used; default: lowest and highest score',
+    )
+    parser.add_argument(
+        '--lower-better', action='store_true', help='low scores are good (DMOS)'
+    )
+    parser.add_argument('--image-column', help='of the csv; default: the usual names')
+    parser.add_argument('--score-column', help='of the csv; default: the usual names')
+
+
+def add_retired(parser, old: str, new: str) -> None:
+    """The option ``old`` ends with a message that names ``new``."""
+
+    class Retired(argparse.Action):
+        def __call__(self, *arguments, **named) -> NoReturn:
+            raise UserError(f'{old} is no more; use {new}')
+
+    parser.add_argument(old, action=Retired, nargs='*', help=argparse.SUPPRESS)
+
+
+def level(text: str) -> float:
+    """A level of distortion, as ``type`` of an option; whole numbers stay whole."""
+    value = float(text)
+    return int(value) if value.is_integer() else value

@@ -1,0 +1,70 @@
+"""``metaiqa prepare``: the ``meta_info`` csv of a downloaded database."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from metaiqa_plugin.cli import common
+from metaiqa_plugin.errors import SOME_FAILED, UserError
+
+__all__ = ['add_parser', 'run_prepare']
+
+
+def add_parser(verbs) -> None:
+    """Add the verb ``prepare`` to the sub-parsers of ``metaiqa``."""
+    verb = verbs.add_parser('prepare', help='meta_info csv of a downloaded database')
+    verb.add_argument('database', help='its name; or csv for your own')
+    verb.add_argument('root', help='folder of the download; csv: folder of the images')
+    verb.add_argument('--out', help='csv to write; default: ROOT/meta_info_NAME.csv')
+    common.add_overwrite(verb)
+    verb.add_argument(
+        '--skip-missing', action='store_true', help='leave out images not on disk'
+    )
+    verb.add_argument('--score-range', nargs=2, type=float, metavar=('LOW', 'HIGH'))
+    own = verb.add_argument_group('csv only')
+    own.add_argument('--scores', help='csv of image names and scores')
+    own.add_argument('--lower-better', action='store_true', default=None)
+    own.add_argument('--image-column')
+    own.add_argument('--score-column')
+    own.add_argument('--reference-column', help='kept together in a split')
+    own.add_argument('--group-column', help='kept together in a split')
+    verb.set_defaults(command=run_prepare)
+
+
+def run_prepare(options: argparse.Namespace) -> int:
+    """Write the csv; the exit code.
+
+    Raises:
+        UserError: see :mod:`metaiqa_plugin.data.databases.prepare`.
+    """
+    from metaiqa_plugin.data.databases.prepare import prepare, prepare_csv
+
+    own = ('scores', 'lower_better', 'image_column', 'score_column')
+    own += ('reference_column', 'group_column')
+    given = {name: getattr(options, name) for name in own}
+    given = {name: value for name, value in given.items() if value is not None}
+    common = {
+        'out': options.out,
+        'force': options.overwrite,
+        'skip_missing': options.skip_missing,
+        'score_range': options.score_range,
+    }
+    if options.database == 'csv':
+        prepared = prepare_csv(options.root, **{'scores': None, **given}, **common)
+    elif given:
+        names = ', '.join(f'--{name.replace("_", "-")}' for name in given)
+        raise UserError(f'{names}: only for metaiqa prepare csv')
+    else:
+        prepared = prepare(options.database, options.root, **common)
+    print(prepared.summary())
+    print(prepared.options())
+    for note in prepared.notes:
+        print(f'metaiqa: note: {note}', file=sys.stderr)
+    if prepared.left_out:
+        print(
+            f'metaiqa: {len(prepared.left_out)} images are not on disk and left out, '
+            f'the first is {prepared.left_out[0]!r}',
+            file=sys.stderr,
+        )
+    return SOME_FAILED if prepared.left_out else 0

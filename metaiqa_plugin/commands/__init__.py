@@ -1,1 +1,0 @@
-"""Verbs of the metaiqa command that have a file of their own."""

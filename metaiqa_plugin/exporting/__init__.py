@@ -1,5 +1,0 @@
-"""A metric as one file for other programs: ONNX or TorchScript, with preprocessing."""
-
-from metaiqa_plugin.exporting.export import Exported, export_metric
-
-__all__ = ['Exported', 'export_metric']

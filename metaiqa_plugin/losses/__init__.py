@@ -1,1 +1,0 @@
-"""Losses that pyiqa lacks."""

@@ -1,1 +1,0 @@
-"""How a network is trained: pure updates, and the trainers that call them."""

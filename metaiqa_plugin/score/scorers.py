@@ -1,0 +1,183 @@
+"""What is made of an image for a metric, and scored together with others.
+
+A scorer has two halves: ``prepare`` runs in the threads that read images, ``submit``
+in one thread, which does not wait for what it started.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaiqa_plugin.archs.base import ConfiguredNetwork
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.score.engines import Engine, open_engine
+from metaiqa_plugin.score.metrics import open_metric
+
+__all__ = [
+    'MetricScorer',
+    'NetworkScorer',
+    'Scorer',
+    'least_side',
+    'open_scorers',
+    'scorer_names',
+]
+
+MOST_VIEWS = 64
+"""Views that are scored together at most; a single image may have more."""
+
+
+class Scorer(Protocol):
+    """Attributes:
+    name: of the metric.
+    lower_better: its direction.
+    batch_size: images of like shape that are scored together.
+    """
+
+    name: str
+    lower_better: bool
+    batch_size: int
+
+    def prepare(self, pixels: np.ndarray) -> Tensor:
+        """What :meth:`submit` takes, of (H, W, 3) bytes."""
+
+    def submit(self, prepared: Sequence[Tensor]) -> Callable[[], Sequence[float]]:
+        """Start to score images of like shape; what is returned waits for scores."""
+
+
+class NetworkScorer:
+    """A network of ours.
+
+    Args:
+        name: of the metric.
+        network: in evaluation mode.
+        engine: that computes it.
+        batch_size: images at a time; None: the engine's.
+    """
+
+    lower_better = False
+
+    def __init__(
+        self,
+        name: str,
+        network: ConfiguredNetwork,
+        engine: Engine,
+        batch_size: int | None = None,
+    ) -> None:
+        self.name = name
+        self.batch_size = batch_size or engine.batch_size
+        self.network, self._engine = network, engine
+
+    @torch.inference_mode()
+    def prepare(self, pixels: np.ndarray) -> Tensor:
+        image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+        return self.network.views(_in_unit_range(image))
+
+    def submit(self, prepared: Sequence[Tensor]) -> Callable[[], Sequence[float]]:
+        views = len(prepared[0])
+        together = max(1, MOST_VIEWS // views)
+        waiting = [
+            self._engine.submit(_joined(prepared[start : start + together]))
+            for start in range(0, len(prepared), together)
+        ]
+
+        def collect() -> list[float]:
+            scores = np.concatenate([wait() for wait in waiting])
+            return scores.reshape(-1, views).mean(axis=1).tolist()
+
+        return collect
+
+
+class MetricScorer:
+    """A metric of pyiqa that is not ours: one image at a time, as pyiqa does it.
+
+    Some of them score an image differently beside others, and all may refuse one.
+    """
+
+    batch_size = 1
+
+    def __init__(self, name: str, metric: nn.Module) -> None:
+        self.name, self.lower_better = name, metric.lower_better
+        self._metric = metric
+
+    def prepare(self, pixels: np.ndarray) -> Tensor:
+        return torch.from_numpy(pixels)
+
+    def submit(self, prepared: Sequence[Tensor]) -> Callable[[], Sequence[float]]:
+        (pixels,) = prepared
+        image = _in_unit_range(pixels.permute(2, 0, 1).unsqueeze(0))
+        score = self._metric(image)
+        return lambda: [score.item()]
+
+
+def open_scorers(
+    metrics: Sequence[str],
+    names: Sequence[str] | None = None,
+    engine: str = 'auto',
+    precision: str = 'fp32',
+    batch_size: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> list[Scorer]:
+    """Scorers of metrics of pyiqa and checkpoints of ours.
+
+    Args:
+        metrics: names, or paths of checkpoints.
+        names: of the scores' columns; None: the metrics' short names.
+        engine, precision, threads: see ``open_engine``; only for networks of ours.
+        batch_size: images at a time, only for networks of ours; None: what suits.
+        device: of torch; None: a GPU if there is one.
+
+    Raises:
+        UserError: no such metric, engine or precision; or its weights can not be had.
+        CheckpointError: a file is not there, or no checkpoint of ours.
+    """
+    placed = {} if device is None else {'device': device}
+    scorers: list[Scorer] = []
+    for metric, name in zip(metrics, names or scorer_names(metrics), strict=True):
+        opened = open_metric(metric, **placed)
+        if isinstance(opened.net, ConfiguredNetwork):
+            computing = open_engine(opened.net, engine, precision, threads)
+            scorers.append(NetworkScorer(name, opened.net, computing, batch_size))
+        else:
+            scorers.append(MetricScorer(name, opened))
+    return scorers
+
+
+def least_side(scorers: Sequence[Scorer]) -> int:
+    """Shorter side in pixels that all of them shrink larger images to.
+
+    Raises:
+        UserError: one takes images at their own size.
+    """
+    sides = [
+        scorer.network.shorter_side if isinstance(scorer, NetworkScorer) else None
+        for scorer in scorers
+    ]
+    for scorer, side in zip(scorers, sides, strict=True):
+        if side is None:
+            raise UserError(
+                f'--shrink-jpeg: metric {scorer.name!r} takes images at their own size'
+            )
+    return max(sides)
+
+
+def scorer_names(metrics: Sequence[str]) -> list[str]:
+    """Short names of metrics: of checkpoints that of the file, if that is enough."""
+    short = [os.path.basename(metric) for metric in metrics]
+    return short if len(set(short)) == len(short) else [str(Path(m)) for m in metrics]
+
+
+def _in_unit_range(image: Tensor) -> Tensor:
+    """Bytes (1, 3, H, W) as floats in [0, 1], the same as torchvision's."""
+    return image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

@@ -1,0 +1,157 @@
+"""Which images to score: files, folders, patterns, lists and columns of tables."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from metaiqa_plugin.data.images import iterate_images
+from metaiqa_plugin.errors import UserError, needing
+
+__all__ = ['Sources']
+
+TABLES = ('.csv', '.parquet')
+COLUMNS = ('path', 'image', 'file', 'filename', 'image_name', 'img_path')
+ROWS = 10_000
+STDIN = '-'
+
+
+class Sources:
+    """Paths of images as they are given to a command.
+
+    Each of ``given`` is a file, which need not exist (reading it tells); a folder, for
+    the images in it and its sub-folders, hidden ones left out; a pattern such as
+    ``photos/**/*.jpg``; a table, ``.csv`` or ``.parquet``, with a column of paths; or
+    ``-``: a path a line on standard input.
+
+    Args:
+        given: at least one.
+        column: of tables; None: the first of the usual names.
+        root: folder that paths of tables and lists are below; None: as they stand.
+        stdin: the list for ``-``.
+
+    Raises:
+        UserError: nothing is given; and when iterated, a folder, pattern or table has
+            no image, or a table no such column.
+    """
+
+    def __init__(
+        self,
+        given: Sequence[str],
+        column: str | None = None,
+        root: str | None = None,
+        stdin: BinaryIO | None = None,
+    ) -> None:
+        if not given:
+            raise UserError('no images are given; name files, folders or - for a list')
+        self._given, self._column, self._root = list(given), column, root
+        self._stdin = stdin or sys.stdin.buffer
+
+    def __iter__(self) -> Iterator[str]:
+        """Each path once, in the order given; what is inside of a folder sorted."""
+        seen: set[str] = set()
+        for name in self._given:
+            for path in self._paths(name):
+                if path not in seen:
+                    seen.add(path)
+                    yield path
+
+    def check(self) -> None:
+        """Find out at once what iterating would: raises UserError as it does."""
+        for name in self._given:
+            if name != STDIN:
+                next(self._paths(name))
+
+    def count(self) -> int | None:
+        """How many there are, found by going over them; None with standard input."""
+        if STDIN in self._given:
+            return None
+        return sum(1 for _ in self)
+
+    def _paths(self, name: str) -> Iterator[str]:
+        if name == STDIN:
+            yield from self._below_root(map(os.fsdecode, _lines(self._stdin)))
+        elif os.path.isdir(name):
+            found = (os.path.join(name, below) for below in iterate_images(name))
+            yield from _some(found, f'images={name!r}: no image in this folder')
+        elif name.lower().endswith(TABLES):
+            found = self._below_root(self._of_table(name))
+            yield from _some(found, f'images={name!r}: the table has no rows')
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            found = filter(os.path.isfile, sorted(glob.iglob(name, recursive=True)))
+            yield from _some(found, f'images={name!r}: no file matches this pattern')
+        else:
+            yield name
+
+    def _below_root(self, names: Iterator[str]) -> Iterator[str]:
+        return (
+            names
+            if self._root is None
+            else (os.path.join(self._root, name) for name in names)
+        )
+
+    def _of_table(self, name: str) -> Iterator[str]:
+        if not os.path.isfile(name):
+            raise UserError(f'images={name!r}: no such table')
+        if name.lower().endswith('.csv'):
+            yield from self._of_csv(name)
+        else:
+            yield from self._of_parquet(name)
+
+    def _of_csv(self, name: str) -> Iterator[str]:
+        try:
+            with open(
+                name, encoding='utf-8-sig', errors='surrogateescape', newline=''
+            ) as file:
+                rows = csv.DictReader(file)
+                column = self._chosen(name, rows.fieldnames or ())
+                for row in rows:
+                    if row[column]:
+                        yield row[column]
+        except csv.Error as error:
+            raise UserError(f'images={name!r} is no csv: {error}') from error
+
+    def _of_parquet(self, name: str) -> Iterator[str]:
+        with needing('tables'):
+            import pyarrow
+            import pyarrow.parquet
+        try:
+            file = pyarrow.parquet.ParquetFile(name)
+            column = self._chosen(name, file.schema_arrow.names)
+            for batch in file.iter_batches(ROWS, columns=[column]):
+                yield from filter(
+                    None, batch.column(0).cast(pyarrow.string()).to_pylist()
+                )
+        except pyarrow.ArrowException as error:
+            raise UserError(f'images={name!r} can not be read: {error}') from error
+
+    def _chosen(self, name: str, names: Sequence[str]) -> str:
+        wanted = COLUMNS if self._column is None else (self._column,)
+        for column in wanted:
+            if column in names:
+                return column
+        raise UserError(
+            f'images={name!r}: no column {" or ".join(map(repr, wanted))}, but '
+            f'{", ".join(map(repr, names)) or "none"}; name it with --column'
+        )
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    for line in stream:
+        name = line.rstrip(b'\r\n')
+        if name:
+            yield name
+
+
+def _some(paths: Iterator[str], otherwise: str) -> Iterator[str]:
+    """The paths; raises UserError with the message if there are none."""
+    empty = True
+    for path in paths:
+        empty = False
+        yield path
+    if empty:
+        raise UserError(otherwise)

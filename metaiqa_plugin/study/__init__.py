@@ -1,0 +1,1 @@
+"""What a metric gets right and why: each study its maths and its picture."""

@@ -1,0 +1,1 @@
+"""Training: maths, learners, trainers, adaptation, and the loop around them."""

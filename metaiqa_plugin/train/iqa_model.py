@@ -1,0 +1,223 @@
+"""pyiqa's trainer for labelled images, without what is broken in it.
+
+What is mended, of pyiqa 0.1.16: it resumes the optimizer without the weights, keeps no
+best results and no random states, writes weights in place and carries on when that
+fails, trains on when the loss is NaN, needs a ``val`` section, reads
+``best_metric_results`` at the end of a run that validated nothing, loads torch files
+only, and knows CUDA and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyiqa.models.general_iqa_model import GeneralIQAModel
+from pyiqa.utils import get_root_logger
+
+from metaiqa_plugin.archs.base import ConfiguredNetwork, load_exactly
+from metaiqa_plugin.archs.checkpoint import read_state_dict
+from metaiqa_plugin.data.frozen_maps import require_same_stages
+from metaiqa_plugin.data.labelled_dataset import LabelledDataset
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import replacing
+from metaiqa_plugin.train import ranks
+from metaiqa_plugin.train.batchnorm import check_batchnorm, training_mode
+from metaiqa_plugin.train.devices import choose_device
+from metaiqa_plugin.train.head_first import HeadFirst, features_of, train_head
+from metaiqa_plugin.train.model_state import collect, put_back
+from metaiqa_plugin.train.rates import WarmupCosine
+from metaiqa_plugin.train.state_files import KEEP_STATES, write_state
+
+__all__ = ['IQAModel', 'load_weights']
+
+NO_VALIDATION = {'val_freq': 10**9, 'save_img': False, 'metrics': {}}
+
+
+class IQAModel(GeneralIQAModel):
+    """Adam or any optimizer on labelled images: adaptation (Eq. 9 and 10).
+
+    The options are those of pyiqa's ``GeneralIQAModel``, and ``train.batchnorm``:
+    ``running``, or ``frozen``, which keeps BatchNorm's statistics as they came.
+    ``train.scheduler.type`` may be ``WarmupCosine``, which changes the rates at every
+    step; pyiqa changes them after an epoch. ``train.head_first``: train the head
+    alone before, see :class:`HeadFirst`; of a network with frozen stages and a data
+    set of their maps.
+    ``num_gpu``: 0 is the CPU, 1 the GPU, ``auto`` the GPU if there is one.
+
+    Raises:
+        UserError: a bad option, or an optimizer step that gives NaN.
+        CheckpointError: ``path.pretrain_network`` does not fit the network.
+    """
+
+    takes_ranks = False
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self._device_choice = choose_device(opt['num_gpu'])
+        opt['num_gpu'] = 0 if self._device_choice.value == 'cpu' else 1
+        if ranks.count() > 1 and not self.takes_ranks:
+            raise UserError(
+                f'model_type: {type(self).__name__} trains in one process; start it '
+                'without torchrun'
+            )
+        opt.setdefault('val', dict(NO_VALIDATION))
+        self.batchnorm = opt.get('train', {}).get('batchnorm', 'running')
+        check_batchnorm('train.batchnorm', self.batchnorm)
+        head_first = opt.get('train', {}).get('head_first')
+        self._head_first = None
+        if head_first is not None:
+            self._head_first = HeadFirst.from_options(head_first)
+        super().__init__(opt)
+        self.best_metric_results = {}
+        maps = opt.get('datasets', {}).get('train', {}).get('maps')
+        if self._head_first is not None and maps is None:
+            raise UserError(
+                'train.head_first needs datasets.train.maps, and a network whose '
+                'frozen stages make them'
+            )
+        if maps is not None:
+            require_same_stages(self.get_bare_model(self.net), maps)
+
+    def prepare(self, dataset: LabelledDataset) -> None:
+        """What is trained before the first iteration of a run that does not resume."""
+        if self._head_first is None:
+            return
+        network = self.get_bare_model(self.net)
+        get_root_logger().info('Trains the head alone first.')
+        features = features_of(network, dataset.pixels)
+        mos = torch.tensor(dataset.rows.mos, dtype=torch.float32)
+        mos = mos.repeat_interleave(len(features) // len(mos)).view(-1, 1)
+        seed = self.opt.get('manual_seed') or 0
+        train_head(network, features, mos.to(features.device), self._head_first, seed)
+        self._head_first = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return torch.device(self._device_choice.value)
+
+    @device.setter
+    def device(self, chosen: torch.device) -> None:
+        """pyiqa sets CUDA wherever ``num_gpu`` is not 0; ours stays."""
+
+    def setup_optimizers(self) -> None:
+        """As pyiqa's, which warns of every parameter that is not trained."""
+        logger = get_root_logger()
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            super().setup_optimizers()
+        finally:
+            logger.setLevel(level)
+
+    def setup_schedulers(self, scheduler_name: str = 'scheduler') -> None:
+        """As pyiqa's, or our schedule of single steps."""
+        self._rates = None
+        block = dict(self.opt['train'][scheduler_name])
+        if block.pop('type') != WarmupCosine.__name__:
+            super().setup_schedulers(scheduler_name)
+            return
+        self._rates = WarmupCosine(**block)
+        for group in self.optimizer.param_groups:
+            group['initial_lr'] = group['lr']
+
+    def set_rates(self, current_iter: int) -> None:
+        """Those of one iteration, where they change with every iteration."""
+        if self._rates is None:
+            return
+        factor = self._rates.factor(current_iter, self.opt['train']['total_iter'])
+        for group in self.optimizer.param_groups:
+            group['lr'] = factor * group['initial_lr']
+
+    def load_network(
+        self,
+        net: torch.nn.Module,
+        load_path: str,
+        strict: bool = True,
+        param_key: str = 'params',
+    ) -> None:
+        """Load any weight file that ``create_metric`` loads, every key matching.
+
+        ``strict`` and ``param_key`` are part of pyiqa's signature and have no use here.
+        """
+        load_weights(self.get_bare_model(net), load_path)
+        get_root_logger().info(f'Loaded {load_path}.')
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        if self._head_first is not None and current_iter == 1:
+            raise UserError(
+                'train.head_first: not known to this trainer; start with metaiqa train'
+            )
+        self.set_rates(current_iter)
+        training_mode(self.net, self.batchnorm)
+        super().optimize_parameters(current_iter)
+        losses = {k: v for k, v in self.log_dict.items() if k.startswith('l_')}
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f'training diverged at iteration {current_iter}: {name} is '
+                    f'{value}; lower train.optim.lr'
+                )
+
+    def save_network(
+        self,
+        net: torch.nn.Module,
+        net_label: str,
+        current_iter: int | None = None,
+        param_key: str = 'params',
+    ) -> None:
+        """As pyiqa's, but whole or not at all.
+
+        Raises:
+            OSError: the file can not be written.
+        """
+        if ranks.rank():
+            return
+        ending = {None: '', -1: '_latest'}.get(current_iter, f'_{current_iter}')
+        path = Path(self.opt['path']['models']) / f'{net_label}{ending}.pth'
+        state = self.get_bare_model(net).state_dict()
+        content = io.BytesIO()
+        torch.save({param_key: {k: v.cpu() for k, v in state.items()}}, content)
+        with replacing(path, durable=True) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Called by pyiqa's script: all that :meth:`resume_training` needs.
+
+        pyiqa asks for one of iteration -1 beside ``net_latest``; there is none.
+        """
+        if ranks.rank() or current_iter == -1:
+            return
+        state = collect(self) | {'epoch': epoch, 'iter': current_iter}
+        keep = self.opt['logger'].get('keep_states', KEEP_STATES)
+        write_state(self.opt['path']['training_states'], state, current_iter, keep)
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Called by pyiqa's script, which then starts the epoch from its first batch.
+
+        Raises:
+            UserError: the state was written by pyiqa's own model and has no weights.
+        """
+        if 'network' not in resume_state:
+            raise UserError(
+                'path.resume_state has no weights: it was written by another model; '
+                'start anew with path.pretrain_network'
+            )
+        put_back(self, resume_state)
+
+
+def load_weights(network: torch.nn.Module, path: str) -> None:
+    """Load any weight file that ``create_metric`` loads, every key matching.
+
+    Raises:
+        CheckpointError: the file is damaged or of another network.
+    """
+    if isinstance(network, ConfiguredNetwork):
+        state, _ = network.read_checkpoint(path)
+    else:
+        state = read_state_dict(path)
+    load_exactly(network, state, path)

@@ -1,0 +1,315 @@
+"""Ways in which the k tasks of a mini-batch change a network.
+
+Each learner does one update from the tasks of this rank, and returns their losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train import ranks
+from metaiqa_plugin.train.meta_settings import MetaSettings
+from metaiqa_plugin.train.network import Batch, Network
+from metaiqa_plugin.train.update import (
+    InnerAdam,
+    Task,
+    TaskLosses,
+    adam_steps,
+    finite,
+    task_differences,
+)
+
+__all__ = ['LEARNERS', 'Bilevel', 'Joint', 'Learner', 'Maml', 'Placed', 'Single']
+
+
+class Placed(NamedTuple):
+    """A task, its place among the k of the mini-batch, and the seed of its draws."""
+
+    task: Task
+    place: int
+    seed: int
+
+
+class Learner:
+    """What all learners share.
+
+    Args:
+        network: is trained in place.
+        settings: of the run.
+        optimizer: of the outer step, over ``network.parameters``.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        settings: MetaSettings,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.network = network
+        self.settings = settings
+        self.optimizer = optimizer
+        self._change: list[Tensor] = []
+
+    def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
+        """Train on the tasks of this rank, together with the other ranks.
+
+        Returns:
+            the losses of all ranks' tasks, in the order of their places.
+
+        Raises:
+            FloatingPointError: a loss or the meta-gradient is NaN or infinite.
+            UserError: a rank was lost.
+        """
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """What an exact continuation needs beside network and optimizer."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state`."""
+
+    @property
+    def decay(self) -> float:
+        """The inner rates decay with the outer one ("every rate")."""
+        group = self.optimizer.param_groups[0]
+        return group['lr'] / group.get('initial_lr', group['lr'])
+
+    def _gathered(
+        self, compute: Callable[[], list[TaskLosses]], tasks: Sequence[Placed]
+    ) -> list[TaskLosses]:
+        """The losses of all ranks; an error of one of them ends all."""
+        counters = self.network.counters
+        before = [counter.clone() for counter in counters]
+        try:
+            here = (compute(), [placed.place for placed in tasks], '')
+        except FloatingPointError as error:
+            here = ([], [], str(error))
+        everywhere = ranks.gather(here)
+        for _, _, error in everywhere:
+            if error:
+                raise FloatingPointError(error)
+        for counter, start in zip(counters, before, strict=True):
+            counter.sub_(start)
+        ranks.add_up(counters)
+        for counter, start in zip(counters, before, strict=True):
+            counter.add_(start)
+        places = [place for _, all_places, _ in everywhere for place in all_places]
+        losses = [loss for all_losses, _, _ in everywhere for loss in all_losses]
+        return [
+            losses[index]
+            for index in sorted(range(len(places)), key=places.__getitem__)
+        ]
+
+    def _each(self, tasks: Sequence[Placed]) -> Iterator[Task]:
+        """The tasks with their draws; averaged statistics start from those of theta."""
+        statistics = self.network.statistics
+        averaged = self.settings.batchnorm == 'averaged' and bool(statistics)
+        start = [buffer.clone() for buffer in statistics] if averaged else []
+        self._change = [torch.zeros_like(buffer) for buffer in start]
+        try:
+            for placed in tasks:
+                torch.manual_seed(placed.seed)
+                yield placed.task
+                if averaged:
+                    torch._foreach_add_(
+                        self._change, torch._foreach_sub(start, statistics)
+                    )
+                    torch._foreach_copy_(statistics, start)
+        finally:
+            if averaged:
+                torch._foreach_copy_(statistics, start)
+
+    def _move_statistics(self, k: int, rate: float) -> None:
+        """Eq. 8 for running means and variances, where they are averaged."""
+        if not self._change:
+            return
+        ranks.add_up(self._change)
+        torch._foreach_add_(self.network.statistics, self._change, alpha=-rate / k)
+
+    def _step_outer(self, total: Sequence[Tensor], k: int) -> None:
+        """The outer step along the mean of the sums that all ranks have."""
+        ranks.add_up(total)
+        torch._foreach_div_(list(total), k)
+        norm = torch.nn.utils.get_total_norm(total)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f'the norm of the meta-gradient is {norm.item()}')
+        for parameter, gradient in zip(self.network.parameters, total, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class Bilevel(Learner):
+    """Eq. 3-8; BatchNorm's statistics as the settings say."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.adam = InnerAdam(self.network.parameters, self.settings.adam)
+
+    def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
+        support = self.network.rates(self.decay, self.settings.inner == 'head')
+        query = self.network.rates(self.decay)
+        total: list[Tensor] = []
+
+        def compute() -> list[TaskLosses]:
+            with closing(self._each(tasks)) as walk:
+                outcome = task_differences(
+                    self.adam, walk, self.network.loss, support, query
+                )
+            total.extend(outcome.total)
+            return outcome.losses
+
+        losses = self._gathered(compute, tasks)
+        rate = self._statistics_rate
+        self._step_outer(total, len(losses))
+        self._move_statistics(len(losses), rate)
+        return losses
+
+    @property
+    def _statistics_rate(self) -> float:
+        """beta, where the outer step is Eq. 8.
+
+        Other optimizers have a rate in other units; with them statistics move to the
+        mean over the tasks, as far as the rates have not decayed.
+        """
+        if type(self.optimizer) is torch.optim.SGD:
+            return self.optimizer.param_groups[0]['lr']
+        return self.decay
+
+    def state(self) -> dict[str, Any]:
+        if self.settings.moments != 'carried':
+            return {}
+        return _adam_state(self.adam)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if state:
+            _load_adam_state(self.adam, state)
+
+
+class Single(Learner):
+    """The control: the same episodes in the same order, and no bi-level update."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.adam = InnerAdam(self.network.parameters, self.settings.adam)
+
+    def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
+        rates = self.network.rates(self.decay)
+        losses = []
+        for placed in tasks:
+            torch.manual_seed(placed.seed)
+            task = placed.task
+            try:
+                support = adam_steps(self.adam, task.support, self.network.loss, rates)
+                query = adam_steps(self.adam, task.query, self.network.loss, rates)
+            except FloatingPointError as error:
+                raise FloatingPointError(f'task {task.name!r}: {error}') from error
+            losses.append(TaskLosses(task.name, support, query))
+        self._step_schedule()
+        return losses
+
+    def _step_schedule(self) -> None:
+        """A step without gradients: torch's schedulers warn of one that never steps."""
+        self.optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        return _adam_state(self.adam)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        _load_adam_state(self.adam, state)
+
+
+class Joint(Single):
+    """The baseline: the images of the k tasks, mixed; losses belong to no task."""
+
+    def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
+        torch.manual_seed(tasks[0].seed)
+        batches = [
+            batch
+            for placed in tasks
+            for part in (placed.task.support, placed.task.query)
+            for batch in part
+        ]
+        mixed = _mixed(batches)
+        rates = self.network.rates(self.decay)
+        losses = adam_steps(self.adam, mixed, self.network.loss, rates)
+        self._step_schedule()
+        return [TaskLosses('all', losses, losses)]
+
+
+class Maml(Learner):
+    """Second-order MAML: the outer step follows the query loss through the inner ones.
+
+    learn2learn's copies of the network share its BatchNorm statistics.
+    """
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        try:
+            import learn2learn
+        except ImportError as error:
+            raise UserError(
+                f'update: maml needs learn2learn ({error}); the README says how to '
+                'install it'
+            ) from error
+        self.maml = learn2learn.algorithms.MAML(
+            self.network.module, lr=self.settings.alpha, allow_unused=True
+        )
+
+    def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
+        self.maml.lr = self.settings.alpha * self.decay
+
+        def compute() -> list[TaskLosses]:
+            with closing(self._each(tasks)) as walk:
+                return [self._one(task) for task in walk]
+
+        losses = self._gathered(compute, tasks)
+        parameters = self.network.parameters
+        total = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        self._step_outer(total, len(losses))
+        self._move_statistics(len(losses), self.decay)
+        return losses
+
+    def _one(self, task: Task) -> TaskLosses:
+        loss = self.network.loss
+        support, query = [], []
+        copy = self.maml.clone()
+        try:
+            for batch in task.support:
+                value = loss(batch, copy)
+                support.append(finite(value, f'step {len(support) + 1}'))
+                copy.adapt(value)
+            total = sum(loss(batch, copy) for batch in task.query) / len(task.query)
+            query.append(finite(total, 'the query set'))
+        except FloatingPointError as error:
+            raise FloatingPointError(f'task {task.name!r}: {error}') from error
+        total.backward()
+        return TaskLosses(task.name, support, query)
+
+
+LEARNERS = {'bilevel': Bilevel, 'joint': Joint, 'single': Single, 'maml': Maml}
+
+
+def _mixed(batches: Sequence[Batch]) -> list[Batch]:
+    """As many batches of the same sizes, of images from all of them."""
+    sizes = [len(images) for images, _ in batches]
+    order = torch.randperm(sum(sizes))
+    images = torch.cat([images for images, _ in batches])[order]
+    mos = torch.cat([mos for _, mos in batches])[order]
+    return list(zip(images.split(sizes), mos.split(sizes), strict=True))
+
+
+def _adam_state(adam: InnerAdam) -> dict[str, Any]:
+    return {'first': adam.first, 'second': adam.second, 'steps': adam.steps}
+
+
+def _load_adam_state(adam: InnerAdam, state: dict[str, Any]) -> None:
+    for name in ('first', 'second', 'steps'):
+        torch._foreach_copy_(getattr(adam, name), state[name])

@@ -1,0 +1,268 @@
+"""Option files: reading them, and finding what nobody would read.
+
+pyiqa ignores keys that it does not know. Here every key of a file must be one that
+pyiqa's trainer, the dataset, the network, the loss or the model reads.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pyiqa.archs import _lazy_import_arch
+from pyiqa.data import build_dataset  # noqa: F401
+from pyiqa.losses import build_loss  # noqa: F401
+from pyiqa.metrics import calculate_metric  # noqa: F401
+from pyiqa.utils.options import ordered_yaml
+from pyiqa.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
+
+from metaiqa_plugin.data.database_block import (
+    DATABASE_OPTIONS,
+    LOADER_OPTIONS,
+    block_options,
+)
+from metaiqa_plugin.data.episode_dataset import EpisodeDataset
+from metaiqa_plugin.data.labelled_dataset import LabelledDataset
+from metaiqa_plugin.data.ranked_dataset import RankedDataset
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train.head_first import HeadFirst
+from metaiqa_plugin.train.meta_settings import MetaSettings
+from metaiqa_plugin.train.ranking_settings import RankingSettings
+from metaiqa_plugin.train.rates import WarmupCosine
+
+__all__ = ['check_options', 'find_faults', 'read_options']
+
+TOP = {
+    'name',
+    'model_type',
+    'num_gpu',
+    'manual_seed',
+    'datasets',
+    'network',
+    'path',
+    'train',
+    'val',
+    'logger',
+    'dist_params',
+    'find_unused_parameters',
+}
+SECTIONS = {
+    'path': {'pretrain_network', 'resume_state', 'ignore_resume_networks'},
+    'val': {'val_freq', 'save_img', 'pbar', 'key_metric', 'metrics'},
+    'logger': {
+        'print_freq',
+        'save_checkpoint_freq',
+        'save_latest_freq',
+        'keep_states',
+        'use_tb_logger',
+        'log_imgs_freq',
+        'wandb',
+    },
+    'train': {
+        'optim',
+        'scheduler',
+        'total_epoch',
+        'total_iter',
+        'warmup_iter',
+        'mos_loss_opt',
+        'metric_loss_opt',
+        'use_ref',
+        'batchnorm',
+        'head_first',
+        'meta',
+        'ranking',
+    },
+}
+REQUIRED = (
+    'name',
+    'model_type',
+    'num_gpu',
+    'datasets.train.batch_size_per_gpu',
+    'datasets.train.num_worker_per_gpu',
+    'network',
+    'path',
+    'train.optim',
+    'train.scheduler',
+    'logger.print_freq',
+    'logger.save_latest_freq',
+    'logger.use_tb_logger',
+)
+PYIQA_DATASET_OPTIONS = LOADER_OPTIONS | {
+    'dataroot_target',
+    'dataroot_ref',
+    'meta_info_file',
+    'split_file',
+    'split_index',
+    'split_ratio',
+    'override_phase',
+    'mos_range',
+    'mos_normalize',
+    'lower_better',
+    'augment',
+    'img_range',
+}
+OUR_DATASETS = {
+    'EpisodeDataset': EpisodeDataset,
+    'LabelledDataset': LabelledDataset,
+    'RankedDataset': RankedDataset,
+}
+AUGMENTATIONS = {
+    'random_crop',
+    'center_crop',
+    'resize',
+    'adaptive_resize',
+    'random_square_resize',
+    'random_arp_resize',
+    'ada_pad',
+    'rot90',
+    'randomerase',
+    'hflip',
+    'vflip',
+    'totensor',
+}
+
+
+def read_options(path: str | os.PathLike) -> dict[str, Any]:
+    """The parsed YAML file.
+
+    Raises:
+        UserError: no such file, or no YAML mapping in it.
+    """
+    name = os.fspath(path)
+    if not Path(name).is_file():
+        raise UserError(f'-opt {name!r}: no such option file')
+    try:
+        with open(name, encoding='utf-8') as file:
+            options = yaml.load(file, Loader=ordered_yaml()[0])
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'-opt {name!r} is no YAML file: {reason}') from error
+    if not isinstance(options, dict):
+        raise UserError(f'-opt {name!r} holds no options')
+    return options
+
+
+def check_options(options: dict[str, Any], source: str) -> None:
+    """Raises UserError with all faults of an option file on one line."""
+    faults = list(find_faults(options))
+    if faults:
+        raise UserError(f'{source}: ' + '; '.join(faults))
+
+
+def find_faults(options: dict[str, Any]) -> Iterator[str]:
+    """What is missing in the options, and which keys nobody reads."""
+    yield from (f'{key} is missing' for key in REQUIRED if not _has(options, key))
+    yield from _unknown('', options, TOP)
+    for section, known in SECTIONS.items():
+        yield from _unknown(section, options.get(section), known)
+    _import_network(options.get('network'))
+    yield from _signature('network', options.get('network'), ARCH_REGISTRY)
+    train = options.get('train') or {}
+    for loss in ('mos_loss_opt', 'metric_loss_opt'):
+        yield from _signature(f'train.{loss}', train.get(loss), LOSS_REGISTRY)
+    yield from _torch_class('train.optim', train.get('optim'), torch.optim)
+    yield from _scheduler_faults(train.get('scheduler'))
+    for settings in (HeadFirst, MetaSettings, RankingSettings):
+        try:
+            settings.from_options(train.get(settings.BLOCK) or {})
+        except UserError as error:
+            yield str(error)
+    for name, metric in ((options.get('val') or {}).get('metrics') or {}).items():
+        allowed = {'better'}
+        yield from _signature(f'val.metrics.{name}', metric, METRIC_REGISTRY, allowed)
+    for phase, block in (options.get('datasets') or {}).items():
+        yield from _dataset_faults(f'datasets.{phase}', block)
+
+
+def _import_network(block: Any) -> None:
+    """pyiqa 0.1.16 imports the module of a network only when it builds one."""
+    name = block.get('type') if isinstance(block, dict) else None
+    if isinstance(name, str) and name not in ARCH_REGISTRY:
+        _lazy_import_arch(name)
+
+
+def _has(options: Any, path: str) -> bool:
+    for key in path.split('.'):
+        if not isinstance(options, dict) or key not in options:
+            return False
+        options = options[key]
+    return True
+
+
+def _dataset_faults(where: str, block: Any) -> Iterator[str]:
+    if not isinstance(block, dict) or not {'name', 'type'} <= set(block):
+        yield f'{where} needs name and type'
+        return
+    ours = OUR_DATASETS.get(block['type'])
+    if ours is not None:
+        yield from _unknown(where, block, block_options(ours.configure))
+        for place, part in enumerate(block.get('databases') or ()):
+            known = DATABASE_OPTIONS | {'name'}
+            yield from _unknown(f'{where}.databases[{place}]', part, known)
+        return
+    yield from _unknown(where, block, PYIQA_DATASET_OPTIONS)
+    yield from _unknown(f'{where}.augment', block.get('augment'), AUGMENTATIONS)
+
+
+def _unknown(where: str, block: Any, known: set[str] | frozenset[str]) -> Iterator[str]:
+    if block is None:
+        return
+    if not isinstance(block, dict):
+        yield f'{where} is {type(block).__name__}, expected a block of options'
+        return
+    prefix = f'{where}.' if where else ''
+    for key in block:
+        if key not in known:
+            yield f'unknown option {prefix}{key} (known: {", ".join(sorted(known))})'
+
+
+def _signature(
+    where: str, block: Any, registry, extra: set[str] | frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """``type`` is registered and takes the other keys."""
+    if block is None:
+        return
+    if not isinstance(block, dict) or 'type' not in block:
+        yield f'{where}.type is missing'
+        return
+    try:
+        target = registry.get(block['type'])
+    except KeyError as error:
+        yield f'{where}.type: {error.args[0]}'
+        return
+    yield from _arguments(where, block, target, extra)
+
+
+def _scheduler_faults(block: Any) -> Iterator[str]:
+    if isinstance(block, dict) and block.get('type') == WarmupCosine.__name__:
+        yield from _arguments('train.scheduler', block, WarmupCosine, frozenset())
+        return
+    yield from _torch_class('train.scheduler', block, torch.optim.lr_scheduler)
+
+
+def _torch_class(where: str, block: Any, module) -> Iterator[str]:
+    if block is None:
+        return
+    if not isinstance(block, dict) or 'type' not in block:
+        yield f'{where}.type is missing'
+        return
+    target = getattr(module, block['type'], None)
+    if target is None:
+        if block['type'] not in ('MultiStepRestartLR', 'CosineAnnealingRestartLR'):
+            yield f'{where}.type: torch has no {block["type"]!r}'
+        return
+    rates = {key for key in block if key.startswith(('lr_', 'weight_decay_'))}
+    yield from _arguments(where, block, target, rates)
+
+
+def _arguments(where: str, block: dict, target, extra) -> Iterator[str]:
+    parameters = inspect.signature(target).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = {parameter.name for parameter in parameters} | set(extra) | {'type'}
+    yield from _unknown(where, block, known)

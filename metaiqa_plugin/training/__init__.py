@@ -1,1 +1,0 @@
-"""The run around a model: data in order, states, logs, signals."""

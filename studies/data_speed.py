@@ -1,0 +1,242 @@
+"""Speed and memory of the data: image store, crops, episodes, an epoch.
+
+    python studies/data_speed.py --work data/speed
+
+Every ratio is taken within one run, the two sides alternating; the machine should have
+nothing else to do. Results of the project's own run: docs/results/data.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from metaiqa_plugin.data.crops import RandomCrop, read_resized
+from metaiqa_plugin.data.episode_dataset import EpisodeDataset
+from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
+from metaiqa_plugin.data.images import read_photo
+from metaiqa_plugin.data.rows import LabelledRows, Row
+from metaiqa_plugin.data.store import PIXELS, open_store
+from metaiqa_plugin.data.synthesis import Synthesis, synthesize
+from metaiqa_plugin.parallel import available_cores, parallel_map
+
+PHOTOS = Path('metaiqa_plugin/photos/kodak24')
+RESIZE, CROP = 256, 224
+ROUNDS = 5
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def alternating(*sides: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each side, ``ROUNDS`` times, after one round to warm up."""
+    for side in sides:
+        side()
+    rounds = [[seconds(side) for side in sides] for _ in range(ROUNDS)]
+    return [list(times) for times in zip(*rounds, strict=True)]
+
+
+def spread(values: list[float]) -> str:
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f'{middle:.3g} ({low:.3g} to {high:.3g})'
+
+
+def ratios(slow: list[float], fast: list[float]) -> str:
+    return spread([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def database(work: Path) -> tuple[Path, list[str]]:
+    """3,000 PNGs of 512x341."""
+    out = work / 'kodak'
+    synthesize(PHOTOS, out, Synthesis(), resume=out.exists())
+    return out / 'images', sorted(os.listdir(out / 'images'))
+
+
+def listed(folder: Path, names: list[str]) -> LabelledRows:
+    return LabelledRows((Row(name, 0.5) for name in names), folder)
+
+
+def crops(work: Path) -> None:
+    folder, names = database(work)
+    chosen = names[::8]
+    store = open_store(work / 'store', listed(folder, chosen), RESIZE)
+    cut = RandomCrop(RESIZE, CROP)
+    order = np.random.default_rng(0).permutation(len(chosen)).tolist()
+
+    def from_store() -> None:
+        generator = np.random.default_rng(1)
+        for index in order:
+            cut(store[index], generator)
+
+    def from_files() -> None:
+        generator = np.random.default_rng(1)
+        for index in order:
+            cut(read_resized(folder / chosen[index], RESIZE), generator)
+
+    def decode_only() -> None:
+        for index in order:
+            read_photo(folder / chosen[index])
+
+    stored, files, decoded = alternating(from_store, from_files, decode_only)
+    print(f'random crop of {CROP} pixels, {len(chosen)} images in the page cache:')
+    print(f'  from the store   {1e3 * min(stored) / len(chosen):.3f} ms')
+    print(f'  decode + resize + crop / store  {ratios(files, stored)}')
+    print(f'  decode the PNG alone / store    {ratios(decoded, stored)}')
+
+
+def decode_shard(job: tuple[Path, list[str], bool]) -> int:
+    folder, names, resize = job
+    for name in names:
+        if resize:
+            read_resized(folder / name, RESIZE)
+        else:
+            read_photo(folder / name)
+    return len(names)
+
+
+def build(work: Path) -> None:
+    folder, names = database(work)
+    processes = available_cores()
+
+    def store() -> None:
+        shutil.rmtree(work / 'built', ignore_errors=True)
+        rows = listed(folder, names)
+        open_store(work / 'built', rows, RESIZE, processes, progress=False)
+
+    def decode(resize: bool) -> None:
+        parts = range(0, len(names), PIXELS.images_per_shard)
+        jobs = ((folder, names[i : i + PIXELS.images_per_shard], resize) for i in parts)
+        sum(parallel_map(decode_shard, jobs, processes))
+
+    built, decoded, resized = alternating(
+        store, partial(decode, False), partial(decode, True)
+    )
+    shutil.rmtree(work / 'built')
+    rate = [len(names) / value for value in built]
+    print(f'building a store, {processes} processes, {len(names)} PNGs:')
+    print(f'  images a second              {spread(rate)}')
+    print(f'  rate / decoding alone        {ratios(decoded, built)}')
+    print(f'  rate / decoding and resizing {ratios(resized, built)}')
+
+
+def rows(images: int, references: bool) -> LabelledRows:
+    return LabelledRows(
+        Row(f'{i:07d}.png', 0.5, f't{i % 25}', f'r{i // 125}' if references else '')
+        for i in range(images)
+    )
+
+
+def episodes(work: Path) -> None:
+    print('sampling an episode of 16 + 16 images:')
+    for references, per_reference in ((True, 2), (False, 1)):
+        sizes = EpisodeSizes(16, 16, per_reference)
+        samplers = [
+            EpisodeSampler(rows(images, references), sizes)
+            for images in (10_000, 1_000_000)
+        ]
+
+        def draw(sampler: EpisodeSampler) -> None:
+            for index in range(2000):
+                sampler.sample((3, 1, index))
+
+        small, large = alternating(*(partial(draw, one) for one in samplers))
+        kind = '2 images a reference' if references else 'no references'
+        cost = spread([1e3 * value / 2000 for value in large])
+        print(f'  {kind}, 1,000,000 images: {cost} ms')
+        print(f'  the same / 10,000 images: {ratios(large, small)}')
+
+
+def memory(work: Path) -> None:
+    """Peak anonymous memory of a process that reads an epoch, 10,000 and 100,000."""
+    print('an epoch from the store, peak anonymous memory of the process:')
+    peaks = []
+    for images in (10_000, 100_000):
+        folder = many_images(work, images)
+        command = [sys.executable, __file__, '--epoch', str(folder)]
+        run = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks.append(json.loads(run.stdout))
+        print(f'  {images:,} images: {peaks[-1]["peak"] / 1e6:.1f} MB', flush=True)
+    print(f'  ratio: {peaks[1]["peak"] / peaks[0]["peak"]:.4f}')
+
+
+def many_images(work: Path, images: int) -> Path:
+    """Hard links of a few small files under so many names, and their table."""
+    out = work / f'epoch{images}'
+    if (out / 'meta.csv').exists():
+        return out
+    source, names = database(work)
+    (out / 'small').mkdir(parents=True, exist_ok=True)
+    (out / 'images').mkdir(exist_ok=True)
+    for place, name in enumerate(names[:100]):
+        read_photo(source / name).resize((48, 36)).save(out / 'small' / f'{place}.png')
+    lines = ['img_name,mos,ref_name,distortion']
+    for place in range(images):
+        name = f'photo_{place:07d}.png'
+        target = out / 'images' / name
+        if not target.exists():
+            os.link(out / 'small' / f'{place % 100}.png', target)
+        lines.append(f'{name},0.5,r{place // 125},t{place % 25}')
+    (out / 'meta.csv').write_text('\n'.join(lines))
+    open_store(
+        out / 'images.store', listed(out / 'images', os.listdir(out / 'images')), 32
+    )
+    return out
+
+
+def epoch(folder: Path) -> None:
+    """In a process of its own: read as many images as there are."""
+    peak = 0
+
+    def look() -> None:
+        nonlocal peak
+        with open('/proc/self/status') as file:
+            anonymous = next(line for line in file if line.startswith('RssAnon'))
+        peak = max(peak, 1024 * int(anonymous.split()[1]))
+
+    block = {
+        'name': 'epoch',
+        'meta_info_file': str(folder / 'meta.csv'),
+        'dataroot_target': str(folder / 'images'),
+        'resize': 32,
+        'crop_size': 28,
+        'store': True,
+    }
+    dataset = EpisodeDataset(block)
+    look()
+    tasks = len(dataset.rows) // 32
+    for first in range(0, tasks, 5):
+        dataset.__getitems__(range(first, first + 5))
+        look()
+    print(json.dumps({'peak': peak, 'tasks': tasks}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--work', type=Path, default=Path('data/speed'))
+    parser.add_argument('--only', choices=['crops', 'build', 'episodes', 'memory'])
+    parser.add_argument('--epoch', type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.epoch:
+        epoch(options.epoch)
+        return
+    for part in (crops, build, episodes, memory):
+        if options.only in (None, part.__name__):
+            part(options.work)
+
+
+if __name__ == '__main__':
+    main()

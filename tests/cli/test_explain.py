@@ -1,0 +1,202 @@
+"""The verb explain, from images to sheets and a table."""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from metaiqa_plugin.archs.checkpoint import write_state_dict
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.cli import explain
+from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.errors import run
+from metaiqa_plugin.score import open_metric
+from metaiqa_plugin.study.explain.maps import METHODS
+
+QUICK = ('--copies', 2, '--steps', 2)
+
+
+def execute(*arguments):
+    parser = argparse.ArgumentParser()
+    explain.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(['explain', *map(str, arguments)])
+    return run(options.command, options)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    network = MetaIQA('test_efficientnet', pretrained=False, input_size=64, hidden=16)
+    path = tmp_path_factory.mktemp('checkpoint') / 'tiny.safetensors'
+    write_state_dict(path, network.state_dict())
+    return str(path)
+
+
+@pytest.fixture
+def images(tmp_path, small_photos):
+    """Two photos of one name in two folders, and one that can not be read."""
+    photos = sorted(small_photos.iterdir())
+    folder = tmp_path / 'images'
+    for below, photo in (('a', photos[0]), ('b', photos[1])):
+        (folder / below).mkdir(parents=True)
+        read_rgb(photo).save(folder / below / 'photo.png')
+    (folder / 'b' / 'broken.jpg').write_text('no image')
+    return folder
+
+
+def test_every_image_has_a_sheet_and_a_row_and_a_bad_one_is_told(
+    tmp_path, images, checkpoint, capfd
+):
+    out = tmp_path / 'out'
+    code = execute(images, '--metric', checkpoint, *QUICK, '--out', out)
+    printed = capfd.readouterr()
+    assert code == 1
+    assert 'skipped' in printed.err and 'broken.jpg' in printed.err
+    assert '2 sheets' in printed.out
+    table = pd.read_csv(out / 'explain.csv')
+    names = ['a/photo.png', 'b/broken.jpg', 'b/photo.png']
+    assert list(table['image']) == [str(images / name) for name in names]
+    assert list(table['error'].notna()) == [False, True, False]
+    assert list(table['sheet'].dropna()) == ['a/photo.png.png', 'b/photo.png.png']
+    metric = open_metric(checkpoint)
+    for _, row in table[table['error'].isna()].iterrows():
+        assert row['score'] == pytest.approx(metric(row['image']).item(), abs=1e-6)
+        assert (row['width'], row['height']) == (96, 64)
+        assert Image.open(out / row['sheet']).width > 1000
+    written = sorted(path.name for path in out.rglob('*') if path.is_file())
+    assert written == ['explain.csv', 'photo.png.png', 'photo.png.png']
+
+
+def test_the_same_command_writes_the_same_table(tmp_path, images, checkpoint):
+    for name in ('one', 'two'):
+        execute(images / 'a', '--metric', checkpoint, *QUICK, '--out', name)
+    one, two = (tmp_path / name / 'explain.csv' for name in ('one', 'two'))
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def below_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_arrays_are_the_maps_that_were_asked_for(tmp_path, images, checkpoint):
+    methods = ('quality', 'gradient', 'cam')
+    options = ('--metric', checkpoint, '--methods', *methods, '--arrays')
+    assert execute(images / 'a' / 'photo.png', *options) == 0
+    out = tmp_path / 'explain'
+    written = sorted(path.name for path in out.iterdir())
+    arrays = [f'photo.png.{method}.npy' for method in methods]
+    assert written == sorted(['explain.csv', *arrays, 'photo.png.png'])
+    for name in arrays:
+        values = np.load(out / name)
+        assert values.shape == (64, 96)
+        assert values.dtype == np.float32
+        assert values.std() > 0
+
+
+def test_a_large_image_has_the_maps_of_a_smaller_copy_and_the_table_says_so(
+    tmp_path, images, checkpoint
+):
+    path = images / 'a' / 'photo.png'
+    photo = read_rgb(path)
+    options = ('--metric', checkpoint, '--methods', 'gradient', '--arrays')
+    assert execute(path, *options, '--longest', 48) == 0
+    row = pd.read_csv('explain/explain.csv').iloc[0]
+    assert np.load('explain/photo.png.gradient.npy').shape == (32, 48)
+    assert (row['width'], row['height']) == (48, 32)
+    metric = open_metric(checkpoint)
+    small = photo.resize((48, 32), Image.Resampling.LANCZOS)
+    assert row['score'] == pytest.approx(metric(photo).item(), abs=1e-6)
+    assert row['score_of_maps'] == pytest.approx(metric(small).item(), abs=1e-6)
+    assert row['score'] != row['score_of_maps']
+    assert execute(path, *options, '--longest', 0) == 0
+    assert np.load('explain/photo.png.gradient.npy').shape == (64, 96)
+
+
+def test_settings_reach_the_maps(images, checkpoint):
+    path = images / 'a' / 'photo.png'
+    found = {}
+    for name, given in (
+        ('usual', ()),
+        ('noise', ('--noise', 0.2)),
+        ('seed', ('--seed', 1)),
+        ('copies', ('--copies', 3)),
+        ('baseline', ('--baseline', 'black')),
+        ('steps', ('--steps', 3)),
+        ('patch', ('--patch', 0.5)),
+    ):
+        options = ('--metric', checkpoint, '--arrays', *QUICK, *given)
+        assert execute(path, *options, '--out', name) == 0
+        found[name] = {
+            method: np.load(f'{name}/photo.png.{method}.npy') for method in METHODS
+        }
+    changed = {
+        name: [
+            method
+            for method in METHODS
+            if not np.array_equal(found[name][method], found['usual'][method])
+        ]
+        for name in found
+    }
+    assert changed == {
+        'usual': [],
+        'noise': ['smooth'],
+        'seed': ['smooth'],
+        'copies': ['smooth'],
+        'baseline': ['integrated'],
+        'steps': ['integrated'],
+        'patch': ['quality'],
+    }
+
+
+def test_a_metric_without_gradients_has_a_quality_map_alone(photos, capfd):
+    small = read_rgb(photos[0]).resize((192, 128))
+    small.save('photo.png')
+    assert execute('photo.png', '--metric', 'piqe', '--arrays') == 0
+    assert 'piqe has no gradient, smooth, integrated, cam' in capfd.readouterr().err
+    arrays = sorted(os.listdir('explain'))
+    assert arrays == ['explain.csv', 'photo.png.png', 'photo.png.quality.npy']
+    assert execute('photo.png', '--metric', 'piqe', '--methods', 'gradient') == 2
+    assert "methods=['gradient']: metric 'piqe' has only" in capfd.readouterr().err
+
+
+def test_an_image_without_a_finite_score_is_skipped(images, monkeypatch, capfd):
+    piqe = open_metric('piqe')
+    piqe.net.forward = lambda images: torch.full((len(images), 1), float('nan'))
+    monkeypatch.setattr('metaiqa_plugin.score.open_metric', lambda name: piqe)
+    assert execute(images / 'a', '--metric', 'piqe') == 1
+    assert 'score nan of' in capfd.readouterr().err
+    table = pd.read_csv('explain/explain.csv')
+    assert table['error'].str.contains('not finite').all()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('--methods', 'lime'), "methods='lime'"),
+        (('--longest', -1), 'longest=-1'),
+        (('--patch', 2), 'patch=2.0'),
+        (('--baseline', 'white'), "baseline='white'"),
+        (('--metric', 'nonsense'), "metric 'nonsense'"),
+        (('--metric', 'gone.pth'), 'gone.pth'),
+    ],
+)
+def test_bad_arguments_are_one_line_and_write_nothing(
+    tmp_path, images, arguments, message, capfd
+):
+    assert execute(images, *arguments) == 2
+    printed = capfd.readouterr().err
+    assert message in printed
+    assert len(printed.strip().splitlines()) == 1
+    assert not (tmp_path / 'explain').exists()
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(images, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, 'captum.attr', None)
+    assert execute(images) == 2
+    assert 'metaiqa_plugin[explain]' in capfd.readouterr().err

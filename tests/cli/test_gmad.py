@@ -1,0 +1,186 @@
+"""The verb gmad, from images to tables and a sheet."""
+
+import argparse
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from metaiqa_plugin.archs.checkpoint import write_state_dict
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.cli import gmad
+from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.errors import run
+from metaiqa_plugin.score import open_metric
+from metaiqa_plugin.study import gmad_sheet
+
+RIVAL = 'rival.safetensors'
+
+
+def execute(*arguments):
+    parser = argparse.ArgumentParser()
+    gmad.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(['gmad', *map(str, arguments)])
+    return run(options.command, options)
+
+
+@pytest.fixture(scope='module')
+def rival(tmp_path_factory):
+    """A checkpoint whose scores have nothing to do with quality."""
+    torch.manual_seed(0)
+    network = MetaIQA('test_efficientnet', pretrained=False, input_size=64, hidden=16)
+    path = tmp_path_factory.mktemp('rival') / RIVAL
+    write_state_dict(path, network.state_dict())
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path, small_photos):
+    """Twelve images in a folder and one below it, and one that is none."""
+    below = tmp_path / 'images' / 'below'
+    shutil.copytree(small_photos, below)
+    for path in sorted(below.iterdir()):
+        small = read_rgb(path).resize((24, 16))
+        small.resize((96, 64)).save(tmp_path / 'images' / path.name)
+    (tmp_path / 'images' / 'broken.png').write_text('no image')
+    return tmp_path / 'images'
+
+
+@pytest.fixture
+def contest(tmp_path, folder, rival, capfd):
+    """The exit code, the folder of results and what was printed."""
+    out = tmp_path / 'out'
+    sides = ['--defender', 'piqe', '--attacker', rival]
+    sizes = ['--levels', 2, '--pairs', 2, '--tolerance', 1]
+    code = execute(folder, *sides, *sizes, '--out', out)
+    return code, out, capfd.readouterr()
+
+
+def test_scores_are_those_of_the_metrics_and_a_broken_image_is_a_row(
+    contest, folder, rival
+):
+    code, out, printed = contest
+    assert code == 1
+    assert 'skipped' in printed.err
+    table = pd.read_csv(out / 'scores.csv')
+    assert list(table) == ['path', 'piqe', RIVAL, 'width', 'height', 'error']
+    assert len(table) == 13
+    assert list(table['path']) == sorted(table['path'])
+    broken = table[table['error'].notna()]
+    assert list(broken['path']) == [str(folder / 'broken.png')]
+    assert broken[['piqe', RIVAL]].isna().all(axis=None)
+    for image in (0, 6):
+        assert ('below' in table['path'][image]) == (image == 6)
+        for metric, name in (('piqe', 'piqe'), (rival, RIVAL)):
+            expected = open_metric(metric)(table['path'][image]).item()
+            assert table[name][image] == pytest.approx(expected, rel=1e-5)
+
+
+def test_pairs_agree_with_the_scores_and_know_that_piqe_is_lower_better(contest):
+    _, out, printed = contest
+    scores = pd.read_csv(out / 'scores.csv').set_index('path')
+    table = pd.read_csv(out / 'gmad.csv')
+    given = table[table['role'] == 'given']
+    swapped = table[table['role'] == 'swapped']
+    assert len(given) > 0
+    assert len(swapped) > 0
+    assert len(given) + len(swapped) == len(table)
+    assert set(given['defender']) == set(swapped['attacker']) == {'piqe'}
+    assert set(given['attacker']) == set(swapped['defender']) == {RIVAL}
+    assert (given['attacker_better'] > given['attacker_worse']).all()
+    assert (swapped['attacker_better'] < swapped['attacker_worse']).all()
+    deviations = scores[['piqe', RIVAL]].std(ddof=0)
+    for row in table.itertuples():
+        for place, image in (('better', row.image_better), ('worse', row.image_worse)):
+            for side in ('defender', 'attacker'):
+                score = scores.loc[image, getattr(row, side)]
+                assert getattr(row, f'{side}_{place}') == score
+        apart = abs(row.attacker_better - row.attacker_worse)
+        expected = apart / deviations[row.attacker]
+        assert row.difference == pytest.approx(expected, rel=1e-3)
+    piqe = given.groupby('level')[['defender_better', 'defender_worse']]
+    assert piqe.min().loc[1].min() > piqe.max().loc[2].max()
+    assert f'{len(given)} of 4 pairs' in printed.out
+
+
+def test_the_same_command_writes_the_same_tables(contest, folder, rival, tmp_path):
+    _, out, _ = contest
+    again = tmp_path / 'again'
+    files = sorted(folder.rglob('*.png'), reverse=True)
+    sides = ['--defender', 'piqe', '--attacker', rival, '--out', again]
+    linked = tmp_path / 'linked'
+    linked.symlink_to(folder / 'below')
+    images = [*files, linked, folder]
+    execute(*images, *sides, '--levels', 2, '--pairs', 2, '--tolerance', 1)
+    for name in ('scores.csv', 'gmad.csv'):
+        assert (out / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_the_sheet_shows_each_image_of_a_pair_once_in_the_order_of_its_rows(
+    contest, folder, rival, tmp_path, monkeypatch
+):
+    _, out, _ = contest
+    table = pd.read_csv(out / 'gmad.csv')
+    shown = []
+    monkeypatch.setattr(
+        gmad_sheet, 'read_rgb', lambda path: shown.append(path) or read_rgb(path)
+    )
+    sides = ['--defender', 'piqe', '--attacker', rival, '--out', tmp_path / 'again']
+    execute(folder, *sides, '--levels', 2, '--pairs', 2, '--tolerance', 1)
+    table['turn'] = (table['role'] == 'swapped').astype(int)
+    table = table.sort_values(['turn', 'level', 'pair'], ascending=[True, False, True])
+    assert shown == table[['image_better', 'image_worse']].to_numpy().ravel().tolist()
+    with Image.open(out / 'gmad.png') as sheet:
+        assert sheet.width > 1000
+        assert len(sheet.convert('RGB').getcolors(2**24)) > 1000
+
+
+def test_checkpoints_of_one_name_are_told_apart_by_their_folders(
+    folder, rival, tmp_path
+):
+    torch.manual_seed(1)
+    network = MetaIQA('test_efficientnet', pretrained=False, input_size=64, hidden=16)
+    other = str(tmp_path / RIVAL)
+    write_state_dict(other, network.state_dict())
+    sides = ['--defender', rival, '--attacker', other, '--out', tmp_path / 'out']
+    execute(folder, *sides, '--levels', 1)
+    header = list(pd.read_csv(tmp_path / 'out' / 'scores.csv'))
+    assert header == ['path', rival, other, 'width', 'height', 'error']
+
+
+def test_levels_without_a_pair_are_drawn_as_such(folder, rival, tmp_path, capfd):
+    sides = ['--defender', 'piqe', '--attacker', rival, '--out', tmp_path / 'out']
+    assert execute(folder, *sides, '--tolerance', 0) == 1
+    assert '0 of 10 pairs' in capfd.readouterr().out
+    assert (tmp_path / 'out' / 'gmad.csv').read_text().count('\n') == 1
+    assert (tmp_path / 'out' / 'gmad.png').exists()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--defender', 'piqe', '--attacker', 'piqe'], "both 'piqe'"),
+        (['--defender', 'ssim', '--attacker', 'piqe'], "'ssim' is not"),
+        (['--defender', 'piqe', '--attacker', 'nowhere.pth'], 'nowhere.pth'),
+        (['--defender', 'piqe', '--attacker', 'entropy', '--levels', 0], 'levels=0'),
+        (['--defender', 'piqe', '--attacker', 'entropy', '--pairs', 0], 'pairs=0'),
+        (
+            ['--defender', 'piqe', '--attacker', 'entropy', '--tolerance', -1],
+            'tolerance=-1',
+        ),
+        (
+            ['--defender', 'piqe', '--attacker', 'entropy', '--levels', 7],
+            'levels=7: needs at least 14 images, got 12',
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_a_code(folder, tmp_path, capfd, arguments, message):
+    assert execute(folder, *arguments, '--out', tmp_path / 'out') == 2
+    lines = capfd.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith('metaiqa:')]
+    told = [line for line in told if 'skipped' not in line]
+    assert len(told) == 1
+    assert message in told[0]
+    assert not (tmp_path / 'out' / 'gmad.csv').exists()

@@ -1,0 +1,218 @@
+"""``metaiqa score`` as it is used: in a pipe, on a terminal, killed, gone on with."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pandas as pd
+import pytest
+from started import Started, finished
+
+from metaiqa_plugin.cli import main
+from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.score import open_metric
+
+
+@pytest.fixture
+def score(checkpoint, capfd):
+    """Run the command; its exit code, rows on standard output, and summary."""
+
+    def run(*arguments):
+        code = main(['score', *map(str, arguments), '--metric', checkpoint])
+        out, error = capfd.readouterr()
+        rows = list(csv.DictReader(io.StringIO(out)))
+        facts = [json.loads(line) for line in error.splitlines() if line[:1] == '{']
+        return code, rows, facts[0] if facts else error
+
+    return run
+
+
+@pytest.fixture
+def nested(tmp_path, small_photos):
+    """Six photos in folders, and a file that is no image."""
+    folder = tmp_path / 'photos'
+    for place, path in enumerate(sorted(small_photos.iterdir())):
+        (folder / str(place % 2)).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / str(place % 2))
+    (folder / 'broken.png').write_text('no image')
+    return folder
+
+
+def test_a_table_on_standard_output(score, checkpoint, nested):
+    code, rows, facts = score(nested)
+    assert code == 1
+    assert list(rows[0]) == ['path', 'tiny.safetensors', 'width', 'height', 'error']
+    assert [row['path'] for row in rows] == sorted(row['path'] for row in rows)
+    metric = open_metric(checkpoint)
+    good = [row for row in rows if not row['error']]
+    assert len(good) == 6 and len(rows) == 7
+    for row in good:
+        assert float(row['tiny.safetensors']) == pytest.approx(
+            metric(row['path']).item(), abs=1e-5
+        )
+        assert (row['width'], row['height']) == ('96', '64')
+    scores = [float(row['tiny.safetensors']) for row in good]
+    found = facts['metrics']['tiny.safetensors']
+    assert (facts['images'], facts['failed'], found['images']) == (7, 1, 6)
+    assert found['mean'] == pytest.approx(sum(scores) / 6, abs=1e-6)
+    assert sum(found['counts']) == 6
+
+
+@pytest.mark.parametrize('suffix', ['.csv', '.jsonl', '.parquet'])
+def test_a_table_in_a_file_and_metrics_beside_each_other(
+    score, nested, tmp_path, suffix
+):
+    out = tmp_path / f'scores{suffix}'
+    code, rows, _ = score(nested, '--metric', 'piqe', '--out', out)
+    assert code == 1 and not rows
+    read = {'.csv': pd.read_csv, '.parquet': pd.read_parquet}.get(
+        suffix, lambda path: pd.read_json(path, lines=True)
+    )
+    table = read(out)
+    names = ['path', 'piqe', 'tiny.safetensors', 'width', 'height', 'error']
+    assert list(table) == names
+    assert len(table) == 7 and table.error.notna().sum() == 1
+    assert table.piqe.notna().sum() == table['tiny.safetensors'].notna().sum() == 6
+    piqe = open_metric('piqe')
+    for path, value in zip(table.path, table.piqe, strict=True):
+        if value == value:
+            assert value == pytest.approx(piqe(path).item(), abs=1e-4)
+
+
+def test_the_best_the_worst_and_those_below(score, nested, tmp_path):
+    _, rows, _ = score(nested)
+    name = 'tiny.safetensors'
+    good = [row for row in rows if row[name]]
+    ranked = sorted(good, key=lambda row: (-float(row[name]), row['path']))
+    assert score(nested, '--top', 2)[1] == ranked[:2]
+    worst = sorted(good, key=lambda row: (float(row[name]), row['path']))
+    assert score(nested, '--bottom', 3)[1] == worst[:3]
+    middle = (float(ranked[2][name]) + float(ranked[3][name])) / 2
+    below = [row for row in good if float(row[name]) < middle]
+    assert score(nested, '--below', middle, '--out', tmp_path / 'all.csv')[1] == below
+    assert len(pd.read_csv(tmp_path / 'all.csv')) == 7
+    lowest_piqe = ['--metric', 'piqe', '--by', 'piqe', '--top', 1]
+    piqe = {
+        path: open_metric('piqe')(path).item() for path in (r['path'] for r in good)
+    }
+    assert score(nested, *lowest_piqe)[1][0]['path'] == min(piqe, key=piqe.get)
+
+
+def test_a_contact_sheet(score, nested, tmp_path):
+    code, _, _ = score(nested, '--bottom', 1, '--html', tmp_path / 'sheet.html')
+    page = (tmp_path / 'sheet.html').read_text()
+    assert code == 1
+    assert all(name in page for _, _, names in os.walk(nested) for name in names)
+
+
+def test_a_finished_table_is_kept_and_takes_only_new_images(score, nested, tmp_path):
+    out = tmp_path / 'scores.csv'
+    score(nested, '--out', out)
+    before = out.read_text()
+    assert 'exists; go on with --resume' in score(nested, '--out', out)[2]
+    assert out.read_text() == before
+    shutil.copy(nested / '0' / os.listdir(nested / '0')[0], nested / 'new.png')
+    code, _, facts = score(nested, '--out', out, '--resume')
+    assert (code, facts['before'], facts['images'], facts['failed']) == (1, 7, 8, 1)
+    added = out.read_text().removeprefix(before).splitlines()
+    assert len(added) == 1 and 'new.png' in added[0]
+    assert score(nested, '--out', out, '--overwrite')[2]['before'] == 0
+
+
+def test_a_run_that_is_killed_goes_on_without_a_row_lost_or_twice(
+    checkpoint, small_photos, tmp_path
+):
+    folder = tmp_path / 'many'
+    folder.mkdir()
+    photo = read_rgb(sorted(small_photos.iterdir())[0])
+    for number in range(400):
+        photo.rotate(number % 360).save(folder / f'{number:04}.png')
+    out = tmp_path / 'scores.csv'
+    command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', str(folder)]
+    command += ['--metric', checkpoint, '--out', str(out), '--resume']
+    run = Started(command, stderr=subprocess.DEVNULL)
+    while not out.exists() or out.read_bytes().count(b'\n') < 50:
+        assert run.poll() is None
+        time.sleep(0.005)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert out.read_bytes().endswith(b'\n')
+    done = finished(command, check=True)
+    assert json.loads(done.stderr)['before'] >= 49
+    paths = pd.read_csv(out).path.tolist()
+    assert paths == sorted(str(path) for path in folder.iterdir())
+
+
+def test_a_list_on_standard_input(checkpoint, nested):
+    names = b'0/broken\n' + b'\n'.join(
+        os.fsencode(f) for f in sorted(os.listdir(nested / '1'))
+    )
+    command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', '-']
+    command += ['--metric', checkpoint, '--root', str(nested / '1')]
+    done = finished(command, stdin=names)
+    assert done.returncode == 1
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [bool(row['error']) for row in rows] == [True, False, False, False]
+
+
+def test_on_a_terminal_there_is_a_bar_with_the_rate_and_a_histogram(
+    checkpoint, nested, tmp_path
+):
+    ours, theirs = pty.openpty()
+    rows_and_columns = struct.pack('HHHH', 24, 120, 0, 0)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, rows_and_columns)
+    command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', str(nested)]
+    command += ['--metric', checkpoint, '--out', str(tmp_path / 'scores.csv')]
+    run = Started(command, stderr=theirs)
+    os.close(theirs)
+    shown = b''
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:
+            break
+    os.close(ours)
+    assert run.wait() == 1
+    text = shown.decode()
+    assert re.search(r'score: 100%.*7/7 .*image/s', text)
+    assert '7 images in' in text and 'tiny.safetensors (higher is better): mean' in text
+    assert '█' in text and '1 images not scored' in text
+    assert '{' not in text
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['{photos}', '--top', '0'], 'top=0'),
+        (['{photos}', '--workers', '-1'], 'workers=-1'),
+        (['{photos}', '--by', 'niqe'], "by='niqe': expected one of tiny.safetensors"),
+        (['{photos}', '--by', 'tiny.safetensors'], 'only with --top'),
+        (['{photos}', '--resume'], '--resume needs --out'),
+        (['{photos}', '--out', 'scores.txt'], "'scores.txt': expected"),
+        (['{photos}', '--metric', 'ssim'], "'ssim' is not a no-reference"),
+        (['nowhere/*.jpg', '--out', 'new.csv'], 'no file matches'),
+        (['{photos}', '--ray', '--workers', '2'], '--ray: it decides'),
+        (['{photos}', '--shrink-jpeg', '--metric', 'piqe'], "'piqe' takes images"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    score, small_photos, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    before = os.listdir(tmp_path)
+    arguments = [str(small_photos) if a == '{photos}' else a for a in arguments]
+    code, rows, error = score(*arguments)
+    assert (code, rows) == (2, [])
+    assert message in error
+    assert os.listdir(tmp_path) == before

@@ -1,0 +1,103 @@
+"""The command refuses what it can not serve, and ends as it should."""
+
+import argparse
+import logging
+import socket
+import sys
+
+import pytest
+
+from metaiqa_plugin.cli import ui
+from metaiqa_plugin.errors import run
+
+
+def execute(*arguments):
+    parser = argparse.ArgumentParser()
+    ui.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(['ui', *map(str, arguments)])
+    return run(options.command, options)
+
+
+def one_line(capfd):
+    lines = capfd.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith('metaiqa:')]
+    assert len(told) == 1
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--port', 65536], 'port=65536'),
+        (['--port', -1], 'port=-1'),
+        (['--host', 'no.such.host.invalid', '--port', 0], "host='no.such.host.inv"),
+        (['--max-files', 0], 'max_files=0'),
+        (['--max-megabytes', -3], 'max_megabytes=-3'),
+        (['--max-megapixels', 0], 'max_megapixels=0'),
+        (['--max-checkpoint-megabytes', 0], 'max_checkpoint_megabytes=0'),
+        (['--steps', 0], 'steps=0'),
+        (['--seed', -1], 'seed=-1'),
+        (['--metric', 'nowhere.pth', '--port', 0], "'nowhere.pth' does not exist"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_a_code(capfd, arguments, message):
+    assert execute(*arguments) == 2
+    assert message in one_line(capfd)
+
+
+def test_a_port_in_use_is_one_line(capfd):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        assert execute('--port', port) == 2
+    assert f'port={port}' in one_line(capfd)
+
+
+def test_a_missing_gradio_says_how_to_get_it(monkeypatch, capfd):
+    for name in [name for name in sys.modules if name.startswith('metaiqa_plugin.ui.')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'gradio', None)
+    assert execute('--port', 0) == 2
+    assert 'metaiqa_plugin[ui]' in one_line(capfd)
+
+
+def test_sigterm_ends_it_with_zero_and_its_files_are_gone(start, checkpoint):
+    served = start('--metric', checkpoint)
+    assert list(served.folder.glob('metaiqa-ui-*'))
+    served.process.terminate()
+    assert served.process.wait(60) == 0
+    assert not list(served.folder.glob('metaiqa-ui-*'))
+    assert 'Traceback' not in served.stderr()
+
+
+@pytest.fixture
+def ended_at_once(monkeypatch):
+    import uvicorn
+
+    class Ended:
+        def __init__(self, config):
+            pass
+
+        def run(self, sockets):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn, 'Server', Ended)
+
+
+def test_the_loggers_of_the_process_are_left_alone(ended_at_once):
+    class Watched(logging.NullHandler):
+        closed = False
+
+        def close(self):
+            self.closed = True
+            super().close()
+
+    handler = Watched()
+    assert execute('--port', 0) == 0
+    assert not handler.closed
+
+
+def test_another_address_is_warned_of(ended_at_once, capfd):
+    assert execute('--host', '0.0.0.0', '--port', 0) == 0
+    assert 'warning' in one_line(capfd)
+    assert execute('--port', 0) == 0
+    assert capfd.readouterr().err == ''

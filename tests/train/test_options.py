@@ -1,0 +1,122 @@
+"""Option files: every shipped one, and the faults that are found."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from metaiqa_plugin.cli import main
+from metaiqa_plugin.train.options import find_faults, read_options
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((ROOT / 'options' / 'train').rglob('*.yml'))
+
+
+def test_every_shipped_file_is_bound_to_what_reads_it():
+    assert SHIPPED
+    faults = {
+        str(path.relative_to(ROOT)): found
+        for path in SHIPPED
+        if (found := list(find_faults(read_options(path))))
+    }
+    assert not faults, yaml.safe_dump(faults)
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_file_begins_with_the_command_that_runs_it(path):
+    head = path.read_text().split('\nname:')[0]
+    assert f'metaiqa train -opt {path.relative_to(ROOT)}' in head
+
+
+def good():
+    return read_options(ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml')
+
+
+def put(options, where, value):
+    *parents, last = where.split('.')
+    for key in parents:
+        options = options[key]
+    options[last] = value
+
+
+@pytest.mark.parametrize(
+    ('where', 'value'),
+    [
+        ('trian', 1),
+        ('path.strict_load_g', True),
+        ('train.meta.alhpa', 0.1),
+        ('train.optim.learning_rate', 0.1),
+        ('train.optim.type', 'Adamm'),
+        ('train.scheduler.gama', 0.1),
+        ('train.mos_loss_opt.weight', 1),
+        ('train.ema_decay', 0.9),
+        ('val.metrics.srcc.type', 'calculate_sroc'),
+        ('val.frequency', 3),
+        ('network.backbon', 'resnet18'),
+        ('network.type', 'MetaIQ'),
+        ('datasets.train.crop', 224),
+        ('datasets.val.mosrange', [0, 1]),
+        ('datasets.val.augment', {'hflipp': True}),
+        ('logger.pbar', True),
+    ],
+)
+def test_a_key_that_nobody_reads_is_found(where, value):
+    options = good()
+    assert not list(find_faults(options))
+    put(options, where, value)
+    (fault,) = find_faults(options)
+    last = value if where.endswith('type') else where.split('.')[-1]
+    last = 'hflipp' if last == 'augment' else last
+    assert str(last) in fault
+
+
+def test_a_key_that_nobody_reads_is_found_in_each_of_several_databases():
+    options = read_options(ROOT / 'options/train/MetaIQA/metaiqa_tid2013_kadid10k.yml')
+    options['datasets']['train']['databases'][1]['mosrange'] = [1, 5]
+    (fault,) = find_faults(options)
+    assert 'datasets.train.databases[1].mosrange' in fault
+
+
+def test_all_faults_are_named_together():
+    options = good()
+    del options['network']
+    options['trian'] = options['valid'] = 1
+    assert len(list(find_faults(options))) == 3
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, 'no such option file'),
+        ('a: [1', 'no YAML file'),
+        ('', 'holds no options'),
+        ('name: x', 'train.optim is missing'),
+    ],
+)
+def test_the_command_ends_with_one_line(tmp_path, capfd, content, message):
+    path = tmp_path / 'options.yml'
+    if content is not None:
+        path.write_text(content)
+    assert main(['train', '-opt', str(path)]) == 2
+    error = capfd.readouterr().err
+    assert error.count('\n') == 1
+    assert message in error
+
+
+def test_pyiqas_way_to_name_a_state_is_refused(tmp_path, capfd):
+    path = ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml'
+    changed = path.read_text().replace('path:\n', 'path:\n  resume_state: a.state\n')
+    (tmp_path / 'options.yml').write_text(changed)
+    assert main(['train', '-opt', str(tmp_path / 'options.yml')]) == 2
+    assert 'path.resume_state' in capfd.readouterr().err
+
+
+def test_weights_to_start_from_that_do_not_exist_are_named(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    path = str(ROOT / 'options/train/MetaIQA/adapt_livec.yml')
+    assert main(['train', '-opt', path]) == 2
+    error = capfd.readouterr().err
+    assert "path.pretrain_network='experiments/MetaIQA_kodak" in error
+    assert error.count('\n') == 1
