@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from metaiqa_plugin.checks import file_name
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows, join_databases
 from metaiqa_plugin.data.store import (
@@ -205,6 +206,7 @@ def _one_of_several(part: Any, place: int) -> tuple[str, DatabaseOptions]:
             f'databases[{place}]: unknown options {unknown}, missing {missing}; it '
             f'knows name and {sorted(DATABASE_OPTIONS)}'
         )
+    file_name(f'databases[{place}].name', part['name'])
     part = dict(part)
     return part.pop('name'), DatabaseOptions(**part)
 

@@ -10,14 +10,13 @@ from tiny_options import OPTIONS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.benchmark.methods import changed
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.losses.ranking import ranked_pairs
 from metaiqa_plugin.models.ranking_settings import RankingSettings
 from metaiqa_plugin.models.rankiqa_model import RankIQAModel
-from metaiqa_plugin.options import find_faults, read_options
+from metaiqa_plugin.options import changed, find_faults, read_options
 
 TINY = {
     'datasets.train.crop_size': 32,
