@@ -7,6 +7,7 @@ pictures and a page that sums up. The option file holds the recipe.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -148,12 +149,15 @@ def _text(value: str | float) -> str:
 
 def _meta_train(option_file: Path, out: Path) -> None:
     """In a process of its own, as a user would: pyiqa sets up logging once."""
-    changed = [
-        f'datasets:train:meta_info_file={out}/database/meta_info_database.csv',
-        f'datasets:train:dataroot_target={out}/database/images',
-    ]
+    changed = {
+        'meta_info_file': f'{out}/database/meta_info_database.csv',
+        'dataroot_target': f'{out}/database/images',
+    }
     command = [sys.executable, '-m', 'metaiqa_plugin.train', '--root', str(out)]
-    command += ['-opt', str(option_file), '--force_yml', *changed]
+    command += ['-opt', str(option_file)]
+    for key, path in changed.items():
+        quoted = json.dumps(path, ensure_ascii=False)
+        command += ['--set', f'datasets.train.{key}={quoted}']
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
     if code:
         raise UserError(f'meta-training ended with code {code}; its message is above')

@@ -14,6 +14,7 @@ __all__ = [
     'CheckpointError',
     'Stopped',
     'UserError',
+    'file_name',
     'needing',
     'one_of',
     'real_number',
@@ -23,6 +24,12 @@ __all__ = [
 
 SOME_FAILED = 1
 BAD_INPUT = 2
+NOT_IN_NAMES = '/\\<>:"|?*'
+LONGEST_NAME = 200
+"""In bytes; file systems take 255, and names get endings."""
+
+DEVICES = {'CON', 'PRN', 'AUX', 'NUL'}
+DEVICES |= {f'{port}{number}' for port in ('COM', 'LPT') for number in '123456789¹²³'}
 
 
 class UserError(ValueError):
@@ -72,6 +79,38 @@ def _one_line(error: UserError) -> str:
     if 'Original Traceback' in text:
         text = text.splitlines()[-1].partition(': ')[2]
     return ' '.join(text.split())
+
+
+def file_name(name: str, value: Any) -> None:
+    """``value`` is text that can name one folder or file, on any system."""
+    fault = _name_fault(value)
+    if fault:
+        shown = repr(value)
+        shown = shown if len(shown) <= 100 else f'{shown[:97]}...'
+        raise UserError(
+            f'{name}={shown}: expected a name that a folder can have; this {fault}'
+        )
+
+
+def _name_fault(value: Any) -> str:
+    if not isinstance(value, str):
+        return f'is {type(value).__name__}, not text; put it in quotes'
+    if not value.strip():
+        return 'is empty'
+    if value in ('.', '..'):
+        return 'is a folder that exists everywhere'
+    found = [sign for sign in NOT_IN_NAMES if sign in value]
+    if found:
+        return f'has {" ".join(found)}'
+    if not value.isprintable():
+        return 'has a control character'
+    if value[0] == ' ' or value[-1] in ' .':
+        return 'begins with a space, or ends with one or with a full stop'
+    if value.partition('.')[0].rstrip().upper() in DEVICES:
+        return 'is the name of a device in Windows'
+    if len(value.encode()) > LONGEST_NAME:
+        return f'is longer than {LONGEST_NAME} bytes'
+    return ''
 
 
 def one_of(name: str, value: Any, allowed: tuple) -> None:

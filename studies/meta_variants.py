@@ -30,12 +30,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from tqdm import tqdm
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.crops import read_resized
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.score import correlate
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.train.options import read_options
@@ -157,7 +157,7 @@ def write_options(name: str, change: dict, seed: int, arguments, folder: Path) -
     options['logger']['use_tb_logger'] = False
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / 'options.yml'
-    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    path.write_text(dump(options), encoding='utf-8')
     return path, updates, updates * per_update
 
 

@@ -3,10 +3,10 @@ r"""What a view of the photo is worth at test time, and what it costs.
     python studies/recipe_parts.py data/LIVEC/meta_info_LIVEC.csv
     PARTS=data/LIVEC/meta_info_parts.csv
     for part in 1 2; do
-      metaiqa train -opt options/train/MetaIQA/metric_livec.yml --force_yml \
-        name=part_0$part datasets:train:meta_info_file=$PARTS \
-        datasets:train:split_index=$part datasets:val:meta_info_file=$PARTS \
-        datasets:val:split_index=$part
+      metaiqa train -opt options/train/MetaIQA/metric_livec.yml \
+        --set name=part_0$part --set datasets.train.meta_info_file=$PARTS \
+        --set datasets.train.split_index=$part \
+        --set datasets.val.meta_info_file=$PARTS --set datasets.val.split_index=$part
     done
     python studies/test_time_choices.py $PARTS data/LIVEC/Images \
         --weights 'experiments/part_{}/models/net_latest.pth' --splits 1 2 \

@@ -12,7 +12,7 @@ from metaiqa_plugin.benchmark.methods import Method, Stage, read_method
 from metaiqa_plugin.benchmark.protocols import PROTOCOLS, Database, Part, Split
 from metaiqa_plugin.data.database_block import DATABASE_OPTIONS
 from metaiqa_plugin.data.labels import DatabaseOptions
-from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.errors import UserError, file_name, whole_number
 from metaiqa_plugin.train.options import read_options
 
 __all__ = ['BenchmarkFile', 'read_benchmark_file']
@@ -113,8 +113,14 @@ def _check_top(path: str, options: Mapping[str, Any]) -> None:
 
 
 def _value_faults(options: Mapping[str, Any]) -> Iterator[str]:
-    if not isinstance(options['name'], str):
-        yield f'name={options["name"]!r}: expected text'
+    names = [('name', options['name'])]
+    for block in ('databases', 'methods'):
+        names += [(f'{block}: name', name) for name in options[block]]
+    for where, name in names:
+        try:
+            file_name(where, name)
+        except UserError as error:
+            yield str(error)
     seeds = options.get('seeds', [0])
     whole = isinstance(seeds, list) and all(
         type(seed) is int and seed >= 0 for seed in seeds

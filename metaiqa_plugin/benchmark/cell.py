@@ -289,8 +289,8 @@ class _Features:
 
 def _train(work: Work, start: Path | None) -> Path:
     """Train to the end, from where it was stopped; the weights."""
-    import yaml
 
+    from metaiqa_plugin.option_yaml import dump
     from metaiqa_plugin.train.run import train
 
     options = located(
@@ -298,8 +298,8 @@ def _train(work: Work, start: Path | None) -> Path:
     )
     file = work.folder / 'options.yml'
     with replacing(file) as temporary:
-        temporary.write_text(yaml.safe_dump(options, sort_keys=False))
-    train(['-opt', str(file)], work.folder, resume=True)
+        temporary.write_text(dump(options), encoding='utf-8')
+    train(file, work.folder, resume=True)
     return work.folder / 'experiments' / 'run' / 'models' / 'net_latest.pth'
 
 

@@ -15,15 +15,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.train.options import read_options
+from metaiqa_plugin.train.options import changed, read_options
 
-__all__ = ['Method', 'Stage', 'changed', 'read_method']
+__all__ = ['Method', 'Stage', 'read_method']
 
 KEYS = {
     'trained': {'start', 'prior', 'adapt'},
@@ -122,31 +121,6 @@ def read_method(name: str, block: Any) -> Method:
     if not isinstance(block[key], str):
         raise UserError(f'methods.{name}.{key}={block[key]!r}: expected a name')
     return Method(name, kind, arguments=dict(arguments), **{key: block[key]})
-
-
-def changed(
-    options: Mapping[str, Any], change: Mapping[str, Any], where: str
-) -> dict[str, Any]:
-    """A copy of ``options`` with values set by dotted keys; None in the way is a block.
-
-    Raises:
-        UserError: the parent of a key is neither a block nor missing.
-    """
-    result = copy.deepcopy(dict(options))
-    for path, value in change.items():
-        *parents, last = str(path).split('.')
-        block = result
-        for place, key in enumerate(parents):
-            if block.get(key) is None:
-                block[key] = {}
-            block = block[key]
-            if not isinstance(block, dict):
-                raise UserError(
-                    f'{where}: change of {path!r}: {".".join(parents[: place + 1])} is '
-                    f'{block!r}, no block of options'
-                )
-        block[last] = copy.deepcopy(value)
-    return result
 
 
 def _stage(where: str, block: Any) -> Stage:

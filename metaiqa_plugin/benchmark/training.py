@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.benchmark.methods import Stage, changed
+from metaiqa_plugin.benchmark.methods import Stage
 from metaiqa_plugin.benchmark.protocols import Database
 from metaiqa_plugin.data.database_block import DATABASE_OPTIONS
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.train.options import OUR_DATASETS, check_options
+from metaiqa_plugin.train.options import OUR_DATASETS, changed, check_options
 
 __all__ = [
     'START',

@@ -53,7 +53,7 @@ def run_train(options: argparse.Namespace) -> int:
 
 def _changes(texts: Sequence[str]) -> dict[str, Any]:
     """Values by dotted key, of texts ``KEY=VALUE``; a value is YAML."""
-    from metaiqa_plugin.train.option_yaml import parse
+    from metaiqa_plugin.option_yaml import parse
 
     changes = {}
     for text in texts:

@@ -18,7 +18,7 @@ from metaiqa_plugin.data.store import (
     Kind,
     open_store,
 )
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, file_name
 
 __all__ = [
     'DATABASE_OPTIONS',
@@ -205,6 +205,7 @@ def _one_of_several(part: Any, place: int) -> tuple[str, DatabaseOptions]:
             f'databases[{place}]: unknown options {unknown}, missing {missing}; it '
             f'knows name and {sorted(DATABASE_OPTIONS)}'
         )
+    file_name(f'databases[{place}].name', part['name'])
     part = dict(part)
     return part.pop('name'), DatabaseOptions(**part)
 

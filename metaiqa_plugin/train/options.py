@@ -6,19 +6,18 @@ pyiqa's trainer, the dataset, the network, the loss or the model reads.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pyiqa.archs import _lazy_import_arch
 from pyiqa.data import build_dataset  # noqa: F401
 from pyiqa.losses import build_loss  # noqa: F401
 from pyiqa.metrics import calculate_metric  # noqa: F401
-from pyiqa.utils.options import ordered_yaml
 from pyiqa.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
 from metaiqa_plugin.data.database_block import (
@@ -29,13 +28,14 @@ from metaiqa_plugin.data.database_block import (
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, file_name
+from metaiqa_plugin.option_yaml import parse
 from metaiqa_plugin.train.head_first import HeadFirst
 from metaiqa_plugin.train.meta_settings import MetaSettings
 from metaiqa_plugin.train.ranking_settings import RankingSettings
 from metaiqa_plugin.train.rates import WarmupCosine
 
-__all__ = ['check_options', 'find_faults', 'read_options']
+__all__ = ['changed', 'check_options', 'find_faults', 'read_options']
 
 TOP = {
     'name',
@@ -128,7 +128,7 @@ AUGMENTATIONS = {
 
 
 def read_options(path: str | os.PathLike) -> dict[str, Any]:
-    """The parsed YAML file.
+    """The parsed YAML file; reading it runs nothing that it says.
 
     Raises:
         UserError: no such file, or no YAML mapping in it.
@@ -137,14 +137,40 @@ def read_options(path: str | os.PathLike) -> dict[str, Any]:
     if not Path(name).is_file():
         raise UserError(f'-opt {name!r}: no such option file')
     try:
-        with open(name, encoding='utf-8') as file:
-            options = yaml.load(file, Loader=ordered_yaml()[0])
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f'-opt {name!r} is no YAML file: {reason}') from error
+        text = Path(name).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise UserError(f'-opt {name!r} is no YAML file: {error}') from error
+    except OSError as error:
+        raise UserError(f'-opt {name!r} can not be read: {error.strerror}') from error
+    options = parse(text, f'-opt {name!r}')
     if not isinstance(options, dict):
         raise UserError(f'-opt {name!r} holds no options')
     return options
+
+
+def changed(
+    options: Mapping[str, Any], change: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """A copy of ``options`` with values set by dotted keys; None in the way is a block.
+
+    Raises:
+        UserError: the parent of a key is neither a block nor missing.
+    """
+    result = copy.deepcopy(dict(options))
+    for path, value in change.items():
+        *parents, last = str(path).split('.')
+        block = result
+        for place, key in enumerate(parents):
+            if block.get(key) is None:
+                block[key] = {}
+            block = block[key]
+            if not isinstance(block, dict):
+                raise UserError(
+                    f'{where}: change of {path!r}: {".".join(parents[: place + 1])} is '
+                    f'{block!r}, no block of options'
+                )
+        block[last] = copy.deepcopy(value)
+    return result
 
 
 def check_options(options: dict[str, Any], source: str) -> None:
@@ -157,6 +183,8 @@ def check_options(options: dict[str, Any], source: str) -> None:
 def find_faults(options: dict[str, Any]) -> Iterator[str]:
     """What is missing in the options, and which keys nobody reads."""
     yield from (f'{key} is missing' for key in REQUIRED if not _has(options, key))
+    if 'name' in options:
+        yield from _name_faults('name', options['name'])
     yield from _unknown('', options, TOP)
     for section, known in SECTIONS.items():
         yield from _unknown(section, options.get(section), known)
@@ -186,6 +214,13 @@ def _import_network(block: Any) -> None:
         _lazy_import_arch(name)
 
 
+def _name_faults(where: str, value: Any) -> Iterator[str]:
+    try:
+        file_name(where, value)
+    except UserError as error:
+        yield str(error)
+
+
 def _has(options: Any, path: str) -> bool:
     for key in path.split('.'):
         if not isinstance(options, dict) or key not in options:
@@ -204,6 +239,9 @@ def _dataset_faults(where: str, block: Any) -> Iterator[str]:
         for place, part in enumerate(block.get('databases') or ()):
             known = DATABASE_OPTIONS | {'name'}
             yield from _unknown(f'{where}.databases[{place}]', part, known)
+            if isinstance(part, dict) and 'name' in part:
+                named = f'{where}.databases[{place}].name'
+                yield from _name_faults(named, part['name'])
         return
     yield from _unknown(where, block, PYIQA_DATASET_OPTIONS)
     yield from _unknown(f'{where}.augment', block.get('augment'), AUGMENTATIONS)

@@ -1,8 +1,10 @@
 """pyiqa's training pipeline with runs written below a folder of the user's.
 
-``python -m metaiqa_plugin.train -opt X.yml`` takes the arguments of
-``python -m pyiqa.train``. pyiqa itself writes below its own installation
-(``site-packages/experiments``); here the root is the current folder, or ``--root``.
+``python -m metaiqa_plugin.train -opt X.yml`` reads the files of
+``python -m pyiqa.train``, and changes them with ``--set train.optim.lr=3e-4``; that one
+runs code that a file or its ``--force_yml`` names. pyiqa itself writes below its own
+installation (``site-packages/experiments``); here the root is the current folder, or
+``--root``.
 
 On several GPUs, processes or machines::
 
@@ -11,36 +13,37 @@ On several GPUs, processes or machines::
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
-import sys
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.errors import UserError, run
+from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import remove_unfinished
 from metaiqa_plugin.train import ranks
-from metaiqa_plugin.train.options import check_options, read_options
+from metaiqa_plugin.train.options import changed, check_options, read_options
 
-__all__ = ['main', 'train']
+__all__ = ['train']
 
 
 def train(
-    arguments: Sequence[str],
+    file: str | os.PathLike,
     root: str | Path = '.',
     resume: bool = False,
     launcher: str = 'none',
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train as an option file says.
 
     Args:
-        arguments: ``-opt FILE`` and more, as on pyiqa's command line.
+        file: the option file.
         root: folder that gets ``experiments/NAME`` and ``tb_logger/NAME``.
         resume: go on from the newest state of ``experiments/NAME``; from the start,
             if there is none.
         launcher: ``'pytorch'``: this is a process of torchrun's.
+        changes: of the file's options, by dotted key.
 
     Returns:
         the best validation results, per data set and metric; empty on other ranks
@@ -52,10 +55,10 @@ def train(
             refuses.
         Stopped: SIGTERM or SIGINT; a state was saved.
     """
-    file = _option_file(arguments)
-    options = read_options(file)
+    file = os.fspath(file)
+    options = changed(read_options(file), changes or {}, '--set')
     check_options(options, file)
-    paths = options['path']
+    paths = options['path'] or {}
     if paths.get('resume_state'):
         raise UserError(
             'path.resume_state is for pyiqa.train; here --resume finds the newest '
@@ -64,7 +67,7 @@ def train(
     _require_start(paths.get('pretrain_network'))
     ranks.start(launcher)
     try:
-        return _run(_parsed(arguments, root, options), file, resume)
+        return _run(_for_pyiqa(options, root), file, resume)
     except RuntimeError as error:
         # torch's signal handler may say so at any moment, even after the loop has
         if 'DataLoader worker' not in str(error):
@@ -108,36 +111,48 @@ def _run(opt: dict[str, Any], file: str, resume: bool) -> dict[str, Any]:
     return Run(opt, state, _tensorboard(opt, state)).go()
 
 
-def _option_file(arguments: Sequence[str]) -> str:
-    parser = argparse.ArgumentParser(prog='metaiqa train', add_help=False)
-    parser.add_argument('-opt', required=True)
-    return parser.parse_known_args(list(arguments))[0].opt
+def _for_pyiqa(options: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
+    """The options as pyiqa's models, data sets and loggers want them.
 
-
-def _parsed(
-    arguments: Sequence[str], root: str | Path, options: dict[str, Any]
-) -> dict[str, Any]:
-    """pyiqa's parsed options.
-
-    pyiqa 0.1.16 reads the command line of the process, turns ``num_gpu: auto`` into
-    the number of GPUs, and seeds each rank by itself; ours all begin alike.
+    pyiqa 0.1.16 reads the file itself, with a loader that runs code; turns ``num_gpu:
+    auto`` into the number of GPUs; seeds each rank by itself, where ours begin alike;
+    and changes what a run saves if its name has ``debug`` in it.
     """
     from pyiqa.utils import set_random_seed
-    from pyiqa.utils.options import parse_options
 
-    before = sys.argv
-    sys.argv = ['metaiqa train', *arguments]
-    try:
-        opt, _ = parse_options(str(Path(root).resolve()))
-    finally:
-        sys.argv = before
-    forced = any(argument.startswith('num_gpu=') for argument in arguments)
-    if options['num_gpu'] == 'auto' and not forced:
-        opt['num_gpu'] = 'auto'
-    opt['root_path'] = str(Path(root).resolve())
-    opt['manual_seed'] = ranks.share(opt['manual_seed'])
-    set_random_seed(opt['manual_seed'])
-    return opt
+    seed = options.get('manual_seed')
+    if seed is None:
+        seed = random.randint(1, 10000)
+    whole_number('manual_seed', seed, least=0)
+    seed = ranks.share(seed)
+    set_random_seed(seed)
+    root = str(Path(root).resolve())
+    return {
+        **options,
+        'manual_seed': seed,
+        'dist': False,
+        'rank': ranks.rank(),
+        'world_size': ranks.count(),
+        'auto_resume': False,
+        'is_train': True,
+        'root_path': root,
+        'datasets': {
+            phase: {**block, 'phase': str(phase).split('_')[0]}
+            for phase, block in options['datasets'].items()
+        },
+        'path': _paths(options, root),
+    }
+
+
+def _paths(options: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """The block ``path`` with the folders of the run."""
+    paths = dict(options['path'] or {})
+    if paths.get('pretrain_network'):
+        paths['pretrain_network'] = os.path.expanduser(str(paths['pretrain_network']))
+    folder = os.path.join(root, 'experiments', options['name'])
+    own = ('models', 'training_states', 'visualization')
+    own = {name: os.path.join(folder, name) for name in own}
+    return {**paths, 'experiments_root': folder, 'log': folder, **own}
 
 
 def _make_folders(opt: dict[str, Any], keep: bool) -> None:
@@ -179,35 +194,9 @@ def _log_file(opt: dict[str, Any]) -> str:
 
 
 def _require_start(weights: str | None) -> None:
-    if weights and not Path(weights).is_file():
+    if weights and not Path(str(weights)).expanduser().is_file():
         raise UserError(
             f'path.pretrain_network={weights!r}: no such file; train it first (the '
             'first lines of the option file say how), name another, or start from '
             'ImageNet with ~ there and network.pretrained: imagenet'
         )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; see the top of this module."""
-    parser = argparse.ArgumentParser(
-        prog='metaiqa train',
-        description='Meta-train a quality prior; takes the options of pyiqa.train.',
-        epilog='-opt FILE.yml is required; --force_yml key:key=value changes it.',
-    )
-    parser.add_argument('--root', default='.', help='folder for experiments/NAME')
-    parser.add_argument(
-        '--resume',
-        '--auto_resume',
-        action='store_true',
-        help='go on from the newest state of the run, if there is one',
-    )
-    parser.add_argument(
-        '--launcher', default='none', help='pytorch: under torchrun; default: none'
-    )
-    known, rest = parser.parse_known_args(arguments)
-    train(rest, known.root, known.resume, known.launcher)
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(run(main))

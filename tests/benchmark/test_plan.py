@@ -12,11 +12,11 @@ from pyiqa.metrics.correlation_coefficient import fit_curve
 from tiny_options import RANK
 
 from metaiqa_plugin.benchmark.agreement import agreement
-from metaiqa_plugin.benchmark.methods import changed
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.training import START
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train.options import changed
 
 
 def images_of(table):

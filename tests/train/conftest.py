@@ -14,7 +14,7 @@ import torch
 import yaml
 from started import Started, finished
 
-from metaiqa_plugin.train.run import main
+from metaiqa_plugin.cli import main
 
 COMMAND = [sys.executable, '-m', 'metaiqa_plugin.train']
 
@@ -113,7 +113,7 @@ def command(options, root, *more):
 
 def run(options, root, *more):
     """Run to its end in this process."""
-    assert main(command(options, root, *more)[3:]) == 0
+    assert main(['train', *command(options, root, *more)[3:]]) == 0
 
 
 def process(options, root, *more, code=0):

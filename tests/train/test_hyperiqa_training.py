@@ -9,9 +9,8 @@ import yaml
 from tiny_options import OPTIONS
 
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
-from metaiqa_plugin.benchmark.methods import changed
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.train.options import read_options
+from metaiqa_plugin.train.options import changed, read_options
 
 FILES = OPTIONS / 'train' / 'HyperIQA'
 NETWORK = {

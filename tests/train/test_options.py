@@ -88,7 +88,7 @@ def test_all_faults_are_named_together():
     ('content', 'message'),
     [
         (None, 'no such option file'),
-        ('a: [1', 'no YAML file'),
+        ('a: [1', 'line 1: while parsing'),
         ('', 'holds no options'),
         ('name: x', 'train.optim is missing'),
     ],

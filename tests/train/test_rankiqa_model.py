@@ -10,11 +10,10 @@ from tiny_options import OPTIONS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.benchmark.methods import changed
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.train.options import find_faults, read_options
+from metaiqa_plugin.train.options import changed, find_faults, read_options
 from metaiqa_plugin.train.ranking_loss import ranked_pairs
 from metaiqa_plugin.train.ranking_settings import RankingSettings
 from metaiqa_plugin.train.rankiqa_model import RankIQAModel

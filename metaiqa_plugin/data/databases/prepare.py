@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from metaiqa_plugin.data.databases.authentic import read_any_csv
 from metaiqa_plugin.data.databases.disk import ImagesOnDisk, name_key
 from metaiqa_plugin.data.databases.meta_info import (
@@ -20,6 +18,7 @@ from metaiqa_plugin.data.databases.meta_info import (
 from metaiqa_plugin.data.databases.rows import LabelledRow, Labels
 from metaiqa_plugin.data.databases.table import DATABASES
 from metaiqa_plugin.errors import UserError, real_number
+from metaiqa_plugin.option_yaml import dump
 
 __all__ = ['Prepared', 'prepare', 'prepare_csv']
 
@@ -71,9 +70,8 @@ class Prepared:
             'mos_range': list(self.mos_range),
             'lower_better': self.lower_better,
         }
-        return yaml.safe_dump(
+        return dump(
             block,
-            sort_keys=False,
             allow_unicode=True,
             default_flow_style=None,
             width=10_000,
