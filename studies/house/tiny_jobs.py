@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 COMMANDS = {
-    'synthesize': 'synthesize {photos} {out} --max-side 96 --processes 1'
+    'synthesize': 'synthesize {photos} {out} --max-side 96 --workers 1'
     ' --types gaussian_blur jpeg white_noise',
     'score': 'score {photos} --engine torch --workers 1 --out {out} {metrics}',
     'train': 'train -opt {options} --root {root}',
