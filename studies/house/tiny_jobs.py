@@ -82,7 +82,7 @@ def database(folder: Path) -> dict:
 
 
 def meta_training(folder: Path) -> dict:
-    """Six updates of two tasks."""
+    """Four updates of three tasks."""
     train = {
         'name': 'small',
         'type': 'EpisodeDataset',
