@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from metaiqa_plugin.data.databases import describe_names
-from metaiqa_plugin.data.rows import WHOLE_DATABASE, LabelledRows, Row
+from metaiqa_plugin.data.rows import (
+    WHOLE_DATABASE,
+    LabelledRows,
+    Row,
+    read_places,
+)
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['DatabaseOptions', 'low_high', 'read_rows']
@@ -44,6 +49,8 @@ class DatabaseOptions:
             are one task together.
         reference_column: None: ``ref_name`` or ``ref_img``, else the reference in the
             file names, else each image is its own reference.
+        rows: use these rows alone, in this order, by their places from 0 among all
+            that the other options leave, e.g. ``'0-799,803'``; None: all.
     """
 
     meta_info_file: str
@@ -58,6 +65,7 @@ class DatabaseOptions:
     mos_column: str | None = None
     task_column: str | None = None
     reference_column: str | None = None
+    rows: str | None = None
 
     def __post_init__(self) -> None:
         for name in ('meta_info_file', 'dataroot_target'):
@@ -70,6 +78,10 @@ class DatabaseOptions:
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise UserError(f'{name}={value!r}: expected a list of names')
+        if self.rows is not None and self.split_index is not None:
+            raise UserError(
+                f'rows={self.rows!r} and split_index={self.split_index!r}: give one'
+            )
         low_high(self.mos_range)
 
     @property
@@ -93,6 +105,9 @@ def read_rows(database: DatabaseOptions, phase: str = 'train') -> LabelledRows:
             or outside ``mos_range``; an image with two rows; a reference in more than
             one part of the split. Names the file and, where there is one, the row.
     """
+    if database.rows is not None:
+        every = _all_rows(replace(database, rows=None))
+        return every.at(read_places(database.rows, len(every)))
     try:
         with _open_csv(database.source) as file:
             return _read(csv.reader(file), database, phase)
@@ -100,6 +115,18 @@ def read_rows(database: DatabaseOptions, phase: str = 'train') -> LabelledRows:
         raise UserError(
             f'meta_info_file={database.source!r} is no readable csv: {error}'
         ) from error
+
+
+_READ: dict[tuple[str, int], LabelledRows] = {}
+
+
+def _all_rows(database: DatabaseOptions) -> LabelledRows:
+    """Read once in a process, however many parts of it are asked for."""
+    path = Path(database.meta_info_file)
+    key = repr(database), path.stat().st_mtime_ns if path.is_file() else 0
+    if key not in _READ:
+        _READ[key] = read_rows(database)
+    return _READ[key]
 
 
 def _read(reader, database: DatabaseOptions, phase: str) -> LabelledRows:

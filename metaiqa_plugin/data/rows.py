@@ -17,7 +17,14 @@ import numpy as np
 
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['WHOLE_DATABASE', 'LabelledRows', 'Row', 'join_databases']
+__all__ = [
+    'WHOLE_DATABASE',
+    'LabelledRows',
+    'Row',
+    'join_databases',
+    'read_places',
+    'written_places',
+]
 
 WHOLE_DATABASE = 'all'
 
@@ -101,6 +108,11 @@ class LabelledRows(Sequence):
             int(self.lines[index]),
         )
 
+    def at(self, places: Iterable[int]) -> LabelledRows:
+        """The rows at these places of one database, in this order."""
+        rows = (self[place] for place in places)
+        return LabelledRows(rows, self.folders[0], self.sources[0])
+
     def path(self, index: int) -> Path:
         """The image file of a row."""
         return self.folders[self.folder_of[index]] / self.images[index]
@@ -108,6 +120,33 @@ class LabelledRows(Sequence):
     def where(self, index: int) -> str:
         """The csv and line of a row, for messages."""
         return f'{self.sources[self.folder_of[index]]}, row {self.lines[index]}'
+
+
+def written_places(places: Sequence[int]) -> str:
+    """Places of rows as text, runs as first and last: ``'0-799,803'``."""
+    places = np.asarray(places)
+    first = np.flatnonzero(np.diff(places, prepend=places[:1] - 2) != 1)
+    last = np.append(first[1:], len(places)) - 1
+    runs = zip(places[first].tolist(), places[last].tolist(), strict=True)
+    return ','.join(f'{a}-{b}' if a < b else f'{a}' for a, b in runs)
+
+
+def read_places(text: str, count: int) -> np.ndarray:
+    """Places that :func:`written_places` wrote, each below ``count``.
+
+    Raises:
+        UserError: other text, or a place that there is not.
+    """
+    try:
+        runs = [[int(place) for place in run.split('-')] for run in text.split(',')]
+        if max(map(len, runs)) > 2:
+            raise ValueError
+    except (AttributeError, ValueError):
+        raise UserError(f'rows={text!r}: expected places such as "0-799,803"') from None
+    places = np.concatenate([np.arange(run[0], run[-1] + 1) for run in runs])
+    if not len(places) or places.max() >= count:
+        raise UserError(f'rows={text!r}: there are rows 0 to {count - 1}')
+    return places
 
 
 def join_databases(parts: Sequence[tuple[str, LabelledRows]]) -> LabelledRows:

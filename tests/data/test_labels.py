@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.data.rows import LabelledRows, Row, join_databases
+from metaiqa_plugin.data.rows import (
+    LabelledRows,
+    Row,
+    join_databases,
+    read_places,
+    written_places,
+)
 from metaiqa_plugin.errors import UserError
 
 SPLIT = 'ratio802_seed123_split_01'
@@ -197,6 +203,40 @@ def test_missing_files_and_binary_ones_are_named(tmp_path):
         read_rows(DatabaseOptions(str(tmp_path / 'binary.csv'), 'x'))
     with pytest.raises(UserError, match='meta_info_file=None'):
         DatabaseOptions(None, 'x')
+
+
+@given(st.lists(st.integers(0, 30), min_size=1))
+def test_places_come_back_as_they_were(places):
+    assert read_places(written_places(places), 31).tolist() == places
+
+
+def test_chosen_rows_are_read_as_a_csv_of_them_alone(tmp_path):
+    lines = [f'{n}.png,{n},{"xyz"[n % 3]},r{n % 4}' for n in range(9)]
+    header = 'img_name,mos,distortion,ref_name'
+    chosen = [7, 2, 3, 4, 1]
+    assert written_places(chosen) == '7,2-4,1'
+    found = read(
+        tmp_path, '\n'.join([header, *lines]), mos_range=(0, 9), rows='7,2-4,1'
+    )
+    alone = read(
+        tmp_path,
+        '\n'.join([header, *(lines[place] for place in chosen)]),
+        mos_range=(0, 9),
+    )
+    assert list(found.images) == list(alone.images)
+    for name in ('mos', 'task_of', 'reference_of'):
+        assert np.array_equal(getattr(found, name), getattr(alone, name))
+    assert (found.tasks, list(found.references)) == (
+        alone.tasks,
+        list(alone.references),
+    )
+    assert found.lines.tolist() == [place + 2 for place in chosen]
+
+
+@pytest.mark.parametrize('rows', ['', '1-2-3', 'a', '-1', '3', 2])
+def test_rows_that_there_are_not(tmp_path, rows):
+    with pytest.raises(UserError, match='rows='):
+        read(tmp_path, 'a,b\nx,0\ny,1\nz,0\n', rows=rows)
 
 
 def test_rows_are_compact():
