@@ -25,13 +25,13 @@ from PIL import Image
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.distortions import distort
-from metaiqa_plugin.data.images import find_images, read_rgb
+from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.pseudo_mos import PSEUDO_MOS_RANGE
 from metaiqa_plugin.data.rows import Row
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError, run
-from metaiqa_plugin.photos import KODAK
+from metaiqa_plugin.photos import KODAK, carried_photos
 from metaiqa_plugin.score import Correlation, correlate, score_network, write_table
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.train.learning_curves import plot_run
@@ -128,7 +128,7 @@ def _score_photos(out: Path) -> pd.DataFrame:
     """Each photo as it is and after JPEG at level 4, by every metric."""
     metrics = {name: pyiqa.create_metric(name) for name in (*NR_METRICS, *FR_METRICS)}
     table = []
-    for path in find_images(KODAK):
+    for path in carried_photos():
         photo = read_rgb(path)
         photo.thumbnail((512, 512))
         jpeg = Image.fromarray(distort(np.asarray(photo), 'jpeg', level=4))

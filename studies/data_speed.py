@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from metaiqa_plugin.data.crops import RandomCrop, read_resized
+from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
-from metaiqa_plugin.data.images import read_photo
+from metaiqa_plugin.data.images import read_photo, read_resized
 from metaiqa_plugin.data.rows import LabelledRows, Row
 from metaiqa_plugin.data.store import PIXELS, open_store
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.distortions import distort
-from metaiqa_plugin.data.images import find_images, read_rgb
+from metaiqa_plugin.data.images import read_rgb, walk_images
 from metaiqa_plugin.study.explain.maps import METHODS, MapSettings, compute_map
 from metaiqa_plugin.study.explain.sheet import Panel, draw_sheet
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
@@ -100,7 +100,7 @@ def chosen_photos(bsds: Path, livec: Path, count: int) -> list[Path]:
     table = pd.read_csv(livec / 'meta_info_LIVEC.csv')
     good = table[(table[SPLIT] == 'test') & (table['mos'] >= GOOD_MOS)]['img_name']
     collections = (
-        find_images(bsds),
+        [bsds / name for name in walk_images(bsds, 'bsds')],
         [livec / 'Images' / name for name in sorted(good)],
     )
     chosen = [

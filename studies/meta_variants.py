@@ -33,7 +33,7 @@ import torch
 from tqdm import tqdm
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.crops import read_resized
+from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.score import correlate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,29 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metaiqa_plugin.data.images import read_photo
+from metaiqa_plugin.data.images import resize_shorter
 from metaiqa_plugin.errors import UserError, whole_number
 
-__all__ = ['RandomCrop', 'as_input', 'read_resized', 'resize_shorter']
-
-
-def read_resized(path: str | os.PathLike, size: int) -> np.ndarray:
-    """(H, W, 3) uint8 of an image file, its shorter side ``size`` pixels; 0 keeps it.
-
-    Raises:
-        UserError: see ``read_photo``.
-    """
-    image = read_photo(path)
-    return np.asarray(resize_shorter(image, size) if size else image)
-
-
-def resize_shorter(image: Image.Image, size: int) -> Image.Image:
-    """Resize to a shorter side of ``size`` pixels: bilinear, antialiased."""
-    shorter = min(image.size)
-    if shorter == size:
-        return image
-    target = tuple(max(size, round(side * size / shorter)) for side in image.size)
-    return image.resize(target, Image.Resampling.BILINEAR)
+__all__ = ['RandomCrop', 'as_input']
 
 
 def as_input(views: Tensor) -> Tensor:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile
 
 from metaiqa_plugin.errors import UserError
 
@@ -18,43 +22,47 @@ __all__ = [
     'as_rgb',
     'as_seen',
     'decoded',
-    'find_images',
     'iterate_images',
     'read_photo',
+    'read_resized',
     'read_rgb',
+    'resize_shorter',
     'walk_images',
 ]
 
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+with suppress(ImportError):
+    import pillow_jxl  # noqa: F401
+Image.init()
+
+_WANTED = 'JPEG MPO PNG WEBP AVIF HEIF JXL JPEG2000 TIFF BMP GIF PPM TGA'.split()
+FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
+"""Formats that are opened, whatever a file is called: photos, and no documents."""
+
 IMAGE_SUFFIXES = frozenset(
-    {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+    suffix for suffix, name in Image.registered_extensions().items() if name in _WANTED
 )
-LEAST_SIDE = 8
-MOST_ELONGATED = 16
+MIN_SIDE = 8
+MAX_ELONGATION = 16
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes an orientation of EXIF."""
 
-
-def find_images(folder: str | os.PathLike, argument: str = 'folder') -> list[Path]:
-    """Image files directly in ``folder``, sorted by name.
-
-    Raises:
-        UserError: no such folder, or no image in it; names ``argument``.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f'{argument}={str(folder)!r}: no such folder')
-    files = (path for path in folder.iterdir() if path.is_file())
-    images = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise UserError(
-            f'{argument}={str(folder)!r}: no image in it (looked for '
-            f'{", ".join(sorted(IMAGE_SUFFIXES))})'
-        )
-    return images
+log = logging.getLogger(__name__)
 
 
 def walk_images(folder: str | os.PathLike, argument: str = 'folder') -> list[str]:
-    """Image files in ``folder`` and its sub-folders: names below it, sorted.
-
-    Names have ``/`` between their parts. Hidden files and folders are left out.
+    """Names that :func:`iterate_images` gives, at least one.
 
     Raises:
         UserError: no such folder, or no image in it; names ``argument``.
@@ -71,36 +79,85 @@ def walk_images(folder: str | os.PathLike, argument: str = 'folder') -> list[str
 def iterate_images(
     folder: str | os.PathLike, argument: str = 'folder'
 ) -> Iterator[str]:
-    """As :func:`walk_images`, one folder in memory at a time; there may be none.
+    """Image files in ``folder`` and its sub-folders: names below it, sorted.
+
+    Names have ``/`` between their parts. Hidden files and folders are left out, and
+    what only looks like a file, such as a pipe. Links are followed, but each folder is
+    visited once. A sub-folder that cannot be read is left out with a warning. The names
+    of one folder are in memory at a time.
 
     Raises:
-        UserError: no such folder; names ``argument``.
+        UserError: no such folder, or it cannot be read; names ``argument``.
     """
-    if not os.path.isdir(folder):
-        raise UserError(f'{argument}={os.fspath(folder)!r}: no such folder')
-    yield from _names_below(os.fspath(folder), '')
+    root = os.fspath(folder)
+    if not os.path.isdir(root):
+        raise UserError(f'{argument}={root!r}: no such folder')
+    real_root, seen = os.path.realpath(root), set()
+    waiting = ['/']
+    while waiting:
+        name = waiting.pop()
+        if not name.endswith('/'):
+            yield name
+            continue
+        name = name.removeprefix('/')
+        try:
+            found = _entries(root, name, real_root, seen)
+        except OSError as error:
+            if not name:
+                raise UserError(
+                    f'{argument}={root!r} cannot be read: {error.strerror}'
+                ) from error
+            _warn_left_out(os.path.join(root, name), error.strerror)
+        else:
+            waiting += sorted((name + entry for entry in found), reverse=True)
 
 
-def _names_below(folder: str, prefix: str) -> Iterator[str]:
+def _entries(root: str, prefix: str, real_root: str, seen: set) -> list[str]:
+    """Images, and sub-folders with ``/``, of a folder that was not seen before."""
+    folder = os.path.join(root, prefix)
+    status = os.stat(folder)
+    known = (status.st_dev, status.st_ino)
+    if known in seen:
+        return []
+    seen.add(known)
     with os.scandir(folder) as found:
-        entries = [
-            f'{entry.name}/' if entry.is_dir() else entry.name
+        return [
+            name
             for entry in found
-            if not entry.name.startswith('.')
+            if not entry.name.startswith('.') and (name := _kept(entry, real_root))
         ]
-    for name in sorted(entries):
-        if name.endswith('/'):
-            yield from _names_below(os.path.join(folder, name[:-1]), prefix + name)
-        elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-            yield prefix + name
+
+
+def _kept(entry: os.DirEntry, real_root: str) -> str:
+    try:
+        if entry.is_dir():
+            again = entry.is_symlink() and _visited_anyway(entry.path, real_root)
+            return '' if again else f'{entry.name}/'
+        suffix = os.path.splitext(entry.name)[1].lower()
+        return entry.name if suffix in IMAGE_SUFFIXES and entry.is_file() else ''
+    except OSError as error:
+        _warn_left_out(entry.path, error.strerror)
+        return ''
+
+
+def _visited_anyway(link: str, real_root: str) -> bool:
+    """Whether a link leads to a folder that the walk meets under its own name."""
+    real = Path(os.path.realpath(link))
+    if not real.is_relative_to(real_root):
+        return False
+    return not any(part.startswith('.') for part in real.relative_to(real_root).parts)
+
+
+@lru_cache
+def _warn_left_out(path: str, reason: str) -> None:
+    log.warning('metaiqa: %r is left out: %s', path, reason)
 
 
 def read_photo(path: str | os.PathLike) -> Image.Image:
     """The image in RGB as a person sees it, for training and synthesis.
 
-    Turned upright by its EXIF orientation, 16 bits a channel scaled to 8, the first
-    frame of an animation, alpha dropped. :func:`read_rgb` does none of the first two,
-    as pyiqa does none.
+    Turned upright by its EXIF orientation, which :func:`read_rgb` does not do, as pyiqa
+    does not; the first frame of an animation; alpha dropped.
 
     Raises:
         UserError: as :func:`read_rgb`; or a side of less than 8 pixels, or one more
@@ -108,46 +165,76 @@ def read_photo(path: str | os.PathLike) -> Image.Image:
     """
     image = decoded(path, as_seen)
     shorter, longer = sorted(image.size)
-    if shorter < LEAST_SIDE or longer > MOST_ELONGATED * shorter:
+    if shorter < MIN_SIDE or longer > MAX_ELONGATION * shorter:
         raise UserError(
             f'image {os.fspath(path)!r} is refused: {image.width}x{image.height} '
-            f'pixels; sides must have at least {LEAST_SIDE} and differ at most '
-            f'{MOST_ELONGATED} times'
+            f'pixels; sides must have at least {MIN_SIDE} and differ at most '
+            f'{MAX_ELONGATION} times'
         )
     return image
 
 
-def read_rgb(path: str | os.PathLike) -> Image.Image:
-    """The decoded image in RGB, as pyiqa reads it.
+def read_resized(path: str | os.PathLike, size: int) -> np.ndarray:
+    """(H, W, 3) uint8 of an image file, its shorter side ``size`` pixels; 0 keeps it.
 
     Raises:
-        UserError: the file is missing or can not be decoded; names it.
+        UserError: see :func:`read_photo`.
+    """
+    image = read_photo(path)
+    return np.asarray(resize_shorter(image, size) if size else image)
+
+
+def resize_shorter(image: Image.Image, size: int) -> Image.Image:
+    """Resize to a shorter side of ``size`` pixels: bilinear, antialiased."""
+    shorter = min(image.size)
+    if shorter == size:
+        return image
+    target = tuple(max(size, round(side * size / shorter)) for side in image.size)
+    return image.resize(target, Image.Resampling.BILINEAR)
+
+
+def read_rgb(path: str | os.PathLike) -> Image.Image:
+    """The decoded image in RGB; of 8 bits a channel, the pixels that pyiqa reads.
+
+    Raises:
+        UserError: the file is missing or cannot be decoded; names it.
     """
     return decoded(path, as_rgb)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """In RGB, as pyiqa converts it: deeper pixels are cut off at 255."""
-    return image.convert('RGB')
-
-
-def as_seen(image: Image.Image) -> Image.Image:
-    """In RGB, upright by its EXIF orientation, 16 bits a channel scaled to 8.
+    """In RGB, deeper pixels scaled to 8 bits; pyiqa cuts those off at 255.
 
     Raises:
         ValueError: the range of its pixels is not known.
     """
-    image = ImageOps.exif_transpose(image)
+    return _eight_bits(image).convert('RGB')
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """As :func:`as_rgb`, and upright by its EXIF orientation."""
+    image.load()
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    rgb = as_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Gray of real numbers on [0, 1] or of 16 bits, scaled; others as they are."""
     if image.mode == 'F':
+        pixels = np.asarray(image)
+        # resampling may have overshot
+        if not (pixels.min() > -0.5 and pixels.max() < 1.5):
+            raise ValueError('pixels are real numbers beyond 0 to 1; save it in 8 bits')
+        return Image.fromarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8))
+    if not image.mode.startswith('I'):
+        return image
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min() < 0 or not 255 < pixels.max() < 65536:
         raise ValueError(
-            'pixels are real numbers of unknown range; save it with 8 bits'
+            f'{pixels.min()} to {pixels.max()} is no range of 16 bits; save it in 8'
         )
-    if image.mode.startswith('I'):
-        pixels = np.asarray(image).astype(np.int64)
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise ValueError('pixels of more than 16 bits; save it with 8')
-        image = Image.fromarray((pixels >> 8).astype(np.uint8))
-    return image.convert('RGB')
+    return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 
 def decoded(
@@ -159,22 +246,32 @@ def decoded(
 
     Args:
         path: of the file.
-        convert: reads the pixels; may raise ValueError.
+        convert: reads the pixels; may raise any exception.
         content: of the file, where it is in memory.
 
     Raises:
-        UserError: the file is missing or can not be decoded; names ``path``.
+        UserError: the file is missing or cannot be decoded; names ``path``.
     """
+    name = os.fspath(path)
     try:
+        if content is None and not S_ISREG(os.stat(path).st_mode):
+            raise OSError('no regular file')
         source = path if content is None else io.BytesIO(content)
-        with _refusing_truncated, Image.open(source) as image:
+        with _refusing_truncated, Image.open(source, formats=FORMATS) as image:
             return convert(image)
     except FileNotFoundError as error:
-        raise UserError(f'image {str(path)!r} does not exist') from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f'image {str(path)!r} can not be read: {error}') from error
+        raise UserError(f'image {name!r} does not exist') from error
     except Image.DecompressionBombError as error:
-        raise UserError(f'image {str(path)!r} is refused: {error}') from error
+        raise UserError(f'image {name!r} is refused: {error}') from error
+    except Exception as error:  # decoders raise TypeError, RuntimeError, KeyError ...
+        raise UserError(f'image {name!r} cannot be read: {_reason(error)}') from error
+
+
+def _reason(error: Exception) -> str:
+    text = ' '.join(str(error).split())
+    if text and isinstance(error, (OSError, SyntaxError, ValueError)):
+        return text
+    return f'{type(error).__name__} {text}'.rstrip()
 
 
 class _RefusingTruncated:

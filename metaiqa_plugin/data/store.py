@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from metaiqa_plugin.data.crops import read_resized
+from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import replacing

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from metaiqa_plugin.data.crops import RandomCrop, as_input, read_resized
+from metaiqa_plugin.data.crops import RandomCrop, as_input
 from metaiqa_plugin.data.databases.authentic import read_any_csv
 from metaiqa_plugin.data.databases.meta_info import check_rows
 from metaiqa_plugin.data.frozen_maps import MapCrop, maps_of
-from metaiqa_plugin.data.images import walk_images
+from metaiqa_plugin.data.images import read_resized, walk_images
 from metaiqa_plugin.data.labels import low_high
 from metaiqa_plugin.errors import UserError, one_of, real_number, whole_number
 from metaiqa_plugin.train.batchnorm import check_batchnorm, training_mode

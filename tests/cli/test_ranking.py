@@ -218,7 +218,7 @@ def test_a_broken_photo_is_a_row_and_the_rest_is_scored(use, nested, out, capfd)
     assert call(nested, '--types', 'jpeg', '--out', out) == SOME_FAILED
     first, *rows = read(out / 'scores.csv')
     assert first['photo'] == '00_cut.png' and first['score'] == ''
-    assert 'can not be read' in first['error']
+    assert 'cannot be read' in first['error']
     assert len(rows) == 12 and not any(row['error'] for row in rows)
     assert read(out / 'accuracy.csv')[0]['photos'] == '2'
     lines = capfd.readouterr().err.splitlines()

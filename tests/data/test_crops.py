@@ -5,10 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.stats import binomtest, chisquare
 
-from metaiqa_plugin.data.crops import RandomCrop, read_resized, resize_shorter
+from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.errors import UserError
 
 
@@ -50,17 +49,6 @@ def test_a_crop_does_not_share_the_memory_of_its_image():
     cut = draws(RandomCrop(9, 9, hflip=False), image, 1)[0]
     cut.zero_()
     assert np.array_equal(image, coordinates(9, 9))
-
-
-@pytest.mark.parametrize(
-    ('size', 'expected'),
-    [((90, 60), (48, 32)), ((60, 90), (32, 48)), ((8, 9), (32, 36))],
-)
-def test_the_shorter_side_is_resized(tmp_path, size, expected):
-    image = Image.effect_noise(size, 40).convert('RGB')
-    assert resize_shorter(image, 32).size == expected
-    image.save(tmp_path / 'image.png')
-    assert read_resized(tmp_path / 'image.png', 32).shape == (*expected[::-1], 3)
 
 
 def test_impossible_sizes_are_named():

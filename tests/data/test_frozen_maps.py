@@ -8,7 +8,6 @@ import torch
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data import store
-from metaiqa_plugin.data.crops import read_resized
 from metaiqa_plugin.data.database_block import Databases
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.frozen_maps import (
@@ -17,6 +16,7 @@ from metaiqa_plugin.data.frozen_maps import (
     maps_of,
     require_same_stages,
 )
+from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.errors import UserError
 

@@ -17,7 +17,7 @@ from PIL import Image
 from started import Started
 
 from metaiqa_plugin.data import store as store_module
-from metaiqa_plugin.data.crops import read_resized
+from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.rows import LabelledRows, Row
 from metaiqa_plugin.data.store import ImageFiles, ImageStore, Kind, open_store
 from metaiqa_plugin.errors import UserError

@@ -164,7 +164,7 @@ def test_unreadable_photos_are_skipped_and_reported(small_photos, tmp_path):
     (photos / 'broken.png').write_bytes(b'not an image')
     report = build(photos, tmp_path / 'db')
     assert list(report.failed) == ['broken.png']
-    assert 'can not be read' in report.failed['broken.png']
+    assert 'cannot be read' in report.failed['broken.png']
     assert len(pd.read_csv(report.meta_info)) == report.images == 2 * 4
     record = json.loads((tmp_path / 'db' / 'synthesis.json').read_text())
     assert record['seed'] == 4

@@ -107,7 +107,7 @@ def test_the_class_in_a_pipeline_of_ones_own(cluster, checkpoint, folder, tmp_pa
         [metric(path).item() for path in kept[:2]], abs=1e-5
     )
     assert np.isnan(scores[2]) and table['width'][2] == 0
-    assert 'can not be read' in table['error'][2]
+    assert 'cannot be read' in table['error'][2]
 
 
 def test_nothing_to_score(cluster, checkpoint):

@@ -303,7 +303,7 @@ def test_an_unreadable_image_ends_a_run_with_one_line(database, tmp_path):
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('metaiqa: ') and 'meta_info_small.csv, row ' in last
-    assert 'can not be read' in last
+    assert 'cannot be read' in last
 
 
 def test_the_toolbox_trains_saves_validates_and_logs(runs):

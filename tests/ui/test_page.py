@@ -148,7 +148,7 @@ def test_what_is_no_photo_is_named_and_the_others_are_scored(
     )
     assert set(told) == set(odd_files)
     assert 'cannot identify' in told['notes.txt']
-    assert 'can not be read' in told['<b>"cut".png']
+    assert 'cannot be read' in told['<b>"cut".png']
     assert '1200x1000 pixels are more than 1 megapixels' in told['large.png']
     assert '--max-megapixels' in told['bomb.png']
     assert 'more than 1 MB' in told['heavy.png']
