@@ -28,7 +28,7 @@ from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.pseudo_mos import PSEUDO_MOS_RANGE
-from metaiqa_plugin.data.rows import Row
+from metaiqa_plugin.data.rows import LabelledRow
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.photos import KODAK, carried_photos
@@ -164,14 +164,14 @@ def _meta_train(option_file: Path, out: Path) -> None:
 
 
 def _adapt_both(
-    rows: Sequence[Row], prior: Path, out: Path, crop: dict[str, int]
-) -> tuple[list[Start], list[Row]]:
+    rows: Sequence[LabelledRow], prior: Path, out: Path, crop: dict[str, int]
+) -> tuple[list[Start], list[LabelledRow]]:
     folder = out / 'database' / 'images'
     starts = [
         Start('meta-trained prior', [], []),
         Start('ImageNet weights only', [], []),
     ]
-    first_test_rows: list[Row] = []
+    first_test_rows: list[LabelledRow] = []
     for draw in range(DRAWS):
         labelled, test = _draw_labels(rows, draw)
         first_test_rows = first_test_rows or test
@@ -200,7 +200,9 @@ def _fresh_network(start: Start, prior: Path, seed: int, size: int) -> MetaIQA:
         return MetaIQA(pretrained='imagenet', input_size=size)
 
 
-def _draw_labels(rows: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
+def _draw_labels(
+    rows: Sequence[LabelledRow], seed: int
+) -> tuple[list[LabelledRow], list[LabelledRow]]:
     """``LABELS`` rows of a few references; the test rows are of all the others."""
     generator = np.random.default_rng(seed)
     references = sorted({row.reference for row in rows})
@@ -217,7 +219,7 @@ def _write_results(
     out: Path,
     unseen: str,
     starts: Sequence[Start],
-    rows: Sequence[Row],
+    rows: Sequence[LabelledRow],
     scores: pd.DataFrame,
     name: str,
 ) -> None:

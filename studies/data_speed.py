@@ -26,7 +26,7 @@ from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.images import read_photo, read_resized
-from metaiqa_plugin.data.rows import LabelledRows, Row
+from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.data.store import PIXELS, open_store
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.parallel import available_cores, parallel_map
@@ -67,7 +67,7 @@ def database(work: Path) -> tuple[Path, list[str]]:
 
 
 def listed(folder: Path, names: list[str]) -> LabelledRows:
-    return LabelledRows((Row(name, 0.5) for name in names), folder)
+    return LabelledRows((LabelledRow(name, 0.5) for name in names), folder)
 
 
 def crops(work: Path) -> None:
@@ -135,7 +135,9 @@ def build(work: Path) -> None:
 
 def rows(images: int, references: bool) -> LabelledRows:
     return LabelledRows(
-        Row(f'{i:07d}.png', 0.5, f't{i % 25}', f'r{i // 125}' if references else '')
+        LabelledRow(
+            f'{i:07d}.png', 0.5, f't{i % 25}', f'r{i // 125}' if references else ''
+        )
         for i in range(images)
     )
 

@@ -10,11 +10,15 @@ from metaiqa_plugin.errors import SOME_FAILED, UserError
 
 __all__ = ['add_parser', 'run_prepare']
 
+NAMES = ('tid2013', 'kadid10k', 'live', 'csiq', 'livec', 'koniq10k', 'koniq10k-1024')
+NAMES += ('cid2013', 'spaq', 'bid')
+"""Those of the registry, whose import is slow."""
+
 
 def add_parser(verbs) -> None:
     """Add the verb ``prepare`` to the sub-parsers of ``metaiqa``."""
     verb = verbs.add_parser('prepare', help='meta_info csv of a downloaded database')
-    verb.add_argument('database', help='its name; or csv for your own')
+    verb.add_argument('database', help=f'{", ".join(NAMES)}; or csv for your own')
     verb.add_argument('root', help='folder of the download; csv: folder of the images')
     verb.add_argument('--out', help='csv to write; default: ROOT/meta_info_NAME.csv')
     common.add_overwrite(verb)

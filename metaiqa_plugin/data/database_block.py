@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.data.rows import LabelledRows, join_databases
+from metaiqa_plugin.data.rows import join_databases
 from metaiqa_plugin.data.store import (
     PIXELS,
     ImageFiles,
@@ -136,7 +136,7 @@ class Databases:
             UserError: images that are missing.
         """
         for name, rows in self._parts:
-            _require_files(name, rows)
+            rows.require_files(name)
         return ImageFiles(self.rows, resize)
 
     def pixels(self, resize: int) -> ImageFiles | ImageStore:
@@ -208,21 +208,3 @@ def _one_of_several(part: Any, place: int) -> tuple[str, DatabaseOptions]:
     file_name(f'databases[{place}].name', part['name'])
     part = dict(part)
     return part.pop('name'), DatabaseOptions(**part)
-
-
-def _require_files(name: str, rows: LabelledRows) -> None:
-    folder = rows.folders[0]
-    if not folder.is_dir():
-        raise UserError(f'{name}: image folder {str(folder)!r} does not exist')
-    missing = [
-        index
-        for index, image in enumerate(rows.images)
-        if not os.path.isfile(os.path.join(folder, image))
-    ]
-    if missing:
-        first = missing[0]
-        raise UserError(
-            f'{name}: {len(missing)} of {len(rows)} images are not in '
-            f'{str(folder)!r}, the first is {rows.images[first]!r} '
-            f'({rows.where(first)})'
-        )

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from metaiqa_plugin.data.groups import group_rows
-from metaiqa_plugin.data.rows import LabelledRows
+from metaiqa_plugin.data.rows import LabelledRows, group_rows
 from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = ['INSTALL_LEARN2LEARN', 'Episode', 'EpisodeSampler', 'EpisodeSizes']

@@ -1,28 +1,51 @@
-"""Reading the labels of a database: any csv with an image and a score column."""
+"""Labels of images: the one reader of csv files, and what their columns mean."""
 
 from __future__ import annotations
 
 import csv
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from metaiqa_plugin.data.databases import describe_names
+from metaiqa_plugin.data.databases.names import describe_names
 from metaiqa_plugin.data.rows import (
     WHOLE_DATABASE,
+    LabelledRow,
     LabelledRows,
-    Row,
     read_places,
 )
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['DatabaseOptions', 'low_high', 'read_rows']
+__all__ = [
+    'IMAGE_COLUMNS',
+    'CsvTable',
+    'DatabaseOptions',
+    'find_column',
+    'image_and_mos',
+    'low_high',
+    'number',
+    'read_rows',
+]
 
-IMAGE_COLUMNS = ('img_name', 'dist_name', 'dist_img', 'image_name', 'image')
-MOS_COLUMNS = ('mos', 'pseudo_mos', 'dmos', 'MOS')
+IMAGE_COLUMNS = (
+    'path',
+    'img_name',
+    'dist_name',
+    'dist_img',
+    'image_name',
+    'image',
+    'filename',
+    'file',
+    'name',
+    'img_path',
+)
+"""Names of the column of images, in any case; of several the first in this order."""
+
+MOS_COLUMNS = ('mos', 'score', 'pseudo_mos', 'dmos')
 TASK_COLUMNS = ('distortion', 'dist_type')
 REFERENCE_COLUMNS = ('ref_name', 'ref_img')
 
@@ -42,7 +65,7 @@ class DatabaseOptions:
         split_ratio: part of the column's name when ``split_index`` is a number.
         keep_distortions: the only tasks to use, if any are named.
         exclude_distortions: tasks to leave out.
-        image_column, mos_column: None: the usual names, else the first and second.
+        image_column, mos_column: None: found by name, see :func:`image_and_mos`.
         task_column: tasks are the values of this column; None: ``distortion`` or
             ``dist_type``, else the type in the file names of TID2013, KADID-10k, LIVE
             and CSIQ, else the whole database is one task. Rows whose type is blank
@@ -84,10 +107,159 @@ class DatabaseOptions:
             )
         low_high(self.mos_range)
 
-    @property
-    def source(self) -> str:
-        """The csv, for messages."""
-        return os.fspath(self.meta_info_file)
+
+class CsvTable:
+    """A csv in UTF-8 with a header, read row by row.
+
+    Attributes:
+        source: the file, for messages.
+        header: names of the columns, stripped; empty in an empty file.
+
+    Args:
+        path: the file.
+        argument: that it was given by, for messages.
+        errors: of decoding, as ``open`` has it.
+
+    Raises:
+        UserError: no such file; it is no readable csv.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, argument: str, errors: str = 'strict'
+    ) -> None:
+        self.source = os.fspath(path)
+        self._argument, self._errors = argument, errors
+        if not Path(path).is_file():
+            raise UserError(f'{argument}={self.source!r}: no such file')
+        header = next(self._lines(), (0, []))[1]
+        self.header = [name.strip() for name in header]
+
+    def rows(self, strip: bool = True) -> Iterator[tuple[int, list[str]]]:
+        """Line number and cells, stripped or not, of each row that is not blank.
+
+        Raises:
+            UserError: a row that is shorter or longer than the header; damage.
+        """
+        lines = self._lines()
+        next(lines, None)
+        for line, cells in lines:
+            if len(cells) != len(self.header):
+                raise UserError(
+                    f'{self.where(line)}: {len(cells)} cells under {len(self.header)} '
+                    'column names'
+                )
+            yield line, [cell.strip() for cell in cells] if strip else cells
+
+    def where(self, line: int) -> str:
+        """File and line of a row, for messages."""
+        return f'{self.source}, row {line}'
+
+    def column(
+        self, argument: str, wanted: str | None, usual: Sequence[str]
+    ) -> int | None:
+        """Place of a column, see :func:`find_column`."""
+        return find_column(self.source, self.header, argument, wanted, usual)
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        try:
+            with open(
+                self.source, encoding='utf-8-sig', errors=self._errors, newline=''
+            ) as file:
+                reader = csv.reader(file)
+                for cells in reader:
+                    if cells:
+                        yield reader.line_num, cells
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UserError(
+                f'{self._argument}={self.source!r} is no readable csv in UTF-8: {error}'
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f'{self._argument}={self.source!r} cannot be read: {error.strerror}'
+            ) from error
+
+
+def find_column(
+    source: str,
+    header: Sequence[str],
+    argument: str,
+    wanted: str | None,
+    usual: Sequence[str],
+) -> int | None:
+    """Place of a column in a table.
+
+    Args:
+        source: the table, for messages.
+        header: its columns.
+        argument: that names the column.
+        wanted: exact name; None: the first of ``usual``, whatever its case.
+        usual: names in lower case.
+
+    Returns:
+        None: there is none of the usual ones.
+
+    Raises:
+        UserError: no column ``wanted``.
+    """
+    if wanted is None:
+        folded = [name.casefold() for name in header]
+        return next((folded.index(name) for name in usual if name in folded), None)
+    if wanted not in header:
+        raise UserError(
+            f'{source}: no column {wanted!r} ({argument}); its columns are '
+            f'{list(header)}'
+        )
+    return header.index(wanted)
+
+
+def image_and_mos(
+    table: CsvTable, image_column: str | None = None, mos_column: str | None = None
+) -> tuple[int, int]:
+    """Places of the columns of image names and scores.
+
+    None stands for the usual names, :data:`IMAGE_COLUMNS` and :data:`MOS_COLUMNS`, in
+    any case. Images are else in the first column, and where neither has a usual name
+    MOS in the second, as in pyiqa's files; a MOS beside a usual name is not guessed.
+
+    Raises:
+        UserError: no such column.
+    """
+    image = table.column('image_column', image_column, IMAGE_COLUMNS)
+    mos = table.column('mos_column', mos_column, MOS_COLUMNS)
+    if image is None and mos is None:
+        mos = 1
+    image = image or 0
+    if mos is None or image == mos or len(table.header) < 2:
+        raise UserError(
+            f'{table.source}: expected columns of image names and MOS, not '
+            f'{table.header}; name them with image_column and mos_column '
+            '(--image-column and --score-column)'
+        )
+    return image, mos
+
+
+def number(text: object, column: str, where: str) -> float:
+    """A finite number from a cell; raises UserError with column, text and place."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f'{where}: {column}={text!r} is no number')
+    return value
+
+
+def low_high(mos_range: Sequence[float]) -> tuple[float, float]:
+    """The two bounds; raises UserError where they are no range."""
+    try:
+        low, high = (float(bound) for bound in mos_range)
+    except (TypeError, ValueError):
+        raise UserError(
+            f'mos_range={mos_range!r}: expected two numbers, low high'
+        ) from None
+    if not (low < high and math.isfinite(high - low)):
+        raise UserError(f'mos_range={mos_range!r}: expected low < high')
+    return low, high
 
 
 def read_rows(database: DatabaseOptions, phase: str = 'train') -> LabelledRows:
@@ -108,13 +280,12 @@ def read_rows(database: DatabaseOptions, phase: str = 'train') -> LabelledRows:
     if database.rows is not None:
         every = _all_rows(replace(database, rows=None))
         return every.at(read_places(database.rows, len(every)))
-    try:
-        with _open_csv(database.source) as file:
-            return _read(csv.reader(file), database, phase)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(
-            f'meta_info_file={database.source!r} is no readable csv: {error}'
-        ) from error
+    reading = _Reading(database, phase)
+    source = reading.table.source
+    rows = LabelledRows(reading.rows(), database.dataroot_target, source)
+    reading.check(rows)
+    _refuse_duplicates(rows.images, source)
+    return rows
 
 
 _READ: dict[tuple[str, int], LabelledRows] = {}
@@ -129,99 +300,70 @@ def _all_rows(database: DatabaseOptions) -> LabelledRows:
     return _READ[key]
 
 
-def _read(reader, database: DatabaseOptions, phase: str) -> LabelledRows:
-    header = next(reader, None)
-    if not header or len(header) < 2:
-        raise UserError(
-            f'meta_info_file={database.source!r}: expected a csv with a header and at '
-            'least image name and MOS'
-        )
-    layout = _Layout(header, database, phase)
-    lines = (_cells(cells, layout, reader.line_num) for cells in reader if cells)
-    rows = LabelledRows(layout.rows(lines), database.dataroot_target, database.source)
-    layout.check_read(rows)
-    return rows
-
-
-def low_high(mos_range: Sequence[float]) -> tuple[float, float]:
-    """The two bounds; raises UserError where they are no range."""
-    try:
-        low, high = (float(bound) for bound in mos_range)
-    except (TypeError, ValueError):
-        raise UserError(
-            f'mos_range={mos_range!r}: expected two numbers, low high'
-        ) from None
-    if not low < high:
-        raise UserError(f'mos_range={mos_range!r}: expected low < high')
-    return low, high
-
-
-class _Layout:
+class _Reading:
     """What the columns of one csv mean, and the checks that need all rows."""
 
-    def __init__(
-        self, header: list[str], database: DatabaseOptions, phase: str
-    ) -> None:
-        self.width = len(header)
-        self.source = database.source
-        self._database = database
-        self._low, self._high = low_high(database.mos_range)
-        self._phase = phase
-
-        def find(argument: str, usual: Sequence[str], default: int | None):
-            wanted = getattr(database, argument)
-            return _find_column(header, argument, wanted, usual, default, self.source)
-
-        self._image = find('image_column', IMAGE_COLUMNS, 0)
-        self._mos = find('mos_column', MOS_COLUMNS, 1)
-        self._task = find('task_column', TASK_COLUMNS, None)
-        self._reference = find('reference_column', REFERENCE_COLUMNS, None)
-        self._split = None
-        if database.split_index is not None:
-            self._split = _split_place(header, database)
+    def __init__(self, database: DatabaseOptions, phase: str) -> None:
+        self.table = table = CsvTable(database.meta_info_file, 'meta_info_file')
+        self._database, self._phase = database, phase
+        self._image, self._mos = image_and_mos(
+            table, database.image_column, database.mos_column
+        )
+        self._task = table.column('task_column', database.task_column, TASK_COLUMNS)
+        self._reference = table.column(
+            'reference_column', database.reference_column, REFERENCE_COLUMNS
+        )
+        self._split = _split_place(table, database)
+        self._range = low_high(database.mos_range)
         columns_speak = self._task is not None and self._reference is not None
         self._names_speak = False if columns_speak else None
         self._tasks: set[str] = set()
         self._elsewhere: dict[str, int] = {}
 
-    def rows(self, lines: Iterable[tuple[int, list[str]]]) -> Iterator[Row]:
+    def rows(self) -> Iterator[LabelledRow]:
         """The rows of the wanted part and tasks."""
         keep = set(self._database.keep_distortions)
         exclude = set(self._database.exclude_distortions)
-        for number, cells in lines:
-            task, reference = self._task_and_reference(cells, number)
+        for line, cells in self.table.rows():
+            task, reference = self._task_and_reference(cells, line)
             self._tasks.add(task)
             if self._split is not None and cells[self._split] != self._phase:
                 if reference:
-                    self._elsewhere.setdefault(reference, number)
+                    self._elsewhere.setdefault(reference, line)
                 continue
             if task in exclude or (keep and task not in keep):
                 continue
-            score = self._score(cells, number)
-            yield Row(cells[self._image], score, task, reference, number)
+            mos = self._normalised(cells, line)
+            yield LabelledRow(cells[self._image], mos, task, reference, line)
 
-    def check_read(self, rows: LabelledRows) -> None:
+    def check(self, rows: LabelledRows) -> None:
         """Raises UserError for what only shows when all rows are read."""
+        source, database = self.table.source, self._database
         if not self._tasks:
-            raise UserError(f'meta_info_file={self.source!r} has no row')
+            raise UserError(f'{source} has no row below its header')
         for argument in ('keep_distortions', 'exclude_distortions'):
-            unknown = sorted(set(getattr(self._database, argument)) - self._tasks)
+            unknown = sorted(set(getattr(database, argument)) - self._tasks)
             if unknown:
                 raise UserError(
-                    f'{argument}={unknown}: not in {self.source}, which has '
+                    f'{argument}={unknown}: not in {source}, which has '
                     f'{sorted(self._tasks)}'
                 )
         if not rows:
             raise UserError(
-                f'{self.source}: no row is left of split_index='
-                f'{self._database.split_index!r}, part {self._phase!r}, after '
-                'keep_distortions and exclude_distortions'
+                f'{source}: no row is left of split_index={database.split_index!r}, '
+                f'part {self._phase!r}, after keep_distortions and exclude_distortions'
             )
-        self._refuse_shared_references(rows)
-        _refuse_duplicates(rows.images, self.source)
+        for name in rows.references:
+            if name in self._elsewhere:
+                raise UserError(
+                    f'{source}: reference {name!r} is in part {self._phase!r} and in '
+                    f'another part (row {self._elsewhere[name]}) of split '
+                    f'{database.split_index!r}; split by reference, or set '
+                    'reference_column to the image column to allow it'
+                )
 
-    def _task_and_reference(self, cells: list[str], number: int) -> tuple[str, str]:
-        said = self._said_by_name(cells[self._image], number)
+    def _task_and_reference(self, cells: list[str], line: int) -> tuple[str, str]:
+        said = self._said_by_name(cells[self._image], line)
         task = said.distortion if said else ''
         reference = said.reference if said else ''
         if self._task is not None:
@@ -230,7 +372,7 @@ class _Layout:
             reference = cells[self._reference]
         return task or WHOLE_DATABASE, reference
 
-    def _said_by_name(self, image: str, number: int):
+    def _said_by_name(self, image: str, line: int):
         """Type and reference from the file name, if the first row's name has them."""
         if self._names_speak is False:
             return None
@@ -239,92 +381,54 @@ class _Layout:
             self._names_speak = said is not None
         elif said is None:
             raise UserError(
-                f'{self.source}: the name of image {image!r} (row {number}) does not '
-                'say its distortion as the names before it do; add a column '
-                "'distortion', or name one with task_column"
+                f'{self.table.where(line)}: the name of image {image!r} does not say '
+                "its distortion as the names before it do; add a column 'distortion', "
+                'or name one with task_column'
             )
         return said[0] if said else None
 
-    def _score(self, cells: list[str], number: int) -> float:
-        text, image = cells[self._mos], cells[self._image]
-        try:
-            value = float(text)
-        except ValueError:
-            value = float('nan')
-        if not np.isfinite(value):
-            raise UserError(
-                f'{self.source}: score {text!r} of image {image!r} (row {number}) '
-                'is no number'
-            )
-        if not self._low <= value <= self._high:
-            raise UserError(
-                f'{self.source}: score {text} of image {image!r} (row {number}) is '
-                f'outside the range {self._low:g} to {self._high:g}; give the range '
-                'of the study (mos_range)'
-            )
-        normalised = (value - self._low) / (self._high - self._low)
+    def _normalised(self, cells: list[str], line: int) -> float:
+        """The MOS of a row in [0, 1], higher better."""
+        where, image = self.table.where(line), cells[self._image]
+        if not image:
+            raise UserError(f'{where}: no image name')
+        value = number(cells[self._mos], self.table.header[self._mos], where)
+        low, high = self._range
+        if not low <= value <= high:
+            raise UserError(outside(where, image, value, low, high))
+        normalised = (value - low) / (high - low)
         return 1 - normalised if self._database.lower_better else normalised
 
-    def _refuse_shared_references(self, rows: LabelledRows) -> None:
-        for name in rows.references:
-            if name in self._elsewhere:
-                raise UserError(
-                    f'{self.source}: reference {name!r} is in part {self._phase!r} '
-                    f'and in another part (row {self._elsewhere[name]}) of split '
-                    f'{self._database.split_index!r}; split by reference, or set '
-                    'reference_column to the image column to allow it'
-                )
+
+def outside(where: str, image: str, mos: float, low: float, high: float) -> str:
+    """The message about a score outside its range."""
+    return (
+        f'{where}: score {mos:.10g} of image {image!r} is outside the range {low:g} to '
+        f'{high:g}; give the range of the study (mos_range, --score-range)'
+    )
 
 
-def _open_csv(source: str):
-    if not Path(source).is_file():
-        raise UserError(f'meta_info_file={source!r}: no such file')
-    return open(source, encoding='utf-8-sig', newline='')
-
-
-def _cells(cells: list[str], layout: _Layout, number: int) -> tuple[int, list[str]]:
-    if len(cells) != layout.width:
-        raise UserError(
-            f'{layout.source}: row {number} has {len(cells)} cells, the header has '
-            f'{layout.width}'
-        )
-    return number, cells
-
-
-def _find_column(
-    header: list[str],
-    argument: str,
-    wanted: str | None,
-    usual: Sequence[str],
-    default: int | None,
-    source: str,
-) -> int | None:
-    if wanted is not None:
-        if wanted not in header:
-            raise UserError(f'{argument}={wanted!r}: {source} has the columns {header}')
-        return header.index(wanted)
-    return next((header.index(name) for name in usual if name in header), default)
-
-
-def _split_place(header: list[str], database: DatabaseOptions) -> int:
+def _split_place(table: CsvTable, database: DatabaseOptions) -> int | None:
     column = database.split_index
+    if column is None:
+        return None
     if isinstance(column, int):
         column = f'ratio{database.split_ratio}_seed123_split_{column:02d}'
-    if column not in header:
-        known = [name for name in header if 'split' in name]
+    if column not in table.header:
+        known = [name for name in table.header if 'split' in name]
         raise UserError(
-            f'split_index={database.split_index!r}: {database.source} has no column '
+            f'split_index={database.split_index!r}: {table.source} has no column '
             f'{column!r}; its splits are {known}'
         )
-    return header.index(column)
+    return table.header.index(column)
 
 
 def _refuse_duplicates(images: Sequence[str], source: str) -> None:
     hashes = np.fromiter((hash(name) for name in images), np.int64, len(images))
     order = np.argsort(hashes, kind='stable')
-    suspects = order[1:][np.diff(hashes[order]) == 0]
-    before = order[:-1][np.diff(hashes[order]) == 0]
-    for first, second in zip(before.tolist(), suspects.tolist(), strict=True):
+    same = np.diff(hashes[order]) == 0
+    pairs = zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True)
+    for first, second in pairs:
         if images[first] == images[second]:
             raise UserError(
                 f'{source}: image {images[first]!r} has more than one row; keep one'

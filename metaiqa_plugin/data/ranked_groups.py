@@ -22,9 +22,8 @@ from metaiqa_plugin.data.distortions import (
     TID2013_TYPES,
     chain_parts,
 )
-from metaiqa_plugin.data.groups import group_rows
 from metaiqa_plugin.data.images import read_photo, walk_images
-from metaiqa_plugin.data.rows import LabelledRows
+from metaiqa_plugin.data.rows import LabelledRows, group_rows
 from metaiqa_plugin.data.versions import (
     PRISTINE_SEVERITY,
     at_working_size,

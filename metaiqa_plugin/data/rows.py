@@ -19,8 +19,10 @@ from metaiqa_plugin.errors import UserError
 
 __all__ = [
     'WHOLE_DATABASE',
+    'Groups',
+    'LabelledRow',
     'LabelledRows',
-    'Row',
+    'group_rows',
     'join_databases',
     'read_places',
     'written_places',
@@ -29,7 +31,7 @@ __all__ = [
 WHOLE_DATABASE = 'all'
 
 
-class Row(NamedTuple):
+class LabelledRow(NamedTuple):
     """One labelled image: its name, MOS in [0, 1], task and reference photo.
 
     An image without a reference, ``''``, is its own. ``line`` is that of the csv, for
@@ -44,7 +46,7 @@ class Row(NamedTuple):
 
 
 class LabelledRows(Sequence):
-    """Read-only rows; an item is a :class:`Row`.
+    """Read-only rows; an item is a :class:`LabelledRow`.
 
     Attributes:
         images: file names below their folder.
@@ -67,7 +69,7 @@ class LabelledRows(Sequence):
 
     def __init__(
         self,
-        rows: Iterable[Row],
+        rows: Iterable[LabelledRow],
         folder: str | os.PathLike = '.',
         source: str = 'rows',
     ) -> None:
@@ -98,9 +100,9 @@ class LabelledRows(Sequence):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> LabelledRow:
         reference = self.reference_of[index]
-        return Row(
+        return LabelledRow(
             self.images[index],
             float(self.mos[index]),
             self.tasks[self.task_of[index]],
@@ -120,6 +122,26 @@ class LabelledRows(Sequence):
     def where(self, index: int) -> str:
         """The csv and line of a row, for messages."""
         return f'{self.sources[self.folder_of[index]]}, row {self.lines[index]}'
+
+    def require_files(self, name: str) -> None:
+        """Raises UserError with ``name`` where images of the rows are missing."""
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise UserError(f'{name}: image folder {str(folder)!r} does not exist')
+        missing = [
+            index
+            for index, image in enumerate(self.images)
+            if not os.path.isfile(
+                os.path.join(self.folders[self.folder_of[index]], image)
+            )
+        ]
+        if missing:
+            first = missing[0]
+            raise UserError(
+                f'{name}: {len(missing)} of {len(self)} images are not in '
+                f'{str(self.folders[self.folder_of[first]])!r}, the first is '
+                f'{self.images[first]!r} ({self.where(first)})'
+            )
 
 
 def written_places(places: Sequence[int]) -> str:
@@ -182,6 +204,36 @@ def join_databases(parts: Sequence[tuple[str, LabelledRows]]) -> LabelledRows:
         )
     ]
     return joined
+
+
+class Groups(NamedTuple):
+    """Rows in order of task and reference.
+
+    Attributes:
+        order: (N,) int32, the rows in order.
+        starts: (G + 1,) int32, where each group starts in it, and N.
+        first_groups: the first group of each task, and G.
+    """
+
+    order: np.ndarray
+    starts: np.ndarray
+    first_groups: np.ndarray
+
+
+def group_rows(rows: LabelledRows) -> Groups:
+    """The groups of labelled rows; an image without a reference is one alone."""
+    count = len(rows)
+    alone = rows.reference_of < 0
+    reference = np.where(
+        alone, len(rows.references) + np.arange(count), rows.reference_of
+    )
+    order = np.lexsort((reference, rows.task_of)).astype(np.int32)
+    task, reference = rows.task_of[order], reference[order]
+    begins = np.ones(count, dtype=bool)
+    begins[1:] = (np.diff(task) != 0) | (np.diff(reference) != 0)
+    starts = np.flatnonzero(begins)
+    first_groups = np.searchsorted(task[starts], np.arange(len(rows.tasks) + 1))
+    return Groups(order, np.append(starts, count).astype(np.int32), first_groups)
 
 
 class _Texts(Sequence):

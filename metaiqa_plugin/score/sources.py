@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 import sys
@@ -10,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from metaiqa_plugin.data.images import iterate_images
+from metaiqa_plugin.data.labels import IMAGE_COLUMNS, CsvTable, find_column
 from metaiqa_plugin.errors import UserError, needing
 
 __all__ = ['Sources']
 
 TABLES = ('.csv', '.parquet')
-COLUMNS = ('path', 'image', 'file', 'filename', 'image_name', 'img_path')
 ROWS = 10_000
 STDIN = '-'
 
@@ -103,17 +102,11 @@ class Sources:
             yield from self._of_parquet(name)
 
     def _of_csv(self, name: str) -> Iterator[str]:
-        try:
-            with open(
-                name, encoding='utf-8-sig', errors='surrogateescape', newline=''
-            ) as file:
-                rows = csv.DictReader(file)
-                column = self._chosen(name, rows.fieldnames or ())
-                for row in rows:
-                    if row[column]:
-                        yield row[column]
-        except csv.Error as error:
-            raise UserError(f'images={name!r} is no csv: {error}') from error
+        table = CsvTable(name, 'images', 'surrogateescape')
+        column = self._chosen(name, table.header)
+        for _, cells in table.rows(strip=False):
+            if cells[column]:
+                yield cells[column]
 
     def _of_parquet(self, name: str) -> Iterator[str]:
         with needing('tables'):
@@ -121,7 +114,8 @@ class Sources:
             import pyarrow.parquet
         try:
             file = pyarrow.parquet.ParquetFile(name)
-            column = self._chosen(name, file.schema_arrow.names)
+            names = file.schema_arrow.names
+            column = names[self._chosen(name, names)]
             for batch in file.iter_batches(ROWS, columns=[column]):
                 yield from filter(
                     None, batch.column(0).cast(pyarrow.string()).to_pylist()
@@ -129,15 +123,16 @@ class Sources:
         except pyarrow.ArrowException as error:
             raise UserError(f'images={name!r} can not be read: {error}') from error
 
-    def _chosen(self, name: str, names: Sequence[str]) -> str:
-        wanted = COLUMNS if self._column is None else (self._column,)
-        for column in wanted:
-            if column in names:
-                return column
-        raise UserError(
-            f'images={name!r}: no column {" or ".join(map(repr, wanted))}, but '
-            f'{", ".join(map(repr, names)) or "none"}; name it with --column'
+    def _chosen(self, name: str, header: Sequence[str]) -> int:
+        column = find_column(
+            f'images={name!r}', header, '--column', self._column, IMAGE_COLUMNS
         )
+        if column is None:
+            raise UserError(
+                f'images={name!r}: none of its columns {list(header)} is one of '
+                f'{list(IMAGE_COLUMNS)}; name it with --column'
+            )
+        return column
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

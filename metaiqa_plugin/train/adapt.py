@@ -23,11 +23,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from metaiqa_plugin.data.crops import RandomCrop, as_input
-from metaiqa_plugin.data.databases.authentic import read_any_csv
-from metaiqa_plugin.data.databases.meta_info import check_rows
 from metaiqa_plugin.data.frozen_maps import MapCrop, maps_of
 from metaiqa_plugin.data.images import read_resized, walk_images
-from metaiqa_plugin.data.labels import low_high
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.errors import UserError, one_of, real_number, whole_number
 from metaiqa_plugin.train.batchnorm import check_batchnorm, training_mode
 from metaiqa_plugin.train.head_first import HeadFirst, features_of, train_head
@@ -148,7 +146,7 @@ def read_labels(
         scores: csv with a column of image names below it and one of scores.
         score_range: (low, high) of the study; None: scores must lie in [0, 1].
         lower_better: low scores are good ones.
-        image_column, score_column: None: the usual names, see ``read_any_csv``.
+        image_column, score_column: None: found by name, see ``image_and_mos``.
         allow_unlabelled: leave out images of the folder that have no row.
 
     Raises:
@@ -157,14 +155,18 @@ def read_labels(
     """
     folder = Path(images)
     found = walk_images(folder, 'images')
-    rows = read_any_csv(Path(scores), image_column, score_column).rows
-    missing = [row for row in rows if not (folder / row.image).is_file()]
-    if missing:
-        raise UserError(
-            f'{missing[0].source}: image {missing[0].image!r} is not in '
-            f'{str(folder)!r}, nor are {len(missing) - 1} others of {len(rows)}'
+    rows = read_rows(
+        DatabaseOptions(
+            os.fspath(scores),
+            os.fspath(folder),
+            (0, 1) if score_range is None else score_range,
+            lower_better,
+            image_column=image_column,
+            mos_column=score_column,
         )
-    labelled = {row.image for row in rows}
+    )
+    rows.require_files('adapt')
+    labelled = set(rows.images)
     unlabelled = [name for name in found if name not in labelled]
     if unlabelled and not allow_unlabelled:
         raise UserError(
@@ -172,13 +174,7 @@ def read_labels(
             f'first is {unlabelled[0]!r}; label them, or leave them out with '
             '--allow-unlabelled'
         )
-    low, high = low_high((0, 1) if score_range is None else score_range)
-    check_rows(rows, (low, high))
-    mos = [(row.mos - low) / (high - low) for row in rows]
-    return LabelledImages(
-        [folder / row.image for row in rows],
-        [1 - value for value in mos] if lower_better else mos,
-    )
+    return LabelledImages([folder / image for image in rows.images], rows.mos.tolist())
 
 
 def adapt(

@@ -14,7 +14,7 @@ from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.records import read_cell
 from metaiqa_plugin.benchmark.workspace import prepare
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.databases import DATABASES
+from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.distortions import KADID10K, distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.splits import split_columns

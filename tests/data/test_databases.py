@@ -15,10 +15,11 @@ from pyiqa.data import build_dataset
 from scipy.io import loadmat, savemat
 
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.databases import DATABASES, describe_names
 from metaiqa_plugin.data.databases.authentic import read_koniq10k
 from metaiqa_plugin.data.databases.meta_info import as_text
+from metaiqa_plugin.data.databases.names import describe_names
 from metaiqa_plugin.data.databases.prepare import prepare
+from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.distortions import DISTORTIONS
 from metaiqa_plugin.data.splits import split_columns, subset_split_columns
 from metaiqa_plugin.errors import UserError

@@ -16,13 +16,13 @@ from scipy.stats import chisquare
 
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
-from metaiqa_plugin.data.rows import LabelledRows, Row
+from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.errors import UserError
 
 
 def make_rows(tasks, references, levels):
     return LabelledRows(
-        Row(
+        LabelledRow(
             f'{reference}_{task}_{level}.png',
             level / levels,
             f't{task}',

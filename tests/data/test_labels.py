@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import (
+    LabelledRow,
     LabelledRows,
-    Row,
     join_databases,
     read_places,
     written_places,
@@ -36,7 +36,7 @@ texts = st.text(st.characters(exclude_categories=('Cs',)), max_size=8)
 @given(
     st.lists(
         st.builds(
-            Row,
+            LabelledRow,
             texts,
             st.floats(0, 1, width=32),
             texts,
@@ -161,26 +161,30 @@ GOOD = 'img_name,mos,distortion,ref_name\na,10,blur,r\n'
 @pytest.mark.parametrize(
     ('text', 'options', 'message'),
     [
-        (GOOD + 'b,,blur,r\n', {}, r"score '' of image 'b' \(row 3\)"),
-        (GOOD + 'b,nan,blur,r\n', {}, r"score 'nan' of image 'b' \(row 3\)"),
-        (GOOD + 'b,inf,blur,r\n', {}, r"'inf' of image 'b'"),
-        (GOOD + 'b,good,blur,r\n', {}, r"'good' of image 'b'"),
-        (GOOD + 'b,101,blur,r\n', {}, r'row 3\) is outside the range 0 to 100'),
+        (GOOD + 'b,,blur,r\n', {}, "row 3: mos='' is no number"),
+        (GOOD + 'b,nan,blur,r\n', {}, "row 3: mos='nan' is no"),
+        (GOOD + 'b,inf,blur,r\n', {}, "mos='inf'"),
+        (GOOD + 'b,good,blur,r\n', {}, "mos='good'"),
+        (
+            GOOD + 'b,101,blur,r\n',
+            {},
+            "row 3: score 101 of image 'b' is outside the range 0 to 100",
+        ),
         (GOOD, {'mos_range': (0, 1)}, 'outside the range 0 to 1'),
         (GOOD + 'a,20,blur,r\n', {}, "image 'a' has more than one row"),
-        (GOOD + 'b,20,blur\n', {}, 'row 3 has 3 cells, the header has 4'),
+        (GOOD + 'b,20,blur\n', {}, 'row 3: 3 cells under 4 column names'),
         (GOOD, {'mos_range': (5, 1)}, 'low < high'),
         (GOOD, {'mos_range': 7}, 'mos_range=7'),
-        (GOOD, {'image_column': 'file'}, "image_column='file'"),
-        (GOOD, {'task_column': 'camera'}, "task_column='camera'"),
+        (GOOD, {'image_column': 'file'}, r"no column 'file' \(image_column\)"),
+        (GOOD, {'task_column': 'camera'}, r"no column 'camera' \(task_column\)"),
         (GOOD, {'split_index': 3}, 'split_index=3'),
         (GOOD, {'keep_distortions': ['jpg']}, r"keep_distortions=\['jpg'\]"),
         (GOOD, {'exclude_distortions': ['blur']}, 'no row is left'),
         (GOOD, {'lower_better': 1}, 'lower_better=1'),
         ('img_name,mos\n', {}, 'has no row'),
-        ('img_name\na\n', {}, 'at least image name and MOS'),
-        ('', {}, 'expected a csv with a header'),
-        ('i,m\nI01_01_1.bmp,1\nother.bmp,2\n', {}, r"'other\.bmp' \(row 3\)"),
+        ('img_name\na\n', {}, 'expected columns of image names and MOS'),
+        ('', {}, 'expected columns of image names and MOS'),
+        ('i,m\nI01_01_1.bmp,1\nother.bmp,2\n', {}, r"row 3: .*'other\.bmp'"),
     ],
 )
 def test_rows_that_lie_are_named(tmp_path, text, options, message):
@@ -199,10 +203,6 @@ def test_missing_files_and_binary_ones_are_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.csv'.*no such file"):
         read_rows(DatabaseOptions('nowhere.csv', 'x'))
     (tmp_path / 'binary.csv').write_bytes(bytes(range(256)) * 4)
-    with pytest.raises(UserError, match=r'binary\.csv'):
-        read_rows(DatabaseOptions(str(tmp_path / 'binary.csv'), 'x'))
-    with pytest.raises(UserError, match='meta_info_file=None'):
-        DatabaseOptions(None, 'x')
 
 
 @given(st.lists(st.integers(0, 30), min_size=1))
@@ -237,12 +237,16 @@ def test_chosen_rows_are_read_as_a_csv_of_them_alone(tmp_path):
 def test_rows_that_there_are_not(tmp_path, rows):
     with pytest.raises(UserError, match='rows='):
         read(tmp_path, 'a,b\nx,0\ny,1\nz,0\n', rows=rows)
+    with pytest.raises(UserError, match=r'binary\.csv'):
+        read_rows(DatabaseOptions(str(tmp_path / 'binary.csv'), 'x'))
+    with pytest.raises(UserError, match='meta_info_file=None'):
+        DatabaseOptions(None, 'x')
 
 
 def test_rows_are_compact():
     count = 20_000
     rows = LabelledRows(
-        Row(f'{index:08d}.png', 0.5, f't{index % 9}', f'r{index // 50}')
+        LabelledRow(f'{index:08d}.png', 0.5, f't{index % 9}', f'r{index // 50}')
         for index in range(count)
     )
     arrays = (rows.mos, rows.task_of, rows.reference_of, rows.folder_of)

@@ -18,7 +18,7 @@ from started import Started
 
 from metaiqa_plugin.data import store as store_module
 from metaiqa_plugin.data.images import read_resized
-from metaiqa_plugin.data.rows import LabelledRows, Row
+from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.data.store import ImageFiles, ImageStore, Kind, open_store
 from metaiqa_plugin.errors import UserError
 
@@ -40,7 +40,7 @@ def names(folder):
 
 
 def listed(folder, chosen):
-    rows = (Row(name, 0.5, line=line) for line, name in enumerate(chosen, 2))
+    rows = (LabelledRow(name, 0.5, line=line) for line, name in enumerate(chosen, 2))
     return LabelledRows(rows, folder, 'mine.csv')
 
 
@@ -54,8 +54,8 @@ def builder(folder, size):
     """A process of its own that fills the store."""
     command = (
         'import os, sys; from metaiqa_plugin.data.store import open_store;'
-        'from metaiqa_plugin.data.rows import LabelledRows, Row;'
-        'rows = (Row(name, 0.5) for name in sorted(os.listdir(sys.argv[2])));'
+        'from metaiqa_plugin.data.rows import LabelledRows, LabelledRow;'
+        'rows = (LabelledRow(name, 0.5) for name in sorted(os.listdir(sys.argv[2])));'
         'rows = LabelledRows(rows, sys.argv[2]);'
         'open_store(sys.argv[1], rows, int(sys.argv[3]), 1)'
     )

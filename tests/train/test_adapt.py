@@ -217,23 +217,30 @@ def test_labels_are_joined_and_normalised(small_photos, labels):
 @pytest.mark.parametrize(
     ('arguments', 'written', 'message'),
     [
-        ({}, {}, r'score 20\.0 of image .* outside the range 0 to 1'),
-        ({}, {'header': ('photo', 'mos')}, "columns .*'photo'.*--image-column"),
+        ({}, {}, r'score 20 of image .* outside the range 0 to 1'),
         ({}, {'header': ('image', 'votes')}, "columns .*'votes'.*--score-column"),
-        ({'score_column': 'm'}, {}, r"no column \['m'\]"),
-        ({}, {'drop': 2}, '2 images of .* have no row'),
-        ({}, {'change': lambda rows: rows.append(rows[0])}, 'a second score'),
+        ({'score_column': 'm'}, {}, r"no column 'm'"),
+        ({'score_range': (0, 100)}, {'drop': 2}, '2 images of .* have no row'),
         (
-            {},
+            {'score_range': (0, 100)},
+            {'change': lambda rows: rows.append(rows[0])},
+            'more than one row',
+        ),
+        (
+            {'score_range': (0, 100)},
             {'change': lambda rows: rows[2].__setitem__(1, '')},
             "row 4: mos='' is no number",
         ),
         (
-            {},
+            {'score_range': (0, 100)},
             {'change': lambda rows: rows[2].__setitem__(1, 'nan')},
             "row 4: mos='nan'",
         ),
-        ({}, {'change': lambda rows: rows[2].__setitem__(0, 'x.png')}, r"'x\.png'"),
+        (
+            {'score_range': (0, 100)},
+            {'change': lambda rows: rows[2].__setitem__(0, 'x.png')},
+            r"'x\.png'",
+        ),
         ({}, {'change': lambda rows: rows.clear()}, 'has no row'),
     ],
 )

@@ -15,8 +15,8 @@ from metaiqa_plugin.data.databases.meta_info import (
     refuse_repeated,
     write_meta_info,
 )
+from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.databases.rows import LabelledRow, Labels
-from metaiqa_plugin.data.databases.table import DATABASES
 from metaiqa_plugin.errors import UserError, real_number
 from metaiqa_plugin.option_yaml import dump
 
