@@ -16,6 +16,7 @@ __all__ = [
     'UserError',
     'file_name',
     'needing',
+    'one_line',
     'one_of',
     'real_number',
     'run',
@@ -61,7 +62,7 @@ def run(command: Callable[..., int], *arguments) -> int:
     try:
         return command(*arguments)
     except UserError as error:
-        print(f'metaiqa: {_one_line(error)}', file=sys.stderr)
+        print(f'metaiqa: {one_line(error)}', file=sys.stderr)
         return BAD_INPUT
     except Stopped as stopped:
         print(f'metaiqa: {stopped}', file=sys.stderr)
@@ -73,12 +74,15 @@ def run(command: Callable[..., int], *arguments) -> int:
         return 130
 
 
-def _one_line(error: UserError) -> str:
-    """The message; that of a DataLoader's worker is the last line of its traceback."""
+def one_line(error: Exception) -> str:
+    """Its message, or its type where it has none.
+
+    That of a DataLoader's worker is the last line of its traceback.
+    """
     text = str(error).strip()
     if 'Original Traceback' in text:
         text = text.splitlines()[-1].partition(': ')[2]
-    return ' '.join(text.split())
+    return ' '.join(text.split()) or type(error).__name__
 
 
 def file_name(name: str, value: Any) -> None:

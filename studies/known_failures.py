@@ -60,7 +60,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--scores', type=Path, default=Path('known-failures'))
     parser.add_argument('--resume', action='store_true', help='go on with the scores')
     parser.add_argument('--keep', type=Path, help='folder for the images of others')
-    parser.add_argument('--processes', type=int, default=available_cores())
+    parser.add_argument('--workers', type=int, default=available_cores())
     parser.add_argument('--threads', type=int, help='of torch and OpenCV')
     return parser.parse_args(arguments)
 
@@ -99,7 +99,7 @@ def checked(options: argparse.Namespace) -> list[str]:
             f'parts={options.parts!r}: photos needs --livec TABLE IMAGES; or leave it '
             'out, as in --parts others,levels'
         )
-    for name in ('split', 'limit', 'photos', 'processes', 'threads'):
+    for name in ('split', 'limit', 'photos', 'workers', 'threads'):
         if getattr(options, name) is not None:
             whole_number(name, getattr(options, name))
     return [part for part in PARTS if part in asked]
@@ -192,7 +192,7 @@ def levels(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
     chosen = carried_photos()[: options.photos]
     jobs = [(photo, name) for photo in chosen for name in (PRISTINE, *DISTORTIONS)]
     jobs = [(photo, name) for photo, name in jobs if not table.has(photo.stem, name)]
-    made = parallel_map(distorted_levels, jobs, options.processes)
+    made = parallel_map(distorted_levels, jobs, options.workers)
     done = tqdm(zip(jobs, made, strict=True), 'levels', len(jobs), unit='type')
     for (photo, name), found in done:
         images = (((level, f'{change:.4f}'), image) for level, image, change in found)

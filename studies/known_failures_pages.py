@@ -26,7 +26,7 @@ import metaiqa_plugin
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.photos import carried_photos
 from metaiqa_plugin.score.contact_sheet import SheetMetric, write_contact_sheet
-from metaiqa_plugin.score.rows import Row
+from metaiqa_plugin.score.rows import ScoreRow
 
 __all__ = ['KINDS', 'charts', 'drawings', 'open_browser', 'screenshots', 'text_pages']
 
@@ -124,7 +124,7 @@ def screenshots(browser) -> Named:
         sheet = Path(folder, 'sheet.html')
         photos = carried_photos()
         rows = [
-            Row(str(path), (round(place / len(photos), 3),), 768, 512)
+            ScoreRow(str(path), (round(place / len(photos), 3),), 768, 512)
             for place, path in enumerate(photos)
         ]
         metrics = [SheetMetric('score', False)]

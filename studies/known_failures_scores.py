@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score import write_table
-from metaiqa_plugin.score.rows import row_of
+from metaiqa_plugin.score.pipeline import Item, score_items
 from metaiqa_plugin.score.scorers import Scorer
 
 __all__ = ['ScoreTable']
@@ -59,14 +58,17 @@ class ScoreTable:
         An image that a metric can not score has an ``error``, and no score there.
         """
         rows = []
-        for known, image in images:
-            scores, errors = self._scored(image)
-            label = ', '.join((*key, *map(str, known)))
-            row = row_of(label, image.size, scores, errors)
+        images = [(list(known), image) for known, image in images]
+        items = [
+            Item(', '.join((*key, *map(str, known))), image.copy)
+            for known, image in images
+        ]
+        scored = score_items(items, self._scorers)
+        for (known, image), row in zip(images, scored, strict=True):
             shown = ['' if s is None else f'{s:.8g}' for s in row.scores]
             rows.append([*key, *known, *image.size, *shown, row.error])
             if row.error:
-                print(f'metaiqa: no score of {label}: {row.error}', file=sys.stderr)
+                print(f'metaiqa: no score of {row.path}: {row.error}', file=sys.stderr)
         self._append(key, rows)
 
     def add_unread(self, *key: str, error: str) -> None:
@@ -80,19 +82,6 @@ class ScoreTable:
         text = {name: str for name in (*self._header[: self._keys], 'error')}
         table = pd.read_csv(self._path, dtype=text, keep_default_na=False, na_values='')
         return table, int(table['error'].notna().sum())
-
-    def _scored(self, image: Image.Image) -> tuple[list[float | None], list[str]]:
-        pixels = np.array(image)
-        scores: list[float | None] = []
-        errors = []
-        for scorer in self._scorers:
-            try:
-                (score,) = scorer.submit([scorer.prepare(pixels)])()
-            except Exception as error:
-                score = None
-                errors.append(f'{scorer.name}: {" ".join(str(error).split())}')
-            scores.append(score)
-        return scores, errors
 
     def _append(self, key: tuple[str, ...], rows: Sequence[Sequence]) -> None:
         with self._path.open('a', encoding='utf-8', newline='') as file:

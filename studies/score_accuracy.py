@@ -91,7 +91,7 @@ def _scored(
 ) -> np.ndarray:
     scorers = open_scorers([metric], engine=engine, precision=precision, device='cpu')
     reader = Reader(least_side=least_side(scorers) if shrink else None)
-    rows = tqdm(score_images(paths, scorers, read=reader), label, len(paths))
+    rows = tqdm(score_images(paths, scorers, reader=reader), label, len(paths))
     return np.array([row.scores[0] for row in rows])
 
 

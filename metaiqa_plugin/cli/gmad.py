@@ -12,7 +12,7 @@ from metaiqa_plugin.cli import common
 from metaiqa_plugin.errors import SOME_FAILED, UserError, needing
 
 if TYPE_CHECKING:
-    from metaiqa_plugin.score.rows import Row
+    from metaiqa_plugin.score.rows import ScoreRow
     from metaiqa_plugin.score.scorers import Scorer
     from metaiqa_plugin.study.gmad import Role
 
@@ -111,7 +111,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _scored(
     paths: Sequence[str], scorers: Sequence[Scorer], table: Path
-) -> Iterator[Row]:
+) -> Iterator[ScoreRow]:
     """Rows, each in the table when it comes, with a bar on stderr."""
     from tqdm import tqdm
 

@@ -16,7 +16,7 @@ from metaiqa_plugin.cli import common
 from metaiqa_plugin.errors import SOME_FAILED, UserError
 
 if TYPE_CHECKING:
-    from metaiqa_plugin.score.rows import Row
+    from metaiqa_plugin.score.rows import ScoreRow
     from metaiqa_plugin.score.summary import Chosen
 
 __all__ = ['add_parser', 'score']
@@ -94,7 +94,7 @@ def score(options: argparse.Namespace) -> int:
     rows, directions = _computation(options, metrics, names)
     summary = Summary(names)
     chosen = _chosen(options, names, directions)
-    shown: list[Row] = []
+    shown: list[ScoreRow] = []
     listeners = [summary.add, *([chosen.add] if chosen else [])]
     listeners += [shown.append] if options.html else []
     started = time.monotonic()
@@ -140,7 +140,7 @@ def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
 
 def _computation(
     options: argparse.Namespace, metrics: Sequence[str], names: Sequence[str]
-) -> tuple[Callable[[Iterable[str]], Iterator[Row]], list[bool]]:
+) -> tuple[Callable[[Iterable[str]], Iterator[ScoreRow]], list[bool]]:
     """What makes rows of paths, and for each metric whether its low scores are good."""
     from metaiqa_plugin.score.pipeline import score_images
     from metaiqa_plugin.score.reading import Reader
@@ -194,7 +194,7 @@ def _table(
     metrics: Sequence[str],
     names: Sequence[str],
     quiet: bool,
-) -> Iterator[tuple[Callable[[Row], None], Iterable[Row]]]:
+) -> Iterator[tuple[Callable[[ScoreRow], None], Iterable[ScoreRow]]]:
     """What takes the rows, and the rows of an earlier run."""
     from metaiqa_plugin.cli.score_output import Printing
     from metaiqa_plugin.score.result_file import result_file
@@ -230,12 +230,12 @@ def _identity(metric: str) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def _tell(listeners: Sequence[Callable[[Row], None]], row: Row) -> None:
+def _tell(listeners: Sequence[Callable[[ScoreRow], None]], row: ScoreRow) -> None:
     for listener in listeners:
         listener(row)
 
 
-def _with_bar(rows: Iterator[Row], sources, before: int) -> Iterator[Row]:
+def _with_bar(rows: Iterator[ScoreRow], sources, before: int) -> Iterator[ScoreRow]:
     """With a bar on a terminal, which costs counting the images first."""
     from tqdm import tqdm
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from metaiqa_plugin.score.formats import Csv
 
 if TYPE_CHECKING:
-    from metaiqa_plugin.score.rows import Row
+    from metaiqa_plugin.score.rows import ScoreRow
     from metaiqa_plugin.score.summary import Summary
 
 __all__ = ['Printing', 'print_rows', 'report', 'write_sheet']
@@ -23,7 +23,7 @@ class Printing:
         self._format = Csv(names)
         self._print(self._format.header)
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: ScoreRow) -> None:
         self._print(self._format.encode(row))
 
     def _print(self, record: bytes) -> None:
@@ -31,14 +31,17 @@ class Printing:
         sys.stdout.flush()
 
 
-def print_rows(names: Sequence[str], rows: Iterable[Row]) -> None:
+def print_rows(names: Sequence[str], rows: Iterable[ScoreRow]) -> None:
     show = Printing(names)
     for row in rows:
         show(row)
 
 
 def write_sheet(
-    path: str, rows: Sequence[Row], names: Sequence[str], directions: Sequence[bool]
+    path: str,
+    rows: Sequence[ScoreRow],
+    names: Sequence[str],
+    directions: Sequence[bool],
 ) -> None:
     from metaiqa_plugin.score.contact_sheet import SheetMetric, write_contact_sheet
 

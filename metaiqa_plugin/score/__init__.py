@@ -6,8 +6,8 @@ from metaiqa_plugin.score.metrics import (
     build_metric,
     open_checkpoint,
     open_metric,
-    score_network,
 )
+from metaiqa_plugin.score.pipeline import score_network
 
 __all__ = [
     'Correlation',

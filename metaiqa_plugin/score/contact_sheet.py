@@ -25,7 +25,7 @@ from tqdm import tqdm
 from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import replacing
-from metaiqa_plugin.score.rows import Row
+from metaiqa_plugin.score.rows import ScoreRow
 
 __all__ = ['SheetMetric', 'thumbnail', 'write_contact_sheet']
 
@@ -45,7 +45,7 @@ class SheetMetric:
 
 def write_contact_sheet(
     path: str | os.PathLike,
-    images: Sequence[Row],
+    images: Sequence[ScoreRow],
     metrics: Sequence[SheetMetric],
     most: int = 1000,
     progress: bool = True,
@@ -116,7 +116,7 @@ def _small(path: str | os.PathLike) -> Image.Image:
     return small
 
 
-def _check(images: Sequence[Row], metrics: Sequence[SheetMetric]) -> None:
+def _check(images: Sequence[ScoreRow], metrics: Sequence[SheetMetric]) -> None:
     if not metrics:
         raise UserError('metrics=(): a contact sheet needs at least one')
     for image in images:
@@ -127,7 +127,9 @@ def _check(images: Sequence[Row], metrics: Sequence[SheetMetric]) -> None:
             )
 
 
-def _worst_and_best(images: Sequence[Row], metric: SheetMetric, most: int) -> list[Row]:
+def _worst_and_best(
+    images: Sequence[ScoreRow], metric: SheetMetric, most: int
+) -> list[ScoreRow]:
     """At most ``most``, in their order; those without a score are the first to go."""
     if len(images) <= most:
         return list(images)
@@ -145,7 +147,9 @@ def _known(score: float | None) -> bool:
     return score is not None and math.isfinite(score)
 
 
-def _cards(images: Sequence[Row], folder: str, progress: bool) -> list[dict[str, Any]]:
+def _cards(
+    images: Sequence[ScoreRow], folder: str, progress: bool
+) -> list[dict[str, Any]]:
     paths = [image.path for image in images]
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         made = tqdm(

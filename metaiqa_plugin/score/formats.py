@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, Row, columns
+from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, ScoreRow, columns
 
 __all__ = ['Csv', 'JsonLines', 'RowFormat']
 
@@ -19,10 +19,10 @@ class RowFormat(Protocol):
 
     header: bytes
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: ScoreRow) -> bytes:
         """A record, with the end of its last line."""
 
-    def decode(self, record: bytes) -> Row:
+    def decode(self, record: bytes) -> ScoreRow:
         """Inverse of :meth:`encode` but for the last digits of scores.
 
         Raises:
@@ -44,18 +44,18 @@ class Csv:
         self._columns = columns(metrics)
         self.header = _csv_line(self._columns)
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: ScoreRow) -> bytes:
         scores = ['' if score is None else f'{score:.8g}' for score in row.scores]
         size = ['' if side is None else side for side in (row.width, row.height)]
         return _csv_line([row.path, *scores, *size, row.error])
 
-    def decode(self, record: bytes) -> Row:
+    def decode(self, record: bytes) -> ScoreRow:
         text = record.decode('utf-8', 'surrogateescape')
         cells = next(csv.reader(io.StringIO(text, newline=''), strict=True))
         if len(cells) != len(self._columns):
             raise ValueError(f'{len(cells)} cells, expected {len(self._columns)}')
         path, *scores, width, height, error = cells
-        return Row(
+        return ScoreRow(
             path,
             tuple(float(score) if score else None for score in scores),
             int(width) if width else None,
@@ -82,17 +82,17 @@ class JsonLines:
     def __init__(self, metrics: Sequence[str]) -> None:
         self._metrics = list(metrics)
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: ScoreRow) -> bytes:
         scores = dict(zip(self._metrics, row.scores, strict=True))
         size = {WIDTH: row.width, HEIGHT: row.height}
         line = {PATH: row.path, **scores, **size, ERROR: row.error or None}
         return json.dumps(line).encode() + b'\n'
 
-    def decode(self, record: bytes) -> Row:
+    def decode(self, record: bytes) -> ScoreRow:
         values = json.loads(record)
         if not isinstance(values, dict) or list(values) != columns(self._metrics):
             raise ValueError('other keys than expected')
-        return Row(
+        return ScoreRow(
             values[PATH],
             tuple(values[name] for name in self._metrics),
             values[WIDTH],

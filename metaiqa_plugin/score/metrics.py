@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
 
-import numpy as np
 import pyiqa
-import torch
 from torch import nn
-from torchvision.transforms.functional import to_tensor
-from tqdm import tqdm
 
 from metaiqa_plugin.archs.base import network_name
-from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import CheckpointError, UserError
 from metaiqa_plugin.registration import METRIC_OF_NETWORK
 
-__all__ = ['build_metric', 'open_checkpoint', 'open_metric', 'score_network']
+__all__ = ['build_metric', 'open_checkpoint', 'open_metric']
 
 SUFFIXES = ('.safetensors', '.pth', '.pt')
-
-
-def score_network(
-    network: nn.Module, paths: Sequence[str | os.PathLike], progress: str | None = None
-) -> np.ndarray:
-    """Scores (len(paths),) float64 of a network, one image at a time.
-
-    Args:
-        network: maps (1, 3, H, W) in [0, 1] to (1, 1); put in evaluation mode.
-        paths: the images.
-        progress: label of a bar on stderr; None: no bar.
-
-    Raises:
-        UserError: an image can not be read.
-    """
-    network.eval()
-    device = next(network.parameters()).device
-    bar = tqdm(paths, progress, disable=progress is None, unit='image')
-    with torch.inference_mode():
-        return np.array(
-            [
-                network(to_tensor(read_rgb(path)).unsqueeze(0).to(device)).item()
-                for path in bar
-            ]
-        )
 
 
 def build_metric(name: str, **arguments) -> nn.Module:

@@ -10,15 +10,15 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from metaiqa_plugin.parallel import connected
-from metaiqa_plugin.score.pipeline import score_images
+from metaiqa_plugin.score.pipeline import Item, score_items
 from metaiqa_plugin.score.reading import Reader
-from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, Row
+from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, ScoreRow
 from metaiqa_plugin.score.scorers import least_side, open_scorers, scorer_names
 
 __all__ = ['CONTENT', 'ImageScorer', 'score_on_ray']
@@ -90,11 +90,12 @@ class ImageScorer:
             ``error``.
         """
         paths = [str(path) for path in batch[PATH]]
-        contents = {}
-        if CONTENT in batch:
-            contents = dict(zip(paths, batch[CONTENT], strict=True))
-        reader = replace(self._reader, contents=contents)
-        rows = list(score_images(paths, self._scorers, self._threads, reader))
+        contents = batch.get(CONTENT, [None] * len(paths))
+        items = [
+            Item(path, partial(self._reader, path, content))
+            for path, content in zip(paths, contents, strict=True)
+        ]
+        rows = list(score_items(items, self._scorers, self._threads))
         columns = {name: batch[name] for name in batch if name != CONTENT}
         for place, name in enumerate(self._names):
             columns[name] = np.array([row.scores[place] for row in rows], np.float64)
@@ -106,7 +107,7 @@ class ImageScorer:
 
 def score_on_ray(
     paths: Iterable[str], settings: dict[str, Any], address: str = 'auto'
-) -> Iterator[Row]:
+) -> Iterator[ScoreRow]:
     """Rows as they come, in any order, each path once.
 
     Args:
@@ -144,10 +145,10 @@ def _tables(paths: Iterable[str]):
         yield pyarrow.table({PATH: some})
 
 
-def _rows(batch: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[Row]:
+def _rows(batch: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[ScoreRow]:
     for place, path in enumerate(batch[PATH]):
         scores = [float(batch[name][place]) for name in names]
-        yield Row(
+        yield ScoreRow(
             str(path),
             tuple(None if np.isnan(score) else score for score in scores),
             int(batch[WIDTH][place]) or None,

@@ -1,161 +1,225 @@
-"""Images read ahead by threads, scored in batches, told in the order they came."""
+"""Images loaded ahead by threads and scored in batches; rows in the images' order."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.errors import whole_number
 from metaiqa_plugin.parallel import available_cores
-from metaiqa_plugin.score.reading import Reader
-from metaiqa_plugin.score.rows import Row, row_of
-from metaiqa_plugin.score.scorers import Scorer
+from metaiqa_plugin.score.reading import FILE_SIZE, Reader
+from metaiqa_plugin.score.rows import ScoreRow, row_of
+from metaiqa_plugin.score.scorers import MetricScorer, Scorer
 
-__all__ = ['score_images']
+__all__ = ['Item', 'score_images', 'score_items', 'score_network']
 
 BATCHES_AHEAD = 4
-READ_AHEAD = 2
+LOADED_AHEAD = 2
+"""Images for each worker."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to be scored.
+
+    Attributes:
+        key: its name in its row: the path, or whatever else tells it apart.
+        load: gives it in RGB; called once, by a thread. Where the image's ``info`` has
+            :data:`FILE_SIZE`, the row has that width and height.
+    """
+
+    key: str
+    load: Callable[[], Image.Image]
+
+
+def score_items(
+    items: Iterable[Item], scorers: Sequence[Scorer], workers: int | None = None
+) -> Iterator[ScoreRow]:
+    """A row for each item, in their order.
+
+    Whatever loading or scoring an image raises is the error of its row. A few batches
+    of images are held at a time, and two decoded images a worker.
+
+    Args:
+        items: may be endless.
+        scorers: at least one; each image is loaded once for all of them.
+        workers: threads that load and resize; None: one a core.
+
+    Raises:
+        UserError: workers is no number of threads.
+    """
+    for item, size, results in _results(items, scorers, workers):
+        yield row_of(item.key, size, results)
 
 
 def score_images(
     paths: Iterable[str],
     scorers: Sequence[Scorer],
     workers: int | None = None,
-    read: Reader | None = None,
-) -> Iterator[Row]:
-    """A row for each path, in the order of the paths.
-
-    An image that can not be read or scored has an error in its row. A few batches of
-    images are held at a time, and one decoded image a worker.
+    reader: Reader | None = None,
+) -> Iterator[ScoreRow]:
+    """:func:`score_items` of files.
 
     Args:
         paths: may be endless.
-        scorers: the metrics; each image is read once for all of them.
-        workers: threads that read and resize; None: one a core.
-        read: how; None: as pyiqa does.
+        scorers, workers: as there.
+        reader: None: reads as pyiqa does.
 
     Raises:
         UserError: workers is no number of threads.
     """
+    load = reader or Reader()
+    items = (Item(path, partial(load, path)) for path in paths)
+    yield from score_items(items, scorers, workers)
+
+
+def score_network(
+    network: nn.Module, paths: Sequence[str], progress: str | None = None
+) -> np.ndarray:
+    """Scores (len(paths),) float64 of a bare network, one image at a time.
+
+    Args:
+        network: maps (1, 3, H, W) in [0, 1] to (1, 1); put in evaluation mode.
+        paths: the images.
+        progress: label of a bar on stderr; None: no bar.
+
+    Raises:
+        UserError: an image can not be read.
+        Exception: whatever the network raises.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    scorer = MetricScorer('score', lambda image: network(image.to(device)), False)
+    items = (Item(str(path), partial(Reader(), str(path))) for path in paths)
+    scores = []
+    with (
+        torch.inference_mode(),
+        tqdm(
+            total=len(paths), desc=progress, disable=progress is None, unit='image'
+        ) as bar,
+    ):
+        for _, _, (score,) in _results(items, [scorer], None):
+            if isinstance(score, Exception):
+                raise score
+            scores.append(score)
+            bar.update()
+    return np.array(scores)
+
+
+def _results(
+    items: Iterable[Item], scorers: Sequence[Scorer], workers: int | None
+) -> Iterator[tuple[Item, Size | None, list[float | Exception]]]:
+    """Items, their sizes where known, and what came of each scorer."""
     workers = available_cores() if workers is None else workers
-    read = read or Reader()
     whole_number('workers', workers)
+    loaded = LOADED_AHEAD * workers
+    waiting = loaded + BATCHES_AHEAD * max(scorer.batch_size for scorer in scorers)
     batches = [_Batches(scorer) for scorer in scorers]
-    most = READ_AHEAD * workers + BATCHES_AHEAD * max(s.batch_size for s in scorers)
-    waiting: deque[_Waiting] = deque()
     with ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
         try:
-            for path, image in _read_ahead(pool, paths, scorers, workers, read):
-                waiting.append(_Waiting(path, image, batches))
-                if len(waiting) >= most:
-                    yield waiting.popleft().row()
-            while waiting:
-                yield waiting.popleft().row()
+            loading = ((item, pool.submit(_prepare, item, scorers)) for item in items)
+            scoring = (
+                (item, *_begin(batches, *prepared.result()))
+                for item, prepared in _ahead(loading, loaded)
+            )
+            for item, size, pending in _ahead(scoring, waiting):
+                yield item, size, [result() for result in pending]
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """An image as the scorers take it; ``error`` where it could not be read."""
+def _ahead(steps: Iterable[Any], count: int) -> Iterator[Any]:
+    """The same, each when ``count`` of them have been taken or there are no more."""
+    taken: deque = deque()
+    for step in steps:
+        taken.append(step)
+        if len(taken) >= count:
+            yield taken.popleft()
+    yield from taken
 
-    size: tuple[int, int] | None = None
-    of_scorers: Sequence[Tensor | Exception] = ()
-    error: str = ''
 
-
-def _read_ahead(
-    pool: ThreadPoolExecutor,
-    paths: Iterable[str],
-    scorers: Sequence[Scorer],
-    workers: int,
-    read: Reader,
-) -> Iterator[tuple[str, _Prepared]]:
-    def prepare(path: str) -> _Prepared:
-        try:
-            image, size = read(path)
-        except UserError as error:
-            return _Prepared(error=str(error))
+def _prepare(
+    item: Item, scorers: Sequence[Scorer]
+) -> tuple[Size | None, list[Tensor | Exception]]:
+    try:
+        image = item.load()
+        size = image.info.get(FILE_SIZE, image.size)
         pixels = np.array(image)
-        return _Prepared(size, [_attempt(s.prepare, pixels) for s in scorers])
+    except Exception as error:
+        return None, [error] * len(scorers)
+    return size, [_attempt(scorer.prepare, pixels) for scorer in scorers]
 
-    paths = iter(paths)
-    reading: deque[tuple[str, Future[_Prepared]]] = deque(
-        (path, pool.submit(prepare, path)) for path in islice(paths, 2 * workers)
-    )
-    while reading:
-        path, image = reading.popleft()
-        prepared = image.result()
-        reading.extend((path, pool.submit(prepare, path)) for path in islice(paths, 1))
-        yield path, prepared
+
+def _begin(
+    batches: Sequence[_Batches],
+    size: Size | None,
+    prepared: Sequence[Tensor | Exception],
+) -> tuple[Size | None, list[Callable[[], float | Exception]]]:
+    pairs = zip(batches, prepared, strict=True)
+    return size, [of_scorer.add(image) for of_scorer, image in pairs]
 
 
 class _Batches:
     """Images of one scorer, gathered by shape until there are enough."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.scorer = scorer
+        self._scorer = scorer
         self._gathering: dict[tuple[int, ...], _Batch] = {}
 
-    def add(self, prepared: Tensor) -> Callable[[], float]:
-        """A function that waits for the image's score, and starts its batch if need be.
-
-        It raises what the scorer raises.
-        """
-        shape = tuple(prepared.shape)
-        batch = self._gathering.setdefault(shape, _Batch())
-        place = len(batch.prepared)
-        batch.prepared.append(prepared)
-        if len(batch.prepared) >= self.scorer.batch_size:
-            self._start(shape)
-
-        def collect() -> float:
-            if batch.collect is None:
-                self._start(shape)
-            return batch.scores()[place]
-
-        return collect
-
-    def _start(self, shape: tuple[int, ...]) -> None:
-        batch = self._gathering.pop(shape)
-        batch.collect = _started(self.scorer, batch.prepared)
-        batch.prepared = []
+    def add(self, image: Tensor | Exception) -> Callable[[], float | Exception]:
+        """What waits for the image's score, and starts its batch if need be."""
+        if isinstance(image, Exception):
+            return lambda: image
+        batch = self._gathering.get(image.shape)
+        if batch is None or batch.started:
+            batch = self._gathering[image.shape] = _Batch(self._scorer)
+        return batch.add(image)
 
 
-@dataclass
 class _Batch:
-    prepared: list[Tensor] = field(default_factory=list)
-    collect: Callable[[], Sequence[float]] | None = None
-    _scores: Sequence[float] | Exception | None = None
+    """Images that are scored together; what the scorer raises is each one's result."""
 
-    def scores(self) -> Sequence[float]:
+    def __init__(self, scorer: Scorer) -> None:
+        self.started = False
+        self._scorer = scorer
+        self._images: list[Tensor] = []
+        self._collect: Callable | Exception | None = None
+        self._scores: Sequence[float] | Exception | None = None
+
+    def add(self, image: Tensor) -> Callable[[], float | Exception]:
+        self._images.append(image)
+        place = len(self._images) - 1
+        if len(self._images) >= self._scorer.batch_size:
+            self._start()
+        return lambda: self._result(place)
+
+    def _start(self) -> None:
+        self._collect = _attempt(self._scorer.submit, self._images)
+        self.started, self._images = True, []
+
+    def _result(self, place: int) -> float | Exception:
+        if not self.started:
+            self._start()
         if self._scores is None:
-            self._scores = _attempt(self.collect)
-        if isinstance(self._scores, Exception):
-            raise self._scores
-        return self._scores
+            failed = isinstance(self._collect, Exception)
+            self._scores = self._collect if failed else _attempt(self._collect)
+        failed = isinstance(self._scores, Exception)
+        return self._scores if failed else self._scores[place]
 
 
-def _started(scorer: Scorer, prepared: Sequence[Tensor]) -> Callable:
-    """As ``scorer.submit``; what it raises comes when the scores are asked for."""
-    collect = _attempt(scorer.submit, prepared)
-    if not isinstance(collect, Exception):
-        return collect
-
-    def fail() -> Sequence[float]:
-        raise collect
-
-    return fail
-
-
-def _attempt(function: Callable, *arguments):
+def _attempt(function: Callable, *arguments) -> Any:
     """What the function returns, or raises: metrics of pyiqa raise anything."""
     try:
         return function(*arguments)
@@ -163,36 +227,6 @@ def _attempt(function: Callable, *arguments):
         return error
 
 
-class _Waiting:
-    """An image on its way to its row."""
-
-    def __init__(
-        self, path: str, image: _Prepared, batches: Sequence[_Batches]
-    ) -> None:
-        self._path, self._size, self._error = path, image.size, image.error
-        self._scores = [
-            prepared if isinstance(prepared, Exception) else of_scorer.add(prepared)
-            for of_scorer, prepared in zip(batches, image.of_scorers, strict=False)
-        ]
-        self._metrics = len(batches)
-
-    def row(self) -> Row:
-        if self._error:
-            return row_of(self._path, None, [None] * self._metrics, [self._error])
-        scores, errors = [], []
-        for collect in self._scores:
-            got = collect if isinstance(collect, Exception) else _attempt(collect)
-            failed = isinstance(got, Exception)
-            scores.append(None if failed else got)
-            if failed:
-                errors.append(_one_line(got))
-        return row_of(self._path, self._size, scores, errors)
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
-
-
 def _one_thread() -> None:
-    """Readers share the cores among themselves."""
+    """Loading threads share the cores among themselves."""
     torch.set_num_threads(1)

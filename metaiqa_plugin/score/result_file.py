@@ -19,7 +19,7 @@ from pathlib import Path
 from metaiqa_plugin.errors import UserError, needing
 from metaiqa_plugin.files import replacing
 from metaiqa_plugin.score.formats import Csv, JsonLines, RowFormat
-from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, Row, columns
+from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, ScoreRow, columns
 
 __all__ = ['ResultFile', 'result_file']
 
@@ -63,13 +63,13 @@ class ResultFile:
                 whole += len(record)
         os.ftruncate(self._file, whole)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ScoreRow]:
         """The rows that are written."""
         with self._path.open('rb') as file:
             for record in self._format.records(file):
                 yield self._decoded(record)
 
-    def write(self, row: Row) -> None:
+    def write(self, row: ScoreRow) -> None:
         """Append a row.
 
         Raises:
@@ -96,7 +96,7 @@ class ResultFile:
                 '--resume'
             )
 
-    def _decoded(self, record: bytes) -> Row:
+    def _decoded(self, record: bytes) -> ScoreRow:
         try:
             return self._format.decode(record)
         except (ValueError, StopIteration) as error:
@@ -183,7 +183,9 @@ def _check_settings(mark: Path, settings: dict) -> None:
             )
 
 
-def _write_parquet(path: Path, metrics: Sequence[str], rows: Iterator[Row]) -> None:
+def _write_parquet(
+    path: Path, metrics: Sequence[str], rows: Iterator[ScoreRow]
+) -> None:
     with needing('tables'):
         import pyarrow
         import pyarrow.parquet
@@ -226,17 +228,17 @@ def _check_columns(path: Path, metrics: Sequence[str]) -> None:
         )
 
 
-def _parquet_rows(path: Path, metrics: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(path: Path, metrics: Sequence[str]) -> Iterator[ScoreRow]:
     import pyarrow.parquet
 
     for batch in pyarrow.parquet.ParquetFile(path).iter_batches(ROWS):
         for values in batch.to_pylist():
             scores = tuple(values[name] for name in metrics)
             error = values[ERROR] or ''
-            yield Row(values[PATH], scores, values[WIDTH], values[HEIGHT], error)
+            yield ScoreRow(values[PATH], scores, values[WIDTH], values[HEIGHT], error)
 
 
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def _chunks(rows: Iterator[ScoreRow]) -> Iterator[list[ScoreRow]]:
     while some := list(itertools.islice(rows, ROWS)):
         yield some
 

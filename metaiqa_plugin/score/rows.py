@@ -6,17 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ['Row', 'columns', 'row_of']
+from metaiqa_plugin.errors import one_line
+
+__all__ = ['ScoreRow', 'columns', 'row_of']
 
 PATH, WIDTH, HEIGHT, ERROR = 'path', 'width', 'height', 'error'
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """An image.
 
     Attributes:
-        path: as it was given.
+        path: of the image as it was given, or what else names it.
         scores: one for each metric; None where there is none, and then there is an
             error.
         width, height: pixels of the file; None where it could not be read.
@@ -36,22 +38,22 @@ def columns(metrics: Sequence[str]) -> list[str]:
 
 
 def row_of(
-    path: str,
-    size: tuple[int, int] | None,
-    scores: Sequence[float | None],
-    errors: Sequence[str],
-) -> Row:
-    """A row; scores that are not finite are errors.
+    path: str, size: tuple[int, int] | None, results: Sequence[float | Exception]
+) -> ScoreRow:
+    """A row; scores that are not finite are errors, and each error is told once.
 
     Args:
-        size: width and height.
-        errors: of any metric, or of reading; each is told once.
+        path: of the image, or what else names it.
+        size: width and height, if known.
+        results: of each metric its score, or what it or loading the image raised.
     """
-    kept, faults = [], list(errors)
-    for score in scores:
-        finite = score is not None and math.isfinite(score)
-        if score is not None and not finite:
-            faults.append(f'the score is {score}')
-        kept.append(score if finite else None)
-    width, height = size or (None, None)
-    return Row(path, tuple(kept), width, height, '; '.join(dict.fromkeys(faults)))
+    scores, raised, odd = [], [], []
+    for result in results:
+        finite = not isinstance(result, Exception) and math.isfinite(result)
+        scores.append(result if finite else None)
+        if isinstance(result, Exception):
+            raised.append(one_line(result))
+        elif not finite:
+            odd.append(f'the score is {result}')
+    errors = '; '.join(dict.fromkeys(raised + odd))
+    return ScoreRow(path, tuple(scores), *(size or (None, None)), errors)

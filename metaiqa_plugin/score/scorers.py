@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork
 from metaiqa_plugin.errors import UserError
@@ -98,12 +98,19 @@ class MetricScorer:
     """A metric of pyiqa that is not ours: one image at a time, as pyiqa does it.
 
     Some of them score an image differently beside others, and all may refuse one.
+
+    Args:
+        name: of the metric.
+        metric: gives the score of an image (1, 3, H, W) in [0, 1].
+        lower_better: its direction.
     """
 
     batch_size = 1
 
-    def __init__(self, name: str, metric: nn.Module) -> None:
-        self.name, self.lower_better = name, metric.lower_better
+    def __init__(
+        self, name: str, metric: Callable[[Tensor], Tensor], lower_better: bool
+    ) -> None:
+        self.name, self.lower_better = name, lower_better
         self._metric = metric
 
     def prepare(self, pixels: np.ndarray) -> Tensor:
@@ -146,7 +153,7 @@ def open_scorers(
             computing = open_engine(opened.net, engine, precision, threads)
             scorers.append(NetworkScorer(name, opened.net, computing, batch_size))
         else:
-            scorers.append(MetricScorer(name, opened))
+            scorers.append(MetricScorer(name, opened, opened.lower_better))
     return scorers
 
 

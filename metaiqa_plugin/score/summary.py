@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaiqa_plugin.score.rows import Row
+from metaiqa_plugin.score.rows import ScoreRow
 
 __all__ = ['Chosen', 'Distribution', 'Summary', 'drawn']
 
@@ -52,7 +52,7 @@ class Summary:
         self.images = self.failed = 0
         self._scores = [array('f') for _ in metrics]
 
-    def add(self, row: Row) -> None:
+    def add(self, row: ScoreRow) -> None:
         self.images += 1
         self.failed += bool(row.error)
         for scores, score in zip(self._scores, row.scores, strict=True):
@@ -92,11 +92,11 @@ class Chosen:
     ) -> None:
         self._which, self._limit, self._place = which, limit, place
         self._sign = -1 if lower_better == (which == 'top') else 1
-        self._kept: list[Row] = []
-        self._heap: list[tuple[float, _Backwards, int, Row]] = []
+        self._kept: list[ScoreRow] = []
+        self._heap: list[tuple[float, _Backwards, int, ScoreRow]] = []
         self._seen = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: ScoreRow) -> None:
         score = row.scores[self._place]
         if score is None:
             return
@@ -111,7 +111,7 @@ class Chosen:
         else:
             heapq.heappushpop(self._heap, entry)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ScoreRow]:
         if self._which == 'below':
             return self._kept
         return [entry[-1] for entry in sorted(self._heap, reverse=True)]

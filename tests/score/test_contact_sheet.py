@@ -18,7 +18,7 @@ from metaiqa_plugin.score.contact_sheet import (
     thumbnail,
     write_contact_sheet,
 )
-from metaiqa_plugin.score.rows import Row
+from metaiqa_plugin.score.rows import ScoreRow
 
 METRICS = (SheetMetric('up', False), SheetMetric('<b>down</b>', True))
 HOSTILE = (
@@ -59,7 +59,7 @@ def rows_of(page):
 
 
 def sheet_image(path, *scores, error=''):
-    return Row(str(path), scores, 40, 30, error)
+    return ScoreRow(str(path), scores, 40, 30, error)
 
 
 @pytest.fixture(scope='module')

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score.formats import Csv, JsonLines
-from metaiqa_plugin.score.rows import Row, row_of
+from metaiqa_plugin.score.rows import ScoreRow, row_of
 
 TEXT = st.text(st.characters(exclude_characters='\0', codec='utf-8')) | st.binary().map(
     lambda name: os.fsdecode(name.replace(b'\0', b''))
 )
 SCORES = st.none() | st.floats(-1e6, 1e6)
 SIDES = st.none() | st.integers(1, 100_000)
-ROWS = st.builds(Row, TEXT, st.tuples(SCORES, SCORES), SIDES, SIDES, TEXT)
+ROWS = st.builds(ScoreRow, TEXT, st.tuples(SCORES, SCORES), SIDES, SIDES, TEXT)
 FORMATS = (Csv, JsonLines)
 
 
@@ -33,7 +33,7 @@ def read(text_format, content):
 
 
 @pytest.mark.parametrize('kind', FORMATS)
-@example(rows=[Row('a\rb', (None, 1.0), error='\r')], cut=0)
+@example(rows=[ScoreRow('a\rb', (None, 1.0), error='\r')], cut=0)
 @given(rows=st.lists(ROWS), cut=st.integers(0, 300))
 def test_rows_come_back_but_for_what_was_cut_off(kind, rows, cut):
     text_format = kind(['one', 'two'])
@@ -58,7 +58,7 @@ def test_rows_come_back_but_for_what_was_cut_off(kind, rows, cut):
 
 
 def test_what_a_table_looks_like():
-    row = Row('a, "b".jpg', (0.123456789, None), 640, 480, 'two: small')
+    row = ScoreRow('a, "b".jpg', (0.123456789, None), 640, 480, 'two: small')
     assert stored(Csv(['one', 'two']), [row]) == (
         b'path,one,two,width,height,error\n'
         b'"a, ""b"".jpg",0.12345679,,640,480,two: small\n'
@@ -71,17 +71,19 @@ def test_what_a_table_looks_like():
         'height': 480,
         'error': 'two: small',
     }
-    assert b'"error": null' in stored(JsonLines(['one']), [Row('a', (1.0,))])
+    assert b'"error": null' in stored(JsonLines(['one']), [ScoreRow('a', (1.0,))])
 
 
 def test_other_columns_are_refused():
-    content = stored(Csv(['one']), [Row('a', (1.0,))])
+    content = stored(Csv(['one']), [ScoreRow('a', (1.0,))])
     with pytest.raises(UserError, match="'scores' has other columns than path,two"):
         read(Csv(['two']), content)
     with pytest.raises(ValueError):
-        read(JsonLines(['two']), stored(JsonLines(['one']), [Row('a', (1.0,))]))
+        read(JsonLines(['two']), stored(JsonLines(['one']), [ScoreRow('a', (1.0,))]))
 
 
 def test_a_score_that_is_not_finite_is_an_error():
-    row = row_of('a', (3, 4), [float('nan'), 1.0, None], ['too small', 'too small'])
-    assert row == Row('a', (None, 1.0, None), 3, 4, 'too small; the score is nan')
+    row = row_of('a', (3, 4), [math.nan, 1.0, *2 * [ValueError('too small')]])
+    assert row == ScoreRow(
+        'a', (None, 1.0, None, None), 3, 4, 'too small; the score is nan'
+    )

@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pyiqa
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
@@ -14,8 +16,14 @@ from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score import engines, open_metric
-from metaiqa_plugin.score.pipeline import score_images
+from metaiqa_plugin.score.pipeline import (
+    Item,
+    score_images,
+    score_items,
+    score_network,
+)
 from metaiqa_plugin.score.reading import Reader
+from metaiqa_plugin.score.rows import ScoreRow
 from metaiqa_plugin.score.scorers import (
     MetricScorer,
     least_side,
@@ -143,25 +151,21 @@ def test_broken_images_are_rows_among_the_others(checkpoints, odd_images, tmp_pa
     assert 'does not exist' in rows[3].error
 
 
-class Refusing:
+def refusing(image):
     """A metric that refuses some images, by an exception or a score of NaN."""
-
-    lower_better = True
-
-    def __call__(self, image):
-        if image.shape[-1] == 300:
-            raise AssertionError
-        if image.shape[-1] == 40:
-            raise RuntimeError('too\n  tall')
-        mean = image.mean()
-        return mean * float('nan') if image.shape[-1] == 1 else mean
+    if image.shape[-1] == 300:
+        raise AssertionError
+    if image.shape[-1] == 40:
+        raise RuntimeError('too\n  tall')
+    mean = image.mean()
+    return mean * float('nan') if image.shape[-1] == 1 else mean
 
 
 def test_what_a_metric_of_pyiqa_refuses_has_the_scores_of_the_others(
     checkpoints, odd_images, expected
 ):
     scorers = [
-        MetricScorer('refusing', Refusing()),
+        MetricScorer('refusing', refusing, lower_better=True),
         *open_scorers([checkpoints['meta']]),
     ]
     rows = {
@@ -178,6 +182,32 @@ def test_what_a_metric_of_pyiqa_refuses_has_the_scores_of_the_others(
     np.testing.assert_allclose(got, expected['meta'], atol=1e-5)
     mean = np.asarray(read_rgb(odd_images[0])).mean() / 255
     assert rows['rgb.png'].scores[0] == pytest.approx(mean, abs=1e-6)
+
+
+def test_whatever_loading_raises_is_the_error_of_its_row():
+    def fail():
+        raise KeyError('no such\nversion')
+
+    gray = Image.new('RGB', (32, 24), (51, 51, 51))
+    scorers = [MetricScorer('mean', torch.mean, lower_better=False)]
+    rows = list(score_items([Item('bad', fail), Item('v1', lambda: gray)], scorers))
+    assert rows == [
+        ScoreRow('bad', (None,), error="'no such\\nversion'"),
+        ScoreRow('v1', (pytest.approx(0.2),), 32, 24),
+    ]
+
+
+def test_a_bare_network_scores_strictly(checkpoints, odd_images, tmp_path):
+    network = open_metric(checkpoints['meta']).net
+    scores = score_network(network.train(), odd_images)
+    with torch.no_grad():
+        images = (to_tensor(read_rgb(path)).unsqueeze(0) for path in odd_images)
+        assert scores.tolist() == [network(image).item() for image in images]
+    with pytest.raises(UserError, match='does not exist'):
+        score_network(network, [odd_images[0], str(tmp_path / 'nowhere.png')])
+    diverged = torch.nn.Linear(1, 1)
+    diverged.forward = lambda image: image.sum() * float('nan')
+    assert np.isnan(score_network(diverged, odd_images[:2])).all()
 
 
 def test_a_metric_of_pyiqa_beside_ours(photos):
@@ -209,7 +239,7 @@ def test_as_seen_turns_and_scales(checkpoints, odd_images, tmp_path):
     upright = str(tmp_path / 'upright.png')
     Image.fromarray(np.rot90(np.asarray(read_rgb(turned)), 2)).save(upright)
     (as_is,) = score_images([turned], scorers)
-    (seen,) = score_images([turned], scorers, read=Reader(as_seen=True))
+    (seen,) = score_images([turned], scorers, reader=Reader(as_seen=True))
     (wanted,) = score_images([upright], scorers)
     assert seen.scores == pytest.approx(wanted.scores, abs=1e-6)
     assert seen.scores != pytest.approx(as_is.scores, abs=1e-6)
@@ -222,9 +252,8 @@ def test_a_shrunken_jpeg_is_decoded_small_and_told_at_its_size(
     read_rgb(photos[0]).resize((800, 600)).save(path)
     scorers = open_scorers([checkpoints['meta']])
     reader = Reader(least_side=least_side(scorers))
-    image, size = reader(path)
-    assert (image.size, size) == ((100, 75), (800, 600))
-    (row,) = score_images([path], scorers, read=reader)
+    assert reader(path).size == (100, 75)
+    (row,) = score_images([path], scorers, reader=reader)
     (whole,) = score_images([path], scorers)
     assert (row.width, row.height) == (800, 600)
     assert row.scores == pytest.approx(whole.scores, abs=0.02)

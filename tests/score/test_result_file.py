@@ -9,13 +9,13 @@ import pytest
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score.result_file import result_file
-from metaiqa_plugin.score.rows import Row
+from metaiqa_plugin.score.rows import ScoreRow
 
 SETTINGS = {'metrics': {'m': 'abc'}, 'precision': 'fp32'}
 ROWS = [
-    Row('a.jpg', (0.5,), 10, 20),
-    Row('line\n"break".jpg', (None,), None, None, 'can not be read'),
-    Row('c.jpg', (0.25,), 30, 40),
+    ScoreRow('a.jpg', (0.5,), 10, 20),
+    ScoreRow('line\n"break".jpg', (None,), None, None, 'can not be read'),
+    ScoreRow('c.jpg', (0.25,), 30, 40),
 ]
 SUFFIXES = ['.csv', '.jsonl', '.parquet']
 

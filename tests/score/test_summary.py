@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaiqa_plugin.score.rows import Row
+from metaiqa_plugin.score.rows import ScoreRow
 from metaiqa_plugin.score.summary import Chosen, Summary, drawn
 
 SCORES = st.lists(st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
@@ -13,7 +13,7 @@ SCORES = st.lists(st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
 
 def rows(scores):
     return [
-        Row(f'{place:03}.jpg', (score,), 1, 1, '' if score is not None else 'bad')
+        ScoreRow(f'{place:03}.jpg', (score,), 1, 1, '' if score is not None else 'bad')
         for place, score in enumerate(scores)
     ]
 
@@ -57,6 +57,6 @@ def test_a_distribution_is_that_of_numpy():
 
 def test_no_score_at_all():
     summary = Summary(['m'])
-    summary.add(Row('a', (None,), error='bad'))
+    summary.add(ScoreRow('a', (None,), error='bad'))
     assert summary.distribution('m').images == 0
     assert drawn(summary.distribution('m')) == ''

@@ -259,8 +259,8 @@ def test_a_score_table_notes_what_a_metric_can_not_score(tmp_path, capsys):
     assert failed == 2
     assert scores['image'].tolist() == ['01', '01', '02']
     assert scores['bright'].iloc[0] == 255 and scores['bright'].iloc[1:].isna().all()
-    assert scores['error'].tolist()[1:] == ['bright: too small', 'no such file']
-    assert 'no score of 01, dot: bright: too small' in capsys.readouterr().err
+    assert scores['error'].tolist()[1:] == ['too small', 'no such file']
+    assert 'no score of 01, dot: too small' in capsys.readouterr().err
 
 
 def test_an_interrupted_score_table_goes_on_to_the_same_bytes(tmp_path):
@@ -437,7 +437,7 @@ def test_pages_and_charts_are_drawn_the_same_again(browser):
         (['--parts', 'photo'], "parts='photo'"),
         (['--parts', 'photos'], 'needs --livec'),
         (['--parts', 'levels', '--photos', '0'], 'photos=0'),
-        (['--parts', 'levels', '--workers', '0'], 'processes=0'),
+        (['--parts', 'levels', '--workers', '0'], 'workers=0'),
     ],
 )
 def test_wrong_arguments_are_named(arguments, named):
