@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import socket
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, needing
 
 __all__ = [
     'available_cores',
@@ -69,8 +70,10 @@ def parallel_map(
 ) -> Iterator[Any]:
     """Results in the order of the jobs; only a few jobs wait at a time.
 
-    Processes are forked by one that has imported this package and nothing else: forks
-    of this one would inherit the locks of the threads of torch and OpenCV, and hang.
+    Processes are forked by a server that has imported this package and nothing else:
+    forks of this one would inherit the locks of the threads of torch and OpenCV, and
+    hang. They import the script that was started, which therefore needs ``if __name__
+    == '__main__':`` around what it does, and end with this process, however that ends.
     With one process the jobs run in this one.
 
     Raises:
@@ -107,8 +110,15 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _set_up() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     one_thread()
+
+
+def _end_with_parent() -> None:
+    """A process that was killed tells nobody; its end of a pipe closes."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def one_thread() -> None:
@@ -141,7 +151,15 @@ def ray_map(
             one.
     """
     with connected(address) as ray:
-        yield from _results(ray, ray.remote(num_cpus=cores)(_alone(function)), jobs)
+        remote = ray.remote(num_cpus=cores)(_on_one_thread(function))
+        running: list = []
+        for job in jobs:
+            running.append(remote.remote(job))
+            of_cluster = int(ray.cluster_resources().get('CPU', 1))
+            if len(running) >= AHEAD_ON_RAY * max(of_cluster, 1):
+                running = yield from _finished(ray, running)
+        while running:
+            running = yield from _finished(ray, running)
 
 
 @contextmanager
@@ -151,13 +169,8 @@ def connected(address: str = 'auto') -> Iterator[Any]:
     Raises:
         UserError: Ray is not installed, or no cluster is at ``address``.
     """
-    try:
+    with needing('cluster'):
         import ray
-    except ImportError as error:
-        raise UserError(
-            f'work on a cluster needs Ray ({error}): pip install '
-            '"metaiqa_plugin[cluster]"'
-        ) from error
     ours = not ray.is_initialized()
     if ours:
         _connect(ray, address)
@@ -170,8 +183,9 @@ def connected(address: str = 'auto') -> Iterator[Any]:
 
 def _connect(ray, address: str) -> None:
     try:
-        if address != 'auto':
-            _knock(address)
+        if address != 'auto':  # Ray itself would try for minutes
+            host, _, port = address.rpartition('://')[2].rpartition(':')
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             None if address == 'auto' else address,
             logging_level=logging.WARNING,
@@ -184,24 +198,7 @@ def _connect(ray, address: str) -> None:
         ) from error
 
 
-def _knock(address: str) -> None:
-    """Raises at once where Ray itself would try for minutes."""
-    host, _, port = address.rpartition('://')[2].rpartition(':')
-    socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _results(ray, remote, jobs: Iterable[Any]) -> Iterator[Any]:
-    running: list = []
-    for job in jobs:
-        running.append(remote.remote(job))
-        cores = int(ray.cluster_resources().get('CPU', 1))
-        if len(running) >= AHEAD_ON_RAY * max(cores, 1):
-            running = yield from _next(ray, running)
-    while running:
-        running = yield from _next(ray, running)
-
-
-def _next(ray, running: list) -> Iterator[Any]:
+def _finished(ray, running: list) -> Iterator[Any]:
     finished, left = ray.wait(running)
     for one in finished:
         try:
@@ -211,7 +208,7 @@ def _next(ray, running: list) -> Iterator[Any]:
     return left
 
 
-def _alone(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _on_one_thread(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def call(job: Any) -> Any:
         one_thread()
         return function(job)

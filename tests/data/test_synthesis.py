@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from pyiqa.data import build_dataset
-from started import finished
+from started import Started, finished
 
 from metaiqa_plugin.data import synthesis
 from metaiqa_plugin.data.pseudo_mos import pseudo_mos
@@ -271,22 +271,35 @@ def test_a_composite_is_a_type_of_its_own(small_photos, tmp_path):
     assert not np.array_equal(np.asarray(distorted), np.asarray(Image.open(photo)))
 
 
-def test_a_killed_run_is_finished_and_equals_a_whole_one(photos, tmp_path):
+def nobody_left(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_killed_run_leaves_nobody_behind_and_is_finished(photos, tmp_path):
     folder = tmp_path / 'photos'
     folder.mkdir()
     for path in photos[:3]:
         (folder / path.name).write_bytes(path.read_bytes())
     out = tmp_path / 'cut'
     command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'synthesize', str(folder)]
-    command += [str(out), '--types', 'jpeg', 'jpeg2000', '--workers', '2']
-    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    while len(list(out.glob('images/*.png'))) < 5:
-        time.sleep(0.01)
-        assert run.poll() is None
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    command += [str(out), '--types', 'jpeg', 'jpeg2000', '--workers', '2', '--resume']
+    for number, wanted in ((signal.SIGKILL, 5), (signal.SIGTERM, 12)):
+        run = Started(command, stderr=subprocess.DEVNULL)
+        while len(list(out.glob('images/*.png'))) < wanted:
+            time.sleep(0.01)
+            assert run.poll() is None
+        run.send_signal(number)
+        assert run.wait(60) == -number
+        until = time.monotonic() + 60
+        while not nobody_left(run.pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert nobody_left(run.pid)
     assert not (out / 'meta_info_cut.csv').exists()
-    finished([*command, '--resume'], check=True)
+    finished(command, check=True)
     whole = Synthesis(('jpeg', 'jpeg2000'))
     report = build(folder, tmp_path / 'whole', whole)
     assert (out / 'meta_info_cut.csv').read_text() == report.meta_info.read_text()
