@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.frozen_maps import maps_of
+from metaiqa_plugin.data.crops import maps_of
 from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.parallel import keep_freed_memory

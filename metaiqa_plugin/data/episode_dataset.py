@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from metaiqa_plugin.data.crops import training_views
 from metaiqa_plugin.data.database_block import (
     Databases,
     require_batch,
     split_block,
 )
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
-from metaiqa_plugin.data.frozen_maps import training_views
 from metaiqa_plugin.errors import whole_number
 from metaiqa_plugin.train import ranks
 

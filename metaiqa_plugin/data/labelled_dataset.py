@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metaiqa_plugin.data.crops import as_input
+from metaiqa_plugin.data.crops import as_input, training_views
 from metaiqa_plugin.data.database_block import (
     Databases,
     require_batch,
     split_block,
 )
-from metaiqa_plugin.data.frozen_maps import training_views
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import one_of, whole_number
 

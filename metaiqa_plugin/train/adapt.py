@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from metaiqa_plugin.data.crops import RandomCrop, as_input
-from metaiqa_plugin.data.frozen_maps import MapCrop, maps_of
+from metaiqa_plugin.data.crops import MapCrop, RandomCrop, as_input, maps_of
 from metaiqa_plugin.data.images import read_resized, walk_images
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.errors import UserError, one_of, real_number, whole_number

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pyiqa.utils import get_root_logger
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork, load_exactly
 from metaiqa_plugin.archs.checkpoint import read_state_dict
-from metaiqa_plugin.data.frozen_maps import require_same_stages
+from metaiqa_plugin.data.crops import FrozenMaps
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing
@@ -33,7 +34,7 @@ from metaiqa_plugin.train.model_state import collect, put_back
 from metaiqa_plugin.train.rates import WarmupCosine
 from metaiqa_plugin.train.state_files import KEEP_STATES, write_state
 
-__all__ = ['IQAModel', 'load_weights']
+__all__ = ['IQAModel', 'load_weights', 'require_same_stages']
 
 NO_VALIDATION = {'val_freq': 10**9, 'save_img': False, 'metrics': {}}
 
@@ -221,3 +222,35 @@ def load_weights(network: torch.nn.Module, path: str) -> None:
     else:
         state = read_state_dict(path)
     load_exactly(network, state, path)
+
+
+def require_same_stages(network: torch.nn.Module, options: Mapping[str, Any]) -> None:
+    """Raises UserError where a network could not have made the maps it is to train on.
+
+    Args:
+        network: that is to be trained.
+        options: the block ``maps`` of its dataset.
+    """
+    maps = FrozenMaps.from_options(options)
+    config = getattr(network, 'config', None)
+    theirs = (getattr(config, 'backbone', None), getattr(config, 'frozen', None))
+    if theirs != (maps.backbone, maps.stages):
+        raise UserError(
+            f'maps={dict(options)}: the network has backbone={theirs[0]!r} and '
+            f'frozen={theirs[1]}; they must be the same'
+        )
+    expected = maps.network.backbone.frozen_state()
+    found = network.backbone.frozen_state()
+    changed = [key for key, value in expected.items() if not _same(value, found[key])]
+    if changed:
+        raise UserError(
+            f'maps={dict(options)} are made with ImageNet weights, and those of the '
+            f'network differ from them ({changed[0]} and {len(changed) - 1} more): it '
+            'comes from a training that did not freeze these stages; leave out maps'
+        )
+
+
+def _same(value: torch.Tensor, found: torch.Tensor) -> bool:
+    """Equal, or as equal as weights that were float16 on disk can be."""
+    found = found.to(value.device, value.dtype)
+    return torch.equal(found, value) or torch.equal(found, value.half().to(value.dtype))
