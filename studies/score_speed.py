@@ -127,10 +127,10 @@ def _bound(name: str, folder: str) -> float:
         return _reading(folder)
     import torch
 
-    from metaiqa_plugin.score import build_metric
+    from metaiqa_plugin.score import open_metric
 
     engine, precision, batch = (BOUNDS | OTHERS)[name]
-    network = build_metric('metaiqa', device='cpu').net
+    network = open_metric('metaiqa', device='cpu').net
     views = torch.rand(batch, 3, network.shorter_side, network.shorter_side)
     if engine in ('torch', 'compile'):
         view_scores = network.view_scores

@@ -26,7 +26,7 @@ from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.files import sha256_of
 from metaiqa_plugin.parallel import keep_freed_memory
 from metaiqa_plugin.photos import carried_photos
-from metaiqa_plugin.score import correlate, open_checkpoint, score_network
+from metaiqa_plugin.score import correlate, open_metric, score_network
 
 WEIGHTS = Path('metaiqa_plugin/weights')
 GOLDEN = ('01.webp', '08.webp', '20.webp', '23.webp')
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def _network(path: str) -> nn.Module:
-    return open_checkpoint(path).net
+    return open_metric(path).net
 
 
 if __name__ == '__main__':

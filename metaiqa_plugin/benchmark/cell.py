@@ -29,7 +29,6 @@ from pyiqa.archs import build_network
 from torch import nn
 from tqdm import tqdm
 
-from metaiqa_plugin.benchmark.agreement import agreement
 from metaiqa_plugin.benchmark.records import (
     Predictions,
     read_json,
@@ -43,7 +42,8 @@ from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import BAD_INPUT, SOME_FAILED, Stopped, UserError
 from metaiqa_plugin.files import replacing
 from metaiqa_plugin.parallel import keep_freed_memory
-from metaiqa_plugin.score import build_metric, score_network
+from metaiqa_plugin.score import open_metric, score_network
+from metaiqa_plugin.score.agreement import agreement
 from metaiqa_plugin.train.iqa_model import load_weights
 from metaiqa_plugin.train.run_logs import VALIDATION
 
@@ -152,7 +152,7 @@ def _trained(work: Work) -> dict[str, Any]:
 
 
 def _metric(work: Work) -> dict[str, Any]:
-    metric = build_metric(work.cell['metric'], **work.cell['arguments'])
+    metric = open_metric(work.cell['metric'], **work.cell['arguments'])
     return {
         name: _tested(work, name, rows, _metric_scores(metric, rows))
         for name, rows in work.tests()
@@ -237,7 +237,7 @@ def _network_scorer(work: Work) -> Callable[[str], object]:
 
 
 def _metric_scorer(work: Work) -> Callable[[str], object]:
-    metric = build_metric(work.cell['metric'], **work.cell['arguments'])
+    metric = open_metric(work.cell['metric'], **work.cell['arguments'])
     return lambda path: metric(read_rgb(path)).item()
 
 

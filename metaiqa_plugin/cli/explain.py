@@ -79,14 +79,14 @@ def explain(options: argparse.Namespace) -> int:
         UserError: an argument is wrong, or the metric can not be had.
     """
     from metaiqa_plugin.score import write_table
-    from metaiqa_plugin.score.image_arguments import image_paths
+    from metaiqa_plugin.score.sources import Sources
 
     with needing('explain'):
         import captum.attr  # noqa: F401
         import matplotlib  # noqa: F401
 
     request = _request(options)
-    rows = list(_rows(request, image_paths(options.images)))
+    rows = list(_rows(request, Sources(options.images).files()))
     write_table(request.out / 'explain.csv', HEADER, rows)
     failed = [row for row in rows if row[-1]]
     sheets = len(rows) - len(failed)

@@ -64,15 +64,15 @@ def gmad(options: argparse.Namespace) -> int:
         UserError: an argument is wrong, or too few images could be scored.
     """
     from metaiqa_plugin.score import write_table
-    from metaiqa_plugin.score.image_arguments import image_paths
     from metaiqa_plugin.score.scorers import open_scorers
+    from metaiqa_plugin.score.sources import Sources
     from metaiqa_plugin.study.gmad import Side, both_roles
 
     with needing('benchmark'):
         from metaiqa_plugin.study.gmad_sheet import draw_sheet
 
     _check(options)
-    paths = image_paths(options.images)
+    paths = Sources(options.images).files()
     metrics = (options.defender, options.attacker)
     scorers = open_scorers(metrics)
     out = Path(options.out)

@@ -104,7 +104,7 @@ def hyper_weights(options: argparse.Namespace) -> int:
 
     from metaiqa_plugin.errors import one_of, whole_number
     from metaiqa_plugin.score import write_table
-    from metaiqa_plugin.score.image_arguments import image_paths
+    from metaiqa_plugin.score.sources import Sources
 
     with needing('benchmark'):
         from metaiqa_plugin.study.hyper_weights import METHODS, embed, neighbour_shares
@@ -113,7 +113,7 @@ def hyper_weights(options: argparse.Namespace) -> int:
     one_of('method', options.method, METHODS)
     whole_number('seed', options.seed, least=0)
     names = (ORIGINAL, *(DISTORTIONS if options.distort else ()))
-    paths = image_paths(options.images)
+    paths = Sources(options.images).files()
     every = list(_find(_network(options.metric), paths, names, options.seed))
     found = [one for one in every if not one.error]
     vectors = np.array([one.vector for one in found])

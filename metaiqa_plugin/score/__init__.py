@@ -2,19 +2,7 @@
 
 from metaiqa_plugin.files import write_table
 from metaiqa_plugin.score.agreement import Correlation, correlate
-from metaiqa_plugin.score.metrics import (
-    build_metric,
-    open_checkpoint,
-    open_metric,
-)
+from metaiqa_plugin.score.metrics import open_metric
 from metaiqa_plugin.score.pipeline import score_network
 
-__all__ = [
-    'Correlation',
-    'build_metric',
-    'correlate',
-    'open_checkpoint',
-    'open_metric',
-    'score_network',
-    'write_table',
-]
+__all__ = ['Correlation', 'correlate', 'open_metric', 'score_network', 'write_table']

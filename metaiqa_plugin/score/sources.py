@@ -59,6 +59,11 @@ class Sources:
                     seen.add(path)
                     yield path
 
+    def files(self) -> list[str]:
+        """All of them, sorted; of several paths to the same file the first."""
+        once = {os.path.realpath(path): path for path in sorted(self, reverse=True)}
+        return sorted(once.values())
+
     def check(self) -> None:
         """Find out at once what iterating would: raises UserError as it does."""
         for name in self._given:

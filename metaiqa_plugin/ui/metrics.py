@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.errors import CheckpointError
-from metaiqa_plugin.score import open_checkpoint, open_metric
+from metaiqa_plugin.score import open_metric
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +36,7 @@ class Metrics:
 
     def __init__(self, checkpoints: Sequence[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._opened = {path: open_checkpoint(path) for path in checkpoints}
+        self._opened = {path: open_metric(path) for path in checkpoints}
         self._names = [*self._opened, *BUILT_IN]
 
     @property
@@ -59,7 +59,7 @@ class Metrics:
             if name in session.checkpoints:
                 if name not in session.opened:
                     path = str(session.checkpoints[name])
-                    session.opened[name] = open_checkpoint(path)
+                    session.opened[name] = open_metric(path)
                 return session.opened[name]
             if name not in self._names:
                 raise CheckpointError(f'metric {name!r} is not on this page')
@@ -81,7 +81,7 @@ class Metrics:
                 'reload it to start anew'
             )
         try:
-            metric = open_checkpoint(str(path))
+            metric = open_metric(str(path))
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(path), name)) from error
         with self._lock:

@@ -146,7 +146,7 @@ def test_a_metric_whose_low_scores_are_good_changes_its_sign(done, tiny, monkeyp
 
     import metaiqa_plugin.benchmark.cell as cell
 
-    monkeypatch.setattr(cell, 'build_metric', lambda name, **_: Noise())
+    monkeypatch.setattr(cell, 'open_metric', lambda name, **_: Noise())
     tiny['methods'] = {'noise': {'metric': 'niqe'}}
     tiny['protocol']['splits'] = 1
     (record,) = done()
