@@ -27,9 +27,9 @@ from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.data.pseudo_mos import PSEUDO_MOS_RANGE
 from metaiqa_plugin.data.rows import LabelledRow
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
+from metaiqa_plugin.data.versions import PSEUDO_MOS_RANGE
 from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.photos import KODAK, carried_photos
 from metaiqa_plugin.score import Correlation, correlate, score_network, write_table

@@ -42,7 +42,7 @@ from metaiqa_plugin.data.distortions import (
     distort,
     seed_key,
 )
-from metaiqa_plugin.data.pseudo_mos import pseudo_mos
+from metaiqa_plugin.data.versions import pseudo_mos
 
 PHOTOS = ('05', '23', '15', '08', '13', '20')
 WIDTH = 512

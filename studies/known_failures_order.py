@@ -1,7 +1,7 @@
 """Do scores fall with the level of a distortion? Pure functions of scores.
 
 Level 0 is the photo itself. The mean MOS of people are those of KADID-10k and TID2013,
-see ``metaiqa_plugin.data.pseudo_mos``.
+see ``metaiqa_plugin.data.versions``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from metaiqa_plugin.data.distortions import LEVELS
-from metaiqa_plugin.data.pseudo_mos import PRISTINE_MOS, pseudo_mos
+from metaiqa_plugin.data.versions import PRISTINE_MOS, pseudo_mos
 
 __all__ = ['Order', 'best_first', 'falls', 'opinions', 'order', 'pooled']
 

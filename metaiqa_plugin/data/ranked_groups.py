@@ -63,7 +63,7 @@ class RankedGroups(Protocol):
         """(V,) of its versions; a higher number ranks above a lower one."""
 
     def pixels(self, group: int, version: int) -> np.ndarray:
-        """(H, W, 3) uint8 of a version; raises UserError where it can not be read."""
+        """(H, W, 3) uint8 of a version; raises UserError where it cannot be read."""
 
     def name(self, group: int) -> tuple[str, str]:
         """Photo and type."""
@@ -104,7 +104,7 @@ class PhotoGroups:
         seed: of the random part of the distortions.
 
     Raises:
-        UserError: an argument that can not be, no photo.
+        UserError: an argument that cannot be, no photo.
     """
 
     def __init__(

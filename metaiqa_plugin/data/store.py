@@ -18,7 +18,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +28,8 @@ from tqdm import tqdm
 from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import UserError, whole_number
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.files import locked, replacing
 from metaiqa_plugin.parallel import available_cores, parallel_map
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None
 
 __all__ = ['PIXELS', 'ImageFiles', 'ImageStore', 'Kind', 'open_store']
 
@@ -153,8 +148,7 @@ def open_store(
 ) -> ImageStore:
     """The images in a store, which first gets those that it lacks.
 
-    Processes are spawned: a script that calls this needs ``if __name__ ==
-    '__main__':`` around the call.
+    Several processes import the script that was started, see ``parallel_map``.
 
     Args:
         store: folder of the store; made if need be.
@@ -165,7 +159,7 @@ def open_store(
         kind: what is kept of an image.
 
     Raises:
-        UserError: an image is missing or can not be used (all are named or counted,
+        UserError: an image is missing or cannot be used (all are named or counted,
             the others are kept), the disk is full, or ``store`` is no folder.
     """
     whole_number('resize', resize, least=0)
@@ -176,16 +170,14 @@ def open_store(
         raise UserError(f'store={str(store)!r} is a file; name a folder')
     keys = _keys(rows, resize)
     shards, entries = _read_shards(store, kind)
-    if np.isin(keys, entries['key']).all():
-        return _arranged(shards, entries, keys, kind)
-    with _one_builder(store):
-        _, entries = _read_shards(store, kind)
-        lacking = np.flatnonzero(~np.isin(keys, entries['key']))
-        _refuse_small_disk(store, len(lacking) * kind.bytes_at_least(resize))
-        jobs = _jobs(store, rows, keys, lacking.tolist(), resize, kind)
-        useful = min(processes, math.ceil(len(lacking) / kind.images_per_shard) or 1)
-        _add(jobs, len(lacking), useful, progress, store)
-    return _arranged(*_read_shards(store, kind), keys, kind)
+    if not np.isin(keys, entries['key']).all():
+        with _writing(store), locked(store / 'lock'):
+            _add_lacking(store, rows, keys, resize, kind, processes, progress)
+        shards, entries = _read_shards(store, kind)
+    found = entries[np.searchsorted(entries['key'], keys)]
+    fields = ('shard', 'offset', 'height', 'width')
+    places = np.stack([found[name] for name in fields], axis=1)
+    return ImageStore(shards, places, kind)
 
 
 def _keys(rows: LabelledRows, resize: int) -> np.ndarray:
@@ -234,13 +226,40 @@ def _read_shards(store: Path, kind: Kind) -> tuple[list[Path], np.ndarray]:
     return shards, entries[np.argsort(entries['key'], kind='stable')]
 
 
-def _arranged(
-    shards: list[Path], entries: np.ndarray, keys: np.ndarray, kind: Kind
-) -> ImageStore:
-    found = entries[np.searchsorted(entries['key'], keys)]
-    fields = ('shard', 'offset', 'height', 'width')
-    places = np.stack([found[name] for name in fields], axis=1)
-    return ImageStore(shards, places, kind)
+def _add_lacking(
+    store: Path,
+    rows: LabelledRows,
+    keys: np.ndarray,
+    resize: int,
+    kind: Kind,
+    processes: int,
+    progress: bool,
+) -> None:
+    _, entries = _read_shards(store, kind)
+    lacking = np.flatnonzero(~np.isin(keys, entries['key'])).tolist()
+    needed = len(lacking) * kind.bytes_at_least(resize)
+    free = shutil.disk_usage(store).free
+    if free < needed:
+        raise UserError(
+            f'store={str(store)!r}: its images need at least {needed / 1e9:.1f} GB and '
+            f'{free / 1e9:.1f} GB are free; name a folder on another disk, or leave '
+            'the option store out'
+        )
+    jobs = _jobs(store, rows, keys, lacking, resize, kind)
+    useful = min(processes, math.ceil(len(lacking) / kind.images_per_shard) or 1)
+    failed: list[str] = []
+    with tqdm(
+        total=len(lacking), unit='image', desc='image store', disable=not progress
+    ) as bar:
+        for count, failures in parallel_map(_write_shard, jobs, useful):
+            bar.update(count)
+            failed += failures
+    if failed:
+        more = f' and {len(failed) - 3} more' if len(failed) > 3 else ''
+        raise UserError(
+            f'store={str(store)!r}: {len(failed)} of {len(lacking)} images cannot be '
+            f'used: {"; ".join(failed[:3])}{more}; mend them or take out their rows'
+        )
 
 
 def _jobs(
@@ -258,24 +277,6 @@ def _jobs(
         yield store, paths, places, keys[chosen], resize, kind
 
 
-def _add(
-    jobs: Iterable[tuple], images: int, processes: int, progress: bool, store: Path
-) -> None:
-    failed: list[str] = []
-    with tqdm(
-        total=images, unit='image', desc='image store', disable=not progress
-    ) as bar:
-        for count, failures in parallel_map(_write_shard, jobs, processes):
-            bar.update(count)
-            failed += failures
-    if failed:
-        more = f' and {len(failed) - 3} more' if len(failed) > 3 else ''
-        raise UserError(
-            f'store={str(store)!r}: {len(failed)} of {images} images can not be used: '
-            f'{"; ".join(failed[:3])}{more}; mend them or take out their rows'
-        )
-
-
 def _write_shard(job: tuple) -> tuple[int, list[str]]:
     """Pixels first, then the index that makes them count."""
     store, paths, places, keys, resize, kind = job
@@ -283,7 +284,7 @@ def _write_shard(job: tuple) -> tuple[int, list[str]]:
     target = store / hashlib.sha256(keys.tobytes()).hexdigest()[:32]
     part = target.with_suffix('.part')
     try:
-        with open(part, 'wb') as file:
+        with _writing(store), open(part, 'wb') as file:
             for path, place, key in zip(paths, places, keys, strict=True):
                 try:
                     kept = kind.made_of(read_resized(path, resize))
@@ -294,43 +295,24 @@ def _write_shard(job: tuple) -> tuple[int, list[str]]:
                 file.write(kept.tobytes())
             file.flush()
             os.fsync(file.fileno())
-        if entries:
-            os.replace(part, target.with_suffix('.pixels'))
-            with replacing(target.with_suffix('.npy')) as temporary:
-                np.save(temporary, np.array(entries, _INDEX))
-    except OSError as error:
-        raise _write_error(store, error) from error
+            if entries:
+                os.replace(part, target.with_suffix('.pixels'))
+                with replacing(target.with_suffix('.npy')) as temporary:
+                    np.save(temporary, np.array(entries, _INDEX))
     finally:
         part.unlink(missing_ok=True)
     return len(paths), failures
 
 
-def _write_error(store: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
-    way_out = 'name a folder elsewhere, or leave the option store out'
-    if error.errno == errno.ENOSPC:
-        way_out = f'free some, {way_out}'
-    return UserError(f'store={str(store)!r} can not be written: {reason}; {way_out}')
-
-
-def _refuse_small_disk(store: Path, least: int) -> None:
-    free = shutil.disk_usage(store).free
-    if free < least:
-        raise UserError(
-            f'store={str(store)!r}: its images need at least {least / 1e9:.1f} GB and '
-            f'{free / 1e9:.1f} GB are free; name a folder on another disk, or leave '
-            'the option store out'
-        )
-
-
 @contextlib.contextmanager
-def _one_builder(store: Path) -> Iterator[None]:
-    """Others wait; the lock ends with its process, however that ends."""
+def _writing(store: Path) -> Iterator[None]:
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        with open(store / 'lock', 'w') as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        yield
     except OSError as error:
-        raise _write_error(store, error) from error
+        way_out = 'name a folder elsewhere, or leave the option store out'
+        if error.errno == errno.ENOSPC:
+            way_out = f'free some, {way_out}'
+        raise UserError(
+            f'store={str(store)!r} cannot be written: {error.strerror or error}; '
+            f'{way_out}'
+        ) from error

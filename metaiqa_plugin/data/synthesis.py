@@ -22,7 +22,6 @@ leave half a row in it or the same row twice.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
@@ -39,16 +38,15 @@ from tqdm import tqdm
 
 from metaiqa_plugin.data.distortions import KADID10K, LEVELS
 from metaiqa_plugin.data.images import read_photo, walk_images
-from metaiqa_plugin.data.pseudo_mos import pseudo_mos
 from metaiqa_plugin.data.splits import split_flags
-from metaiqa_plugin.data.versions import at_working_size, version_of
+from metaiqa_plugin.data.versions import at_working_size, pseudo_mos, version_of
 from metaiqa_plugin.errors import UserError, whole_number
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.files import check_output, replacing, write_table
 from metaiqa_plugin.parallel import available_cores, parallel_map, ray_map
 
 __all__ = ['Synthesis', 'SynthesisReport', 'synthesize']
 
-MOST_SHARDS = 4096
+MAX_SHARDS = 4096
 UNFINISHED = 'unfinished'
 
 
@@ -137,8 +135,8 @@ def synthesize(
     """Build the database described at the top of this module.
 
     The result depends on the photos and the settings only, never on the number of
-    processes or machines or on interruptions. Processes are spawned: a script that
-    calls this needs ``if __name__ == '__main__':`` around the call.
+    processes or machines or on interruptions. Several processes import the script that
+    was started, see ``parallel_map``.
 
     Args:
         photos: folder of pristine photos; its sub-folders count.
@@ -152,7 +150,7 @@ def synthesize(
             hand or a new one on this machine; see ``metaiqa_plugin.parallel``.
 
     Returns:
-        the report; photos that can not be read are skipped and named in it.
+        the report; photos that cannot be read are skipped and named in it.
 
     Raises:
         UserError: bad folder or setting, ``out`` in use or not to be written, two
@@ -165,16 +163,17 @@ def synthesize(
     out = Path(out)
     photos = Path(photos).resolve()
     _claim(out, settings, names, resume)
-    shards = _Shards(out.resolve(), len(names))
+    shards = Shards(out.resolve(), names)
     left = [number for number in shards.numbers if not shards.is_done(number)]
-    waiting = sum(len(shards.part(number, names)) for number in left)
+    waiting = sum(len(shards.photos(number)) for number in left)
     jobs = (
-        (photos, shards.out, settings, shards.part(number, names), shards.file(number))
+        (photos, shards.out, settings, shards.photos(number), shards.file(number))
         for number in left
     )
-    run = parallel_map(_distort_shard, jobs, min(processes, len(left) or 1))
     if ray:
         run = ray_map(_distort_shard, jobs, ray)
+    else:
+        run = parallel_map(_distort_shard, jobs, min(processes, len(left) or 1))
     each = settings.images_per_photo
     with tqdm(
         total=len(names) * each,
@@ -186,20 +185,21 @@ def synthesize(
         for photos_done in run:
             bar.update(photos_done * each)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-    return _write_table(out, shards, settings, photos)
+    return _report(out, shards, settings, photos)
 
 
-class _Shards:
-    """The files that say what is done; photos are cut into at most ``MOST_SHARDS``."""
+class Shards:
+    """The files that say what is done; photos are cut into at most ``MAX_SHARDS``."""
 
-    def __init__(self, out: Path, photos: int) -> None:
+    def __init__(self, out: Path, names: Sequence[str]) -> None:
         self.out = out
-        self._size = -(-photos // MOST_SHARDS)
-        self.numbers = range(-(-photos // self._size))
+        self._names = names
+        self._size = -(-len(names) // MAX_SHARDS)
+        self.numbers = range(-(-len(names) // self._size))
 
-    def part(self, number: int, names: list[str]) -> list[str]:
+    def photos(self, number: int) -> Sequence[str]:
         """The photos of a shard."""
-        return names[number * self._size : (number + 1) * self._size]
+        return self._names[number * self._size : (number + 1) * self._size]
 
     def file(self, number: int) -> Path:
         return self.out / 'shards' / f'{number:05d}.json'
@@ -228,12 +228,12 @@ def _stem(name: str) -> str:
 
 
 def _claim(out: Path, settings: Synthesis, names: list[str], resume: bool) -> None:
-    record = out / 'synthesis.json'
+    if out.exists() and not out.is_dir():
+        raise UserError(f'out={str(out)!r} is a file; name a new folder')
+    record = check_output(out, overwrite=True) / 'synthesis.json'
     digest = hashlib.sha256('\n'.join(names).encode('utf-8', 'surrogateescape'))
     photos = {'count': len(names), 'names_sha256': digest.hexdigest()}
     wanted = json.loads(json.dumps(asdict(settings) | {'photos': photos}))
-    if out.exists() and not out.is_dir():
-        raise UserError(f'out={str(out)!r} is a file; name a new folder')
     if out.exists() and any(out.iterdir()):
         if not resume:
             raise UserError(
@@ -273,7 +273,7 @@ def _distort_shard(job: tuple[Path, Path, Synthesis, list[str], Path]) -> int:
             temporary.write_text(json.dumps(record), encoding='utf-8')
     except OSError as error:
         raise UserError(
-            f'out={str(out)!r} can not be written: {error.strerror or error}; mend '
+            f'out={str(out)!r} cannot be written: {error.strerror or error}; mend '
             'that and go on with resume=True (--resume)'
         ) from error
     return len(names)
@@ -297,9 +297,10 @@ def _image_name(photo: str, distortion: str, level: float) -> str:
     return f'{photo}_{distortion}_{level:g}.png'
 
 
-def _write_table(
-    out: Path, shards: _Shards, settings: Synthesis, photos: Path
+def _report(
+    out: Path, shards: Shards, settings: Synthesis, photos: Path
 ) -> SynthesisReport:
+    """Write the table."""
     report = SynthesisReport(out / f'meta_info_{out.resolve().name}.csv')
     used = 0
     for number in shards.numbers:
@@ -309,35 +310,28 @@ def _write_table(
     if not used:
         first = next(iter(report.failed.values()))
         raise UserError(f'photos={str(photos)!r}: no photo could be used; {first}')
-    with (
-        replacing(report.meta_info) as temporary,
-        temporary.open('w', encoding='utf-8', newline='') as file,
-    ):
-        writer = csv.writer(file, lineterminator='\n')
-        for row in _rows(shards, settings, used):
-            writer.writerow(row)
-            report.images += 1
-    report.images -= 1
+    columns, flags = split_flags(used)
+    header = ['img_name', 'pseudo_mos', 'ref_name', 'distortion', 'level', *columns]
+    write_table(report.meta_info, header, _rows(shards, settings, flags))
+    report.images = used * settings.images_per_photo
     return report
 
 
-def _rows(shards: _Shards, settings: Synthesis, used: int) -> Iterator[list[str]]:
-    columns, flags = split_flags(used)
-    yield ['img_name', 'pseudo_mos', 'ref_name', 'distortion', 'level', *columns]
-    place = 0
-    for number in shards.numbers:
-        for photo in shards.read(number)['done']:
-            parts = ['test' if flag else 'train' for flag in flags[:, place].tolist()]
-            place += 1
-            for name, level in settings.versions(photo):
-                yield [
-                    _image_name(photo, name, level),
-                    f'{pseudo_mos(name, level):.4f}',
-                    f'{photo}.png',
-                    name,
-                    f'{level:g}',
-                    *parts,
-                ]
+def _rows(
+    shards: Shards, settings: Synthesis, flags: np.ndarray
+) -> Iterator[list[str]]:
+    done = (photo for number in shards.numbers for photo in shards.read(number)['done'])
+    for photo, tests in zip(done, flags.T, strict=True):
+        parts = ['test' if flag else 'train' for flag in tests.tolist()]
+        for name, level in settings.versions(photo):
+            yield [
+                _image_name(photo, name, level),
+                f'{pseudo_mos(name, level):.4f}',
+                f'{photo}.png',
+                name,
+                f'{level:g}',
+                *parts,
+            ]
 
 
 def _save_png(path: Path, image: Image.Image, unfinished: Path) -> None:

@@ -18,7 +18,7 @@ from metaiqa_plugin.data.distortions import (
     LEVELS,
     TID2013_TYPES,
 )
-from metaiqa_plugin.data.pseudo_mos import PRISTINE_MOS, PSEUDO_MOS_RANGE, pseudo_mos
+from metaiqa_plugin.data.versions import PRISTINE_MOS, PSEUDO_MOS_RANGE, pseudo_mos
 
 
 def facts(name: str) -> list[dict[str, str]]:

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.data.store import ImageFiles, ImageStore, Kind, open_store
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.parallel import parallel_map
 
 
 @pytest.fixture
@@ -209,7 +208,7 @@ def test_a_file_is_no_store(folder):
 
 def test_a_folder_that_can_not_be_made_is_said(folder):
     folder.with_name('store').touch()
-    with pytest.raises(UserError, match=r'can not be written.*name a folder elsewhere'):
+    with pytest.raises(UserError, match=r'cannot be written.*name a folder elsewhere'):
         open_store(
             folder.with_name('store') / 'inner', listed(folder, names(folder)), 40, 1
         )
@@ -219,8 +218,7 @@ def test_processes_share_it_and_pickles_hold_no_pixels(folder):
     images = fill(folder)
     assert images[1].sum() > 0
     assert len(pickle.dumps(images)) < 2000
-    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-        there = pool.submit(images.__getitem__, 1).result()
+    (there,) = parallel_map(images.__getitem__, [1], 2)
     assert np.array_equal(there, images[1])
 
 

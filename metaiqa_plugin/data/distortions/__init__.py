@@ -43,7 +43,6 @@ A new type is one function, in the module of its family, and one row in the tabl
 ...     number=26,
 ...     name='fade',
 ...     abbreviation='Fade',
-...     family='brightness',
 ...     parameter='share of white',
 ...     levels=(0.1, 0.2, 0.4, 0.6, 0.8),
 ...     function=fade,
@@ -55,8 +54,17 @@ A new type is one function, in the module of its family, and one row in the tabl
 from __future__ import annotations
 
 from .apply import chain_parts, distort, seed_key
-from .registry import DISTORTIONS, KADID10K, LEVELS, Distortion
-from .sets import COMPOSITES, LIVE_TYPES, TID2013_ABBREVIATIONS, TID2013_TYPES
+from .registry import (
+    COMPOSITES,
+    DISTORTIONS,
+    KADID10K,
+    LEVELS,
+    LIVE_TYPES,
+    TID2013_ABBREVIATIONS,
+    TID2013_TYPES,
+    Distortion,
+    between_levels,
+)
 
 __all__ = [
     'COMPOSITES',
@@ -67,6 +75,7 @@ __all__ = [
     'TID2013_ABBREVIATIONS',
     'TID2013_TYPES',
     'Distortion',
+    'between_levels',
     'chain_parts',
     'distort',
     'seed_key',

@@ -52,11 +52,11 @@ def distort(
             image, an array that is not (H, W, 3), a PIL image that is not ``'RGB'``.
     """
     pixels = _rgb_pixels(image)
-    kinds = _distortions(distortion)
+    own = isinstance(distortion, Distortion)
+    kinds = (distortion,) if own else chain_parts(distortion)
     level = checked_level(level)
-    generators = _generators(rng, len(kinds))
     distorted = pixels.copy()
-    for kind, generator in zip(kinds, generators, strict=True):
+    for kind, generator in zip(kinds, _generators(rng, len(kinds)), strict=True):
         distorted = _applied(kind, distorted, level, generator)
     return Image.fromarray(distorted) if isinstance(image, Image.Image) else distorted
 
@@ -122,20 +122,17 @@ def _applied(
 
 
 def _rgb_pixels(image: np.ndarray | Image.Image) -> np.ndarray:
-    if isinstance(image, Image.Image):
-        if image.mode != 'RGB':
-            raise UserError(
-                f"image must be of mode 'RGB', got a PIL image of mode "
-                f"{image.mode!r}; call image.convert('RGB') first"
-            )
-        pixels = np.asarray(image)
-    elif isinstance(image, np.ndarray):
-        pixels = image
-    else:
+    if isinstance(image, Image.Image) and image.mode != 'RGB':
+        raise UserError(
+            f"image must be of mode 'RGB', got a PIL image of {image.mode!r}; call "
+            "image.convert('RGB') first"
+        )
+    if not isinstance(image, (Image.Image, np.ndarray)):
         raise TypeError(
             'image must be a uint8 numpy array (H, W, 3) or a PIL image, got '
             f'{type(image).__name__}; np.asarray or Image.open may make one of it'
         )
+    pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
         raise TypeError(
             f'image must be of dtype uint8, got {pixels.dtype}; scale the values to '
@@ -154,12 +151,6 @@ def _rgb_pixels(image: np.ndarray | Image.Image) -> np.ndarray:
     return pixels
 
 
-def _distortions(distortion: str | Distortion) -> tuple[Distortion, ...]:
-    return (
-        (distortion,) if isinstance(distortion, Distortion) else chain_parts(distortion)
-    )
-
-
 def _known(name: str) -> Distortion:
     if name not in DISTORTIONS:
         close = difflib.get_close_matches(name.lower(), DISTORTIONS)
@@ -174,21 +165,15 @@ def _generators(
     rng: int | np.random.Generator, count: int
 ) -> list[np.random.Generator]:
     """The generator itself for one part; for more, one each, seeded from it."""
-    generator = _generator(rng)
+    if not isinstance(rng, np.random.Generator):
+        if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
+            raise TypeError(
+                'rng must be an int seed or a numpy.random.Generator, got '
+                f'{rng!r} of type {type(rng).__name__}'
+            )
+        if rng < 0:
+            raise UserError(f'rng must be a seed of at least 0, got {rng!r}')
+        rng = np.random.default_rng(rng)
     if count == 1:
-        return [generator]
-    seeds = generator.integers(2**63, size=count)
-    return [np.random.default_rng(seed) for seed in seeds]
-
-
-def _generator(rng: int | np.random.Generator) -> np.random.Generator:
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
-        raise TypeError(
-            'rng must be an int seed or a numpy.random.Generator, got '
-            f'{rng!r} of type {type(rng).__name__}'
-        )
-    if rng < 0:
-        raise UserError(f'rng must be a seed of at least 0, got {rng!r}')
-    return np.random.default_rng(rng)
+        return [rng]
+    return [np.random.default_rng(seed) for seed in rng.integers(2**63, size=count)]

@@ -1,4 +1,4 @@
-"""Compression: JPEG 2000 and JPEG, by Pillow, of noisy images, and few samples."""
+"""JPEG 2000 and JPEG, by Pillow, of noisy images, and few samples."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import io
 
 import cv2
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 from PIL import Image
 
-from ._arrays import BORDER, to_uint8, to_unit
-from ._target import at_psnr
+from .shared import BORDER, at_psnr, to_uint8, to_unit
 
 _MAX_RESOLUTIONS = 6
-_LEAST_NOISE = 1 / 255
-_GREATEST_NOISE = 1.0
+_MIN_NOISE = 1 / 255
+_MAX_NOISE = 1.0
 _STEP_OF_NOISE = 3.5
 _FILLING_PASSES = 12
 
 
-def jpeg2000(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
+def jpeg2000(image: ndarray, ratio: float, rng: Generator) -> ndarray:
     """Encode as JPEG 2000 at a compression `ratio` and decode.
 
     `ratio` is the size of the raw pixels over that of the code stream; the
     irreversible 9/7 wavelet is used, on luma and chroma. Images below 32 pixels get
     fewer resolutions, as many as their shorter side allows, and the file's header
-    then weighs more than the ratio allows for. Takes nothing from `rng`.
+    then weighs more than the ratio allows for.
     """
     shorter = min(image.shape[:2])
     return _through_codec(
@@ -38,18 +39,16 @@ def jpeg2000(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np.nd
     )
 
 
-def jpeg(image: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarray:
+def jpeg(image: ndarray, quality: int, rng: Generator) -> ndarray:
     """Encode as baseline JPEG at a `quality` of 1 to 95 and decode.
 
     The scale of `quality` is that of the Independent JPEG Group; chroma is
-    subsampled 4:2:0. Takes nothing from `rng`.
+    subsampled 4:2:0.
     """
     return _through_codec(image, format='JPEG', quality=quality)
 
 
-def noisy_compression(
-    image: np.ndarray, target: float, rng: np.random.Generator
-) -> np.ndarray:
+def noisy_compression(image: ndarray, target: float, rng: Generator) -> ndarray:
     """Compress a noisy image, with steps that suit the noise.
 
     White Gaussian noise is added to R, G and B, then the image goes through JPEG
@@ -61,18 +60,16 @@ def noisy_compression(
     unit = to_unit(image)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
 
-    def compressed(sigma: float) -> np.ndarray:
+    def compressed(sigma: float) -> ndarray:
         step = min(255, max(1, round(_STEP_OF_NOISE * 255 * sigma)))
         noisy = to_uint8(unit + np.float32(sigma) * noise)
         tables = [[step] * 64] * 2
         return _through_codec(noisy, format='JPEG', qtables=tables, subsampling=0)
 
-    return at_psnr(image, target, compressed, _LEAST_NOISE, _GREATEST_NOISE)
+    return at_psnr(image, target, compressed, _MIN_NOISE, _MAX_NOISE)
 
 
-def sparse_sampling(
-    image: np.ndarray, target: float, rng: np.random.Generator
-) -> np.ndarray:
+def sparse_sampling(image: ndarray, target: float, rng: Generator) -> ndarray:
     """Keep pixels at random places and fill in the others from them.
 
     The kept pixels stay; the others start as means of kept ones, pulled up and
@@ -82,13 +79,13 @@ def sparse_sampling(
     """
     order = rng.random(image.shape[:2], dtype=np.float32)
 
-    def reconstructed(dropped: float) -> np.ndarray:
+    def reconstructed(dropped: float) -> ndarray:
         return _filled(image, order >= min(dropped, order.max()))
 
     return at_psnr(image, target, reconstructed, 1 / 16, 1.0)
 
 
-def _filled(image: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _filled(image: ndarray, kept: ndarray) -> ndarray:
     weight = kept.astype(np.float32)[..., None]
     filled = _pulled_and_pushed(np.concatenate((image * weight, weight), axis=2))
     for _ in range(_FILLING_PASSES):
@@ -97,7 +94,7 @@ def _filled(image: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return to_uint8(filled / 255)
 
 
-def _pulled_and_pushed(weighted: np.ndarray) -> np.ndarray:
+def _pulled_and_pushed(weighted: ndarray) -> ndarray:
     """Fill the gaps of (H, W, 4): three samples times weight, and weight on [0, 1]."""
     samples, weight = weighted[..., :3], weighted[..., 3:]
     height, width = weighted.shape[:2]
@@ -111,7 +108,7 @@ def _pulled_and_pushed(weighted: np.ndarray) -> np.ndarray:
     return samples + (1 - weight) * filled
 
 
-def _through_codec(image: np.ndarray, **options: object) -> np.ndarray:
+def _through_codec(image: ndarray, **options: object) -> ndarray:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, **options)
     with Image.open(buffer) as decoded:

@@ -6,10 +6,11 @@ import math
 
 import cv2
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 from scipy import fft
 
-from ._arrays import BORDER, to_uint8, to_unit
-from ._target import add_at_psnr
+from .shared import BORDER, add_at_psnr, to_uint8, to_unit
 
 _YCBCR_EXCURSIONS = np.float32((219 / 255, 224 / 255, 224 / 255))
 _DENOISE_TEMPLATE = 3
@@ -33,9 +34,7 @@ _JPEG_LUMINANCE = np.float32(
 )
 
 
-def white_noise(
-    image: np.ndarray, variance: float, rng: np.random.Generator
-) -> np.ndarray:
+def white_noise(image: ndarray, variance: float, rng: Generator) -> ndarray:
     """Add Gaussian noise, independent in every sample of R, G and B.
 
     `variance` is on the [0, 1] scale.
@@ -44,8 +43,8 @@ def white_noise(
 
 
 def white_noise_color_component(
-    image: np.ndarray, variance: float, rng: np.random.Generator
-) -> np.ndarray:
+    image: ndarray, variance: float, rng: Generator
+) -> ndarray:
     """Add Gaussian noise, independent in every sample of Y, Cb and Cr.
 
     `variance` is on the [0, 1] scale of the studio-range YCbCr of ITU-R BT.601
@@ -57,9 +56,7 @@ def white_noise_color_component(
     return to_uint8(cv2.cvtColor(ycbcr, cv2.COLOR_YCrCb2RGB))
 
 
-def impulse_noise(
-    image: np.ndarray, density: float, rng: np.random.Generator
-) -> np.ndarray:
+def impulse_noise(image: ndarray, density: float, rng: Generator) -> ndarray:
     """Set samples of R, G and B to 0 or 255, each as likely: salt and pepper.
 
     `density` is the expected share of samples that are hit, on [0, 1]; channels
@@ -72,9 +69,7 @@ def impulse_noise(
     return noisy
 
 
-def multiplicative_noise(
-    image: np.ndarray, variance: float, rng: np.random.Generator
-) -> np.ndarray:
+def multiplicative_noise(image: ndarray, variance: float, rng: Generator) -> ndarray:
     """Add Gaussian noise that is proportional to the sample: speckle.
 
     Each sample becomes sample * (1 + n) with n of zero mean and the given
@@ -83,7 +78,7 @@ def multiplicative_noise(
     return to_uint8(to_unit(image) * (1 + _gaussian(image.shape, variance, rng)))
 
 
-def denoise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
+def denoise(image: ndarray, variance: float, rng: Generator) -> ndarray:
     """Add white noise, then remove it together with fine texture.
 
     `variance` is that of the added Gaussian noise on the [0, 1] scale. KADID-10k
@@ -100,8 +95,8 @@ def denoise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.
 
 
 def spatially_correlated_noise(
-    image: np.ndarray, target: float, rng: np.random.Generator
-) -> np.ndarray:
+    image: ndarray, target: float, rng: Generator
+) -> ndarray:
     """Add noise in grains wider than a pixel, independent in R, G and B.
 
     White Gaussian noise is averaged over 3 x 3 pixels, which gives neighbours a
@@ -112,9 +107,7 @@ def spatially_correlated_noise(
     return add_at_psnr(image, smooth, target)
 
 
-def high_frequency_noise(
-    image: np.ndarray, target: float, rng: np.random.Generator
-) -> np.ndarray:
+def high_frequency_noise(image: ndarray, target: float, rng: Generator) -> ndarray:
     """Add noise of high spatial frequencies alone, independent in R, G and B.
 
     White Gaussian noise keeps what is above 0.25 cycles per pixel, whatever the
@@ -130,9 +123,7 @@ def high_frequency_noise(
     return add_at_psnr(image, noise.astype(np.float32), target)
 
 
-def masked_noise(
-    image: np.ndarray, target: float, rng: np.random.Generator
-) -> np.ndarray:
+def masked_noise(image: ndarray, target: float, rng: Generator) -> ndarray:
     """Add noise where and at the frequencies at which the eye sees it least.
 
     In the DCT of blocks of 8 x 8 pixels each coefficient but the mean takes
@@ -156,7 +147,7 @@ def masked_noise(
     return add_at_psnr(image, noise, target)
 
 
-def _blocks(image: np.ndarray) -> np.ndarray:
+def _blocks(image: ndarray) -> ndarray:
     """Return float32 samples as (rows, 8, columns, 8, 3), mirrored to whole blocks."""
     missing = [(0, -length % _BLOCK) for length in image.shape[:2]]
     padded = np.pad(image.astype(np.float32), [*missing, (0, 0)], mode='symmetric')
@@ -164,9 +155,7 @@ def _blocks(image: np.ndarray) -> np.ndarray:
     return padded.reshape(rows, _BLOCK, columns, _BLOCK, 3)
 
 
-def _gaussian(
-    shape: tuple[int, ...], variance: float, rng: np.random.Generator
-) -> np.ndarray:
+def _gaussian(shape: tuple[int, ...], variance: float, rng: Generator) -> ndarray:
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(
         math.sqrt(variance)
     )

@@ -1,4 +1,4 @@
-"""The table of distortions."""
+"""The table of distortions, and sets of them: other databases' types, and chains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from metaiqa_plugin.errors import UserError
 
-from . import blur, brightness, color, compression, noise, sharpness, spatial
+from . import color, compression, noise, spatial
 
 LEVELS = (1, 2, 3, 4, 5)
 """The levels that the databases have; `distort` takes what lies between, too."""
@@ -31,21 +31,18 @@ class Distortion:
         name: in lower case, by which :func:`distort` knows it.
         abbreviation: short name as in the paper of KADID-10k or of TID2013, but MSK
             for masked noise, whose MN is also that of multiplicative noise.
-        family: ``'blur'``, ``'color'``, ``'compression'``, ``'noise'``,
-            ``'brightness'``, ``'spatial'`` or ``'sharpness'``.
         parameter: what a parameter value means, with its unit.
         levels: the parameter values of levels 1 to 5.
         function: takes (image, parameter value, generator) and returns the distorted
             image. Images are uint8 RGB of shape (H, W, 3) with any H, W >= 1. The
             image it is given is its own to change; all randomness comes from the
-            generator.
+            generator, which types without any ignore.
         whole: the function needs a whole number; between levels it gets the nearest.
     """
 
     number: int
     name: str
     abbreviation: str
-    family: str
     parameter: str
     levels: tuple[float, ...]
     function: DistortionFunction
@@ -106,299 +103,156 @@ def checked_level(level: float) -> float:
     return level
 
 
+# Number, abbreviation, function, whose name is that of the type, what its parameter is,
+# the parameter at the five levels, and whether it is a whole number.
 # TID2013 ships the PSNR of each of its images, over R, G and B (metrics_values/
 # PSNRc.txt). Type by type they keep to the targets below within a few tenths of a dB.
-_TABLE = (
-    Distortion(
-        number=1,
-        name='gaussian_blur',
-        abbreviation='GB',
-        family='blur',
-        parameter='sigma in pixels',
-        levels=(0.1, 0.5, 1, 2, 5),
-        function=blur.gaussian_blur,
-    ),
-    Distortion(
-        number=2,
-        name='lens_blur',
-        abbreviation='LB',
-        family='blur',
-        parameter='radius of the disk in pixels',
-        levels=(1, 2, 4, 6, 8),
-        function=blur.lens_blur,
-    ),
-    Distortion(
-        number=3,
-        name='motion_blur',
-        abbreviation='MB',
-        family='blur',
-        parameter='length in pixels',
-        levels=(1, 2, 4, 6, 10),
-        function=blur.motion_blur,
-    ),
-    Distortion(
-        number=4,
-        name='color_diffusion',
-        abbreviation='CD',
-        family='color',
-        parameter='amount: gain of blurred a and b in CIELAB',
-        levels=(1, 3, 6, 8, 12),
-        function=color.color_diffusion,
-    ),
-    Distortion(
-        number=5,
-        name='color_shift',
-        abbreviation='CS',
-        family='color',
-        parameter='shift of the green channel in pixels',
-        levels=(1, 3, 6, 8, 12),
-        function=color.color_shift,
-    ),
-    Distortion(
-        number=6,
-        name='color_quantization',
-        abbreviation='CQ',
-        family='color',
-        parameter='number of colours',
-        levels=(64, 48, 32, 16, 8),
-        function=color.color_quantization,
-        whole=True,
-    ),
-    Distortion(
-        number=7,
-        name='color_saturation_1',
-        abbreviation='CSA1',
-        family='color',
-        parameter='factor on the saturation in HSV',
-        levels=(0.4, 0.2, 0.1, 0, -0.4),
-        function=color.color_saturation_1,
-    ),
-    Distortion(
-        number=8,
-        name='color_saturation_2',
-        abbreviation='CSA2',
-        family='color',
-        parameter='factor on a and b in CIELAB',
-        levels=(1, 2, 3, 6, 9),
-        function=color.color_saturation_2,
-    ),
-    Distortion(
-        number=9,
-        name='jpeg2000',
-        abbreviation='JP2K',
-        family='compression',
-        parameter='compression ratio',
-        levels=(16, 32, 45, 120, 170),
-        function=compression.jpeg2000,
-    ),
-    Distortion(
-        number=10,
-        name='jpeg',
-        abbreviation='JPEG',
-        family='compression',
-        parameter='quality',
-        levels=(43, 36, 24, 7, 4),
-        function=compression.jpeg,
-        whole=True,
-    ),
-    Distortion(
-        number=11,
-        name='white_noise',
-        abbreviation='WN',
-        family='noise',
-        parameter='variance in RGB on [0, 1]',
-        levels=(0.001, 0.002, 0.003, 0.005, 0.01),
-        function=noise.white_noise,
-    ),
-    Distortion(
-        number=12,
-        name='white_noise_color_component',
-        abbreviation='WNCC',
-        family='noise',
-        parameter='variance in YCbCr on [0, 1]',
-        levels=(0.0001, 0.0005, 0.001, 0.002, 0.003),
-        function=noise.white_noise_color_component,
-    ),
-    Distortion(
-        number=13,
-        name='impulse_noise',
-        abbreviation='IN',
-        family='noise',
-        parameter='density of salt and pepper on [0, 1]',
-        levels=(0.001, 0.005, 0.01, 0.02, 0.03),
-        function=noise.impulse_noise,
-    ),
-    Distortion(
-        number=14,
-        name='multiplicative_noise',
-        abbreviation='MN',
-        family='noise',
-        parameter='variance of the speckle',
-        levels=(0.001, 0.005, 0.01, 0.02, 0.05),
-        function=noise.multiplicative_noise,
-    ),
-    Distortion(
-        number=15,
-        name='denoise',
-        abbreviation='Denoise',
-        family='noise',
-        parameter='variance on [0, 1] of the noise that is then removed',
-        levels=(0.001, 0.002, 0.003, 0.005, 0.01),
-        function=noise.denoise,
-    ),
-    Distortion(
-        number=16,
-        name='brighten',
-        abbreviation='Brighten',
-        family='brightness',
-        parameter='strength of the curve',
-        levels=(0.1, 0.2, 0.4, 0.7, 1.1),
-        function=brightness.brighten,
-    ),
-    Distortion(
-        number=17,
-        name='darken',
-        abbreviation='Darken',
-        family='brightness',
-        parameter='strength of the curve',
-        levels=(0.05, 0.1, 0.2, 0.4, 0.8),
-        function=brightness.darken,
-    ),
-    Distortion(
-        number=18,
-        name='mean_shift',
-        abbreviation='MS',
-        family='brightness',
-        parameter='offset on [0, 1]; the third level keeps the image',
-        levels=(0.15, 0.08, 0, -0.08, -0.15),
-        function=brightness.mean_shift,
-    ),
-    Distortion(
-        number=19,
-        name='jitter',
-        abbreviation='Jitter',
-        family='spatial',
-        parameter='standard deviation of the displacement in pixels',
-        levels=(0.05, 0.1, 0.2, 0.5, 1),
-        function=spatial.jitter,
-    ),
-    Distortion(
-        number=20,
-        name='non_eccentricity_patch',
-        abbreviation='NEP',
-        family='spatial',
-        parameter='number of displaced patches',
-        levels=(20, 40, 60, 80, 100),
-        function=spatial.non_eccentricity_patch,
-        whole=True,
-    ),
-    Distortion(
-        number=21,
-        name='pixelate',
-        abbreviation='Pixelate',
-        family='spatial',
-        parameter='strength: the relative size is 0.95 - strength ** 0.6',
-        levels=(0.01, 0.05, 0.1, 0.2, 0.5),
-        function=spatial.pixelate,
-    ),
-    Distortion(
-        number=22,
-        name='quantization',
-        abbreviation='Quantization',
-        family='spatial',
-        parameter='number of grey levels of each channel',
-        levels=(20, 16, 13, 10, 7),
-        function=spatial.quantization,
-        whole=True,
-    ),
-    Distortion(
-        number=23,
-        name='color_block',
-        abbreviation='CB',
-        family='spatial',
-        parameter='number of blocks',
-        levels=(2, 4, 6, 8, 10),
-        function=spatial.color_block,
-        whole=True,
-    ),
-    Distortion(
-        number=24,
-        name='high_sharpen',
-        abbreviation='HS',
-        family='sharpness',
-        parameter='amount of unsharp masking',
-        levels=(1, 2, 3, 6, 12),
-        function=sharpness.high_sharpen,
-    ),
-    Distortion(
-        number=25,
-        name='contrast_change',
-        abbreviation='CC',
-        family='sharpness',
-        parameter='strength of the curve; positive raises the contrast',
-        levels=(0.3, 0.15, 0, -0.4, -0.6),
-        function=sharpness.contrast_change,
-    ),
-    Distortion(
-        number=103,
-        name='spatially_correlated_noise',
-        abbreviation='SCN',
-        family='noise',
-        parameter='PSNR in dB',
-        levels=(33, 30, 27, 24, 21),
-        function=noise.spatially_correlated_noise,
-    ),
-    Distortion(
-        number=104,
-        name='masked_noise',
-        abbreviation='MSK',
-        family='noise',
-        parameter='PSNR in dB',
-        levels=(33, 30, 27, 24, 21),
-        function=noise.masked_noise,
-    ),
-    Distortion(
-        number=105,
-        name='high_frequency_noise',
-        abbreviation='HFN',
-        family='noise',
-        parameter='PSNR in dB',
-        levels=(33, 30, 25, 20, 15),
-        function=noise.high_frequency_noise,
-    ),
-    Distortion(
-        number=121,
-        name='noisy_compression',
-        abbreviation='LCNI',
-        family='compression',
-        parameter='PSNR in dB',
-        levels=(33, 30, 27, 24, 21),
-        function=compression.noisy_compression,
-    ),
-    Distortion(
-        number=123,
-        name='chromatic_aberration',
-        abbreviation='CHA',
-        family='color',
-        parameter='PSNR in dB',
-        levels=(33, 28, 25, 23, 21),
-        function=color.chromatic_aberration,
-    ),
-    Distortion(
-        number=124,
-        name='sparse_sampling',
-        abbreviation='SSR',
-        family='compression',
-        parameter='PSNR in dB',
-        levels=(33, 30, 27, 24, 21),
-        function=compression.sparse_sampling,
-    ),
+# fmt: off
+_ROWS = (
+    (1, 'GB', spatial.gaussian_blur, 'sigma in pixels', (0.1, 0.5, 1, 2, 5)),
+    (2, 'LB', spatial.lens_blur, 'radius of the disk in pixels', (1, 2, 4, 6, 8)),
+    (3, 'MB', spatial.motion_blur, 'length in pixels', (1, 2, 4, 6, 10)),
+    (4, 'CD', color.color_diffusion, 'amount: gain of blurred a and b in CIELAB',
+     (1, 3, 6, 8, 12)),
+    (5, 'CS', color.color_shift, 'shift of the green channel in pixels',
+     (1, 3, 6, 8, 12)),
+    (6, 'CQ', color.color_quantization, 'number of colours', (64, 48, 32, 16, 8), True),
+    (7, 'CSA1', color.color_saturation_1, 'factor on the saturation in HSV',
+     (0.4, 0.2, 0.1, 0, -0.4)),
+    (8, 'CSA2', color.color_saturation_2, 'factor on a and b in CIELAB',
+     (1, 2, 3, 6, 9)),
+    (9, 'JP2K', compression.jpeg2000, 'compression ratio', (16, 32, 45, 120, 170)),
+    (10, 'JPEG', compression.jpeg, 'quality', (43, 36, 24, 7, 4), True),
+    (11, 'WN', noise.white_noise, 'variance in RGB on [0, 1]',
+     (0.001, 0.002, 0.003, 0.005, 0.01)),
+    (12, 'WNCC', noise.white_noise_color_component, 'variance in YCbCr on [0, 1]',
+     (0.0001, 0.0005, 0.001, 0.002, 0.003)),
+    (13, 'IN', noise.impulse_noise, 'density of salt and pepper on [0, 1]',
+     (0.001, 0.005, 0.01, 0.02, 0.03)),
+    (14, 'MN', noise.multiplicative_noise, 'variance of the speckle',
+     (0.001, 0.005, 0.01, 0.02, 0.05)),
+    (15, 'Denoise', noise.denoise,
+     'variance on [0, 1] of the noise that is then removed',
+     (0.001, 0.002, 0.003, 0.005, 0.01)),
+    (16, 'Brighten', color.brighten, 'strength of the curve',
+     (0.1, 0.2, 0.4, 0.7, 1.1)),
+    (17, 'Darken', color.darken, 'strength of the curve', (0.05, 0.1, 0.2, 0.4, 0.8)),
+    (18, 'MS', color.mean_shift, 'offset on [0, 1]; the third level keeps the image',
+     (0.15, 0.08, 0, -0.08, -0.15)),
+    (19, 'Jitter', spatial.jitter, 'standard deviation of the displacement in pixels',
+     (0.05, 0.1, 0.2, 0.5, 1)),
+    (20, 'NEP', spatial.non_eccentricity_patch, 'number of displaced patches',
+     (20, 40, 60, 80, 100), True),
+    (21, 'Pixelate', spatial.pixelate,
+     'strength: the relative size is 0.95 - strength ** 0.6',
+     (0.01, 0.05, 0.1, 0.2, 0.5)),
+    (22, 'Quantization', spatial.quantization, 'number of grey levels of each channel',
+     (20, 16, 13, 10, 7), True),
+    (23, 'CB', spatial.color_block, 'number of blocks', (2, 4, 6, 8, 10), True),
+    (24, 'HS', color.high_sharpen, 'amount of unsharp masking', (1, 2, 3, 6, 12)),
+    (25, 'CC', color.contrast_change,
+     'strength of the curve; positive raises the contrast', (0.3, 0.15, 0, -0.4, -0.6)),
+    (103, 'SCN', noise.spatially_correlated_noise, 'PSNR in dB', (33, 30, 27, 24, 21)),
+    (104, 'MSK', noise.masked_noise, 'PSNR in dB', (33, 30, 27, 24, 21)),
+    (105, 'HFN', noise.high_frequency_noise, 'PSNR in dB', (33, 30, 25, 20, 15)),
+    (121, 'LCNI', compression.noisy_compression, 'PSNR in dB', (33, 30, 27, 24, 21)),
+    (123, 'CHA', color.chromatic_aberration, 'PSNR in dB', (33, 28, 25, 23, 21)),
+    (124, 'SSR', compression.sparse_sampling, 'PSNR in dB', (33, 30, 27, 24, 21)),
 )
+# fmt: on
+
+
+def _of_row(
+    number: int,
+    abbreviation: str,
+    function: DistortionFunction,
+    parameter: str,
+    levels: tuple[float, ...],
+    whole: bool = False,
+) -> Distortion:
+    name = function.__name__
+    return Distortion(number, name, abbreviation, parameter, levels, function, whole)
+
 
 DISTORTIONS: Mapping[str, Distortion] = MappingProxyType(
-    {distortion.name: distortion for distortion in _TABLE}
+    {row[2].__name__: _of_row(*row) for row in _ROWS}
 )
-"""Read-only mapping from name to `Distortion`: KADID-10k's 25, then TID2013's six."""
+"""Read-only, from name to :class:`Distortion`: KADID-10k's 25, then TID2013's six."""
 
 KADID10K = tuple(name for name, kind in DISTORTIONS.items() if kind.number <= 25)
 """Names of the 25 types of KADID-10k, in its order."""
+
+TID2013_ABBREVIATIONS: Mapping[int, str] = MappingProxyType(
+    dict(
+        enumerate(
+            'AGN ANC SCN MN HFN IN QN GB DEN JPEG JP2K JGTE J2TE NEPN Block MS CTC CCS '
+            'MGN CN LCNI ICQD CHA SSR'.split(),
+            start=1,
+        )
+    )
+)
+"""TID2013's 24 types: number to abbreviation (Ponomarenko et al., 2015)."""
+
+TID2013_TYPES: Mapping[int, str] = MappingProxyType(
+    {
+        1: 'white_noise',
+        2: 'white_noise_color_component',
+        3: 'spatially_correlated_noise',
+        4: 'masked_noise',
+        5: 'high_frequency_noise',
+        6: 'impulse_noise',
+        7: 'quantization',
+        8: 'gaussian_blur',
+        9: 'denoise',
+        10: 'jpeg',
+        11: 'jpeg2000',
+        14: 'non_eccentricity_patch',
+        15: 'color_block',
+        16: 'mean_shift',
+        17: 'contrast_change',
+        18: 'color_saturation_1',
+        19: 'multiplicative_noise',
+        21: 'noisy_compression',
+        22: 'color_quantization',
+        23: 'chromatic_aberration',
+        24: 'sparse_sampling',
+    }
+)
+"""TID2013's number to the name of the type here that does the same.
+
+3, 4, 5, 21, 23 and 24 are at TID2013's levels. The others are KADID-10k's types, at its
+levels. 18 is the first of KADID-10k's two, as it takes colour away, down to opposite
+hues, where the second adds it. Transmission errors of JPEG (12) and JPEG 2000 (13) and
+comfort noise (20) are left out: their parameters are not public.
+"""
+
+LIVE_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        'GB': 'gaussian_blur',
+        'GN': 'white_noise',
+        'JPEG': 'jpeg',
+        'JP2K': 'jpeg2000',
+    }
+)
+"""Four of the five types of LIVE (Sheikh et al., 2006) to the names here.
+
+Its fast fading, transmission errors of JPEG 2000, has none.
+"""
+
+COMPOSITES = (
+    # a photo at night: too dark, amplified noise, stored by the phone
+    'darken+white_noise+jpeg',
+    # the same after the noise reduction of the phone, which takes texture along
+    'darken+denoise+jpeg',
+    # a hand that shook
+    'motion_blur+jpeg',
+    # an autofocus that missed, indoors
+    'lens_blur+white_noise+jpeg',
+    # enlarged, then sharpened to make up for it
+    'gaussian_blur+high_sharpen',
+    # a thumbnail of the web, enlarged and stored again
+    'pixelate+jpeg',
+    # a vivid filter of a photo application
+    'brighten+color_saturation_2+high_sharpen',
+)
+"""Chains as cameras and the web make them; `distort` takes any other, too."""

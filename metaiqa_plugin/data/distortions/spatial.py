@@ -1,22 +1,91 @@
-"""Spatial distortions: jitter, patches, pixelation, quantization and blocks."""
+"""Where pixels go: blurs, jitter, patches, pixelation, quantization and blocks."""
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import cv2
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 from PIL import Image
 
-from ._arrays import BORDER
+from .shared import BORDER
 
+_SUBPIXELS = 9
 _JITTER_PASSES = 5
 _PATCH_SIDE = 16
 _PATCH_REACH = 8
 _BLOCK_SIDE = 32
 
 
-def jitter(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+def gaussian_blur(image: ndarray, sigma: float, rng: Generator) -> ndarray:
+    """Blur with an isotropic Gaussian.
+
+    `sigma` is its standard deviation in pixels (0.1 leaves the image as it is). The
+    kernel reaches 3 sigma to each side; the border is mirrored.
+    """
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=BORDER)
+
+
+def lens_blur(image: ndarray, radius: float, rng: Generator) -> ndarray:
+    """Average over a disk, as a lens out of focus does.
+
+    `radius` is that of the disk in pixels. The rim is anti-aliased: each weight is
+    the share of the pixel that the disk covers. The border is mirrored.
+    """
+    return cv2.filter2D(image, -1, disk_kernel(radius), borderType=BORDER)
+
+
+def motion_blur(image: ndarray, length: float, rng: Generator) -> ndarray:
+    """Average along a straight line, as a camera that moves does.
+
+    `length` is that of the line in pixels (1 leaves the image as it is); its angle
+    is drawn from `rng`, uniform on [0, 180) degrees. The border is mirrored.
+    """
+    if length <= 1:
+        return image
+    kernel = line_kernel(length, rng.uniform(0, math.pi))
+    return cv2.filter2D(image, -1, kernel, borderType=BORDER)
+
+
+def disk_kernel(radius: float) -> ndarray:
+    """Return an anti-aliased disk, float32 of odd side and sum 1."""
+    reach = math.ceil(radius)
+    side = 2 * reach + 1
+    centres = (np.arange(side * _SUBPIXELS) + 0.5) / _SUBPIXELS - side / 2
+    inside = np.hypot(centres[:, None], centres[None, :]) <= radius
+    blocks = inside.reshape(side, _SUBPIXELS, side, _SUBPIXELS)
+    return _normalized(blocks.sum(axis=(1, 3)))
+
+
+def line_kernel(length: float, angle: float) -> ndarray:
+    """Return a centred line one pixel thin, float32 of odd side and sum 1.
+
+    `angle` is in radians. Points along the line share their weight among the four
+    pixels around them, so that every angle gives the same total length.
+    """
+    reach = math.ceil(length / 2)
+    side = 2 * reach + 1
+    kernel = np.zeros((side + 1, side + 1))
+    count = math.ceil(length * _SUBPIXELS)
+    along = ((np.arange(count) + 0.5) / count - 0.5) * length
+    x = reach + along * math.cos(angle)
+    y = reach - along * math.sin(angle)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    right_share, bottom_share = x - left, y - top
+    for row, row_weight in ((top, 1 - bottom_share), (top + 1, bottom_share)):
+        for column, weight in ((left, 1 - right_share), (left + 1, right_share)):
+            np.add.at(kernel, (row, column), row_weight * weight)
+    return _normalized(kernel[:side, :side])
+
+
+def _normalized(kernel: ndarray) -> ndarray:
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def jitter(image: ndarray, amount: float, rng: Generator) -> ndarray:
     """Displace every pixel at random, five times in a row.
 
     `amount` is the standard deviation in pixels of the Gaussian displacement, along
@@ -42,9 +111,7 @@ def jitter(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.nda
     return np.rint(np.clip(warped, 0, 255)).astype(np.uint8)
 
 
-def non_eccentricity_patch(
-    image: np.ndarray, patches: int, rng: np.random.Generator
-) -> np.ndarray:
+def non_eccentricity_patch(image: ndarray, patches: int, rng: Generator) -> ndarray:
     """Copy small squares of the image to a place nearby.
 
     `patches` is their number. Each is 16 x 16 pixels and lands up to 8 pixels away
@@ -64,14 +131,11 @@ def non_eccentricity_patch(
     return patched
 
 
-def pixelate(
-    image: np.ndarray, strength: float, rng: np.random.Generator
-) -> np.ndarray:
+def pixelate(image: ndarray, strength: float, rng: Generator) -> ndarray:
     """Reduce the image and enlarge it again, both by the nearest neighbour.
 
     The reduced image has a relative size of 0.95 - `strength` ** 0.6 along each
     axis, from 0.89 at a strength of 0.01 to 0.29 at 0.5, and at least one pixel.
-    Takes nothing from `rng`.
     """
     scale = 0.95 - strength**0.6
     height, width = image.shape[:2]
@@ -81,14 +145,12 @@ def pixelate(
     return np.asarray(coarse.resize((width, height), Image.Resampling.NEAREST))
 
 
-def quantization(
-    image: np.ndarray, levels: int, rng: np.random.Generator
-) -> np.ndarray:
+def quantization(image: ndarray, levels: int, rng: Generator) -> ndarray:
     """Keep `levels` grey levels in each of R, G and B.
 
     One set of thresholds serves the three channels: those of multi-level Otsu on
     the histogram of all samples, found exactly. Each class takes the mean of its
-    samples, rounded, so the brightness stays. Takes nothing from `rng`.
+    samples, rounded, so the brightness stays.
     """
     histogram = np.bincount(image.ravel(), minlength=256)
     table = np.zeros(256, dtype=np.uint8)
@@ -101,7 +163,7 @@ def quantization(
     return table[image]
 
 
-def multi_otsu(histogram: np.ndarray, classes: int) -> list[int]:
+def multi_otsu(histogram: ndarray, classes: int) -> list[int]:
     """Split a histogram into `classes` runs of least variance within the runs.
 
     This is Otsu's criterion for several thresholds, solved exactly by dynamic
@@ -135,7 +197,7 @@ def multi_otsu(histogram: np.ndarray, classes: int) -> list[int]:
     return thresholds[:0:-1]
 
 
-def color_block(image: np.ndarray, blocks: int, rng: np.random.Generator) -> np.ndarray:
+def color_block(image: ndarray, blocks: int, rng: Generator) -> ndarray:
     """Cover random places with squares of random solid colours.
 
     `blocks` is their number. Each is 32 x 32 pixels (less in a smaller image), lies

@@ -1,4 +1,4 @@
-"""Distortions whose strength is found, so that the image loses a given PSNR.
+"""What the families share: conversions of pixels, and strengths found by PSNR.
 
 The levels of TID2013 are distances in PSNR, not settings of a filter, so its types
 solve for the strength here.
@@ -9,27 +9,54 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import cv2
 import numpy as np
+from numpy import ndarray
 
-from ._arrays import to_uint8, to_unit
-
+BORDER = cv2.BORDER_REFLECT
 TOLERANCE = 0.02
-_HALVINGS = 14
+HALVINGS = 14
 
 
-def psnr(image: np.ndarray, other: np.ndarray) -> float:
+def to_unit(image: ndarray) -> ndarray:
+    """Return uint8 pixels as a new float32 array on [0, 1]."""
+    return image.astype(np.float32) / np.float32(255)
+
+
+def to_uint8(image: ndarray) -> ndarray:
+    """Return float pixels on [0, 1] as uint8, clipped and rounded to nearest."""
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def to_lab(image: ndarray) -> ndarray:
+    """Return uint8 sRGB pixels as float32 CIELAB: L on [0, 100], a and b signed."""
+    return cv2.cvtColor(to_unit(image), cv2.COLOR_RGB2Lab)
+
+
+def from_lab(lab: ndarray) -> ndarray:
+    """Return float32 CIELAB as uint8 sRGB; colours outside sRGB are clipped."""
+    return to_uint8(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB))
+
+
+def apply_tone_curve(image: ndarray, curve: Callable[[ndarray], ndarray]) -> ndarray:
+    """Map every uint8 sample through `curve`, a function of values on [0, 1]."""
+    table = to_uint8(curve(np.linspace(0, 1, 256)))
+    return table[image]
+
+
+def psnr(image: ndarray, other: ndarray) -> float:
     """Return the PSNR in dB over all samples of two uint8 images; inf where equal."""
     error = np.mean(np.square(image.astype(np.float32) - other), dtype=np.float64)
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def at_psnr(
-    image: np.ndarray,
+    image: ndarray,
     target: float,
-    distorted: Callable[[float], np.ndarray],
+    distorted: Callable[[float], ndarray],
     first: float,
     last: float,
-) -> np.ndarray:
+) -> ndarray:
     """Distort `image` as strongly as brings it down to a PSNR of `target` dB.
 
     The strength doubles from `first` until the PSNR falls to the target, then the
@@ -68,13 +95,13 @@ def at_psnr(
                 break
             step = min(2 * step, last)
             continue
-        if (high - low) * 2**_HALVINGS <= high:
+        if (high - low) * 2**HALVINGS <= high:
             break
         step = (low + high) / 2
     return best
 
 
-def add_at_psnr(image: np.ndarray, noise: np.ndarray, target: float) -> np.ndarray:
+def add_at_psnr(image: ndarray, noise: ndarray, target: float) -> ndarray:
     """Add `noise`, scaled so that the PSNR of the result is `target` dB.
 
     `noise` is float32 of the image's shape. What leaves [0, 255] is clipped and
@@ -87,7 +114,7 @@ def add_at_psnr(image: np.ndarray, noise: np.ndarray, target: float) -> np.ndarr
     unit = to_unit(image)
     unclipped = 10 ** (-target / 20) / power
 
-    def noisy(scale: float) -> np.ndarray:
+    def noisy(scale: float) -> ndarray:
         return to_uint8(unit + np.float32(scale) * noise)
 
     return at_psnr(image, target, noisy, unclipped, 64 * unclipped)
