@@ -10,8 +10,7 @@ from typing import Any
 
 from metaiqa_plugin.benchmark.methods import Method, Stage, read_method
 from metaiqa_plugin.benchmark.protocols import PROTOCOLS, Database, Part, Split
-from metaiqa_plugin.data.database_block import DATABASE_OPTIONS
-from metaiqa_plugin.data.labels import DatabaseOptions
+from metaiqa_plugin.data.database_block import database_options
 from metaiqa_plugin.errors import UserError, file_name, whole_number
 from metaiqa_plugin.train.options import read_options
 
@@ -245,16 +244,12 @@ def _at(options: Mapping[str, Any], path: str) -> Any:
 def _database(name: str, block: Any) -> Database:
     if not isinstance(block, dict):
         raise UserError(f'databases.{name}={block!r}: expected a block of options')
-    known = DATABASE_OPTIONS - {'split_index'} | {'store'}
-    unknown = sorted(set(block) - known)
-    missing = sorted({'meta_info_file', 'dataroot_target'} - set(block))
-    if unknown or missing:
-        raise UserError(
-            f'databases.{name}: unknown options {unknown}, missing {missing}; it '
-            f'knows {sorted(known)}'
-        )
+    if 'split_index' in block:
+        raise UserError(f'databases.{name}: split_index is for the protocol to say')
     options = {key: value for key, value in block.items() if key != 'store'}
-    return Database(name, DatabaseOptions(**options), block.get('store'))
+    options['split_index'] = None
+    options = database_options(options, f'databases.{name}')
+    return Database(name, options, block.get('store'))
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from PIL import Image
 from pyiqa.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from metaiqa_plugin.data.database_block import Databases
+from metaiqa_plugin.data.database_block import DatasetImages
 from metaiqa_plugin.data.images import resize_shorter
 from metaiqa_plugin.data.store import Kind
 from metaiqa_plugin.errors import UserError, whole_number
@@ -206,7 +206,7 @@ def _imagenet(backbone: str, stages: int) -> nn.Module:
 
 
 def training_views(
-    databases: Databases,
+    databases: DatasetImages,
     resize: int,
     crop_size: int,
     hflip: bool,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import join_databases
 from metaiqa_plugin.data.store import (
@@ -18,13 +19,15 @@ from metaiqa_plugin.data.store import (
     Kind,
     open_store,
 )
-from metaiqa_plugin.errors import UserError, file_name
+from metaiqa_plugin.errors import UserError, file_name, one_of
 
 __all__ = [
     'DATABASE_OPTIONS',
     'LOADER_OPTIONS',
-    'Databases',
+    'DatasetImages',
     'block_options',
+    'database_options',
+    'named_databases',
     'require_batch',
     'split_block',
 ]
@@ -46,6 +49,7 @@ LOADER_OPTIONS = frozenset(
     }
 )
 DATABASE_OPTIONS = frozenset(field.name for field in fields(DatabaseOptions))
+DATABASE_OPTIONS |= {'database', 'root'}
 """Keys that describe one database."""
 
 OF_ALL = frozenset({'databases', 'store'})
@@ -63,16 +67,16 @@ def block_options(configure: Callable) -> frozenset[str]:
 
 
 def split_block(
-    block: dict[str, Any], configure: Callable
+    block: dict[str, Any], configure: Callable, strict: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys about databases, and those that ``configure`` takes.
 
     Raises:
-        UserError: a key that nobody knows.
+        UserError: ``strict``, and there is a key that nobody knows.
     """
     known = block_options(configure)
     unknown = sorted(set(block) - known)
-    if unknown:
+    if strict and unknown:
         raise UserError(
             f'dataset {block.get("name")!r}: unknown option {unknown}; it knows '
             f'{sorted(known)}'
@@ -101,13 +105,12 @@ def require_batch(items: int, block: dict[str, Any], what: str) -> None:
         )
 
 
-class Databases:
+class DatasetImages:
     """The labelled images of the databases in a dataset option block.
 
     Args:
-        block: the options of one database (:class:`DatabaseOptions`), or ``databases``:
-            a list of such, each with a ``name``; and ``store``: true for an image
-            store beside each database, or the folder for it.
+        block: the databases, see :func:`named_databases`; and ``store``: true for an
+            image store beside each database, or the folder for it.
         name: of the data set.
         phase: which part of a split to use.
 
@@ -115,7 +118,7 @@ class Databases:
         rows: of all databases.
 
     Raises:
-        UserError: a database that can not be read, an option that is none.
+        UserError: a database that cannot be read, an option that is none.
     """
 
     def __init__(self, block: dict[str, Any], name: str, phase: str = 'train') -> None:
@@ -125,7 +128,7 @@ class Databases:
             raise UserError(f'store={self._store!r}: expected true, or a folder')
         self._parts = [
             (name, read_rows(options, phase))
-            for name, options in _named_databases(block, name)
+            for name, options in named_databases(block, name)
         ]
         self.rows = join_databases(self._parts)
 
@@ -146,7 +149,7 @@ class Databases:
             resize: shorter side in pixels; 0: as they are.
 
         Raises:
-            UserError: an image is missing or, if there is a store, can not be used.
+            UserError: an image is missing or, if there is a store, cannot be used.
         """
         return self.stored(resize) if self._store else self.files(resize)
 
@@ -158,7 +161,7 @@ class Databases:
             kind: what it keeps of an image.
 
         Raises:
-            UserError: the block has no store, or an image can not be used.
+            UserError: the block has no store, or an image cannot be used.
         """
         if not self._store:
             raise UserError('maps are kept in the store: set store: true, or a folder')
@@ -174,37 +177,83 @@ class Databases:
         return Path(self._store) / name
 
 
-def _named_databases(
-    block: dict[str, Any], name: str
+def named_databases(
+    block: Mapping[str, Any], name: str, where: str = ''
 ) -> list[tuple[str, DatabaseOptions]]:
+    """The databases of a dataset block.
+
+    Args:
+        block: the options of one database, see :func:`database_options`; or with
+            ``database`` a list of names, each with the other options; or with
+            ``databases`` a list of blocks, each with a ``name`` unless it has a
+            ``database``.
+        name: of the only database.
+        where: the block, for messages.
+
+    Raises:
+        UserError: an option is missing, unknown or of another kind.
+    """
+    where = where or f'dataset {name!r}'
+    block = dict(block)
     several = block.pop('databases', None)
+    if isinstance(block.get('database'), list) and several is None:
+        names = block.pop('database')
+        several = [{**block, 'database': each} for each in names]
+        block = {}
     if several is None:
-        missing = [
-            key for key in ('meta_info_file', 'dataroot_target') if key not in block
-        ]
-        if missing:
-            raise UserError(f'dataset {name!r}: {missing} or databases must be given')
-        return [(name, DatabaseOptions(**block))]
+        return [(name, database_options(block, where))]
     if block:
         raise UserError(
-            f'dataset {name!r}: {sorted(block)} belong to each of databases when '
-            'there are several'
+            f'{where}: {sorted(block)} belong to each of databases when there are '
+            'several'
         )
     if not isinstance(several, Sequence) or not several:
-        raise UserError(f'databases={several!r}: expected a list of blocks')
-    return [_one_of_several(part, place) for place, part in enumerate(several)]
+        raise UserError(f'{where}: databases={several!r}: expected a list of blocks')
+    return [
+        _one_of_several(part, f'{where}.databases[{place}]')
+        for place, part in enumerate(several)
+    ]
 
 
-def _one_of_several(part: Any, place: int) -> tuple[str, DatabaseOptions]:
+def _one_of_several(part: Any, where: str) -> tuple[str, DatabaseOptions]:
     if not isinstance(part, dict):
-        raise UserError(f'databases[{place}]={part!r}: expected a block of options')
-    unknown = sorted(set(part) - DATABASE_OPTIONS - {'name'})
-    missing = sorted({'name', 'meta_info_file', 'dataroot_target'} - set(part))
-    if unknown or missing:
+        raise UserError(f'{where}={part!r}: expected a block of options')
+    own = {key: value for key, value in part.items() if key != 'name'}
+    options = database_options(own, where)
+    name = part.get('name', part.get('database'))
+    file_name(f'{where}.name', name)
+    return name, options
+
+
+def database_options(block: Mapping[str, Any], where: str) -> DatabaseOptions:
+    """The options of one database.
+
+    Args:
+        block: fields of :class:`DatabaseOptions`. ``database``, a name of
+            ``metaiqa prepare``, stands for those of a download in ``root``, by default
+            below ``datasets``; what is given besides goes first.
+        where: the block, for messages.
+
+    Raises:
+        UserError: an option is missing, unknown or of another kind.
+    """
+    block = dict(block)
+    unknown = sorted(set(block) - DATABASE_OPTIONS)
+    if unknown:
         raise UserError(
-            f'databases[{place}]: unknown options {unknown}, missing {missing}; it '
-            f'knows name and {sorted(DATABASE_OPTIONS)}'
+            f'{where}: unknown options {unknown}; a database has '
+            f'{sorted(DATABASE_OPTIONS)}'
         )
-    file_name(f'databases[{place}].name', part['name'])
-    part = dict(part)
-    return part.pop('name'), DatabaseOptions(**part)
+    name, root = block.pop('database', None), block.pop('root', None)
+    if name is not None:
+        one_of(f'{where}.database', name, tuple(DATABASES))
+        known = DATABASES[name].options(root)
+        if block.get('rows') is not None:
+            known['split_index'] = None
+        block = known | block
+    elif root is not None:
+        raise UserError(f'{where}: root={root!r} goes with database')
+    missing = sorted({'meta_info_file', 'dataroot_target'} - set(block))
+    if missing:
+        raise UserError(f'{where}: {missing}, or a known database, must be given')
+    return DatabaseOptions(**block)

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch import distributed as dist
 from torch.utils.data import Dataset
 
 from metaiqa_plugin.data.crops import training_views
 from metaiqa_plugin.data.database_block import (
-    Databases,
+    DatasetImages,
     require_batch,
     split_block,
 )
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.errors import whole_number
-from metaiqa_plugin.train import ranks
 
 __all__ = ['EpisodeDataset']
 
@@ -38,7 +38,7 @@ class EpisodeDataset(Dataset):
     reseeds the workers' generators alike in every epoch.)
 
     Args:
-        opt: the block; its keys are those of :class:`Databases`, the arguments of
+        opt: the block; its keys are those of :class:`DatasetImages`, the arguments of
             :meth:`configure` and those of pyiqa's loader.
 
     Raises:
@@ -48,14 +48,16 @@ class EpisodeDataset(Dataset):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        self.rank, self.ranks = ranks.rank(), ranks.count()
+        started = dist.is_initialized()
+        self.rank = dist.get_rank() if started else 0
+        self.ranks = dist.get_world_size() if started else 1
         databases, own = split_block(opt, self.configure)
-        self.configure(Databases(databases, opt.get('name', 'train')), **own)
+        self.configure(DatasetImages(databases, opt.get('name', 'train')), **own)
         require_batch(self.length, opt, 'tasks')
 
     def configure(
         self,
-        databases: Databases,
+        databases: DatasetImages,
         support_size: int = 16,
         query_size: int = 16,
         images_per_reference: int = 2,

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from metaiqa_plugin.data.crops import as_input, training_views
 from metaiqa_plugin.data.database_block import (
-    Databases,
+    DatasetImages,
     require_batch,
     split_block,
 )
@@ -35,7 +35,7 @@ class LabelledDataset(Dataset):
     in, so crops differ from epoch to epoch and do not depend on the workers.
 
     Args:
-        opt: the block; its keys are those of :class:`Databases`, the arguments of
+        opt: the block; its keys are those of :class:`DatasetImages`, the arguments of
             :meth:`configure` and those of pyiqa's loader.
 
     Raises:
@@ -49,13 +49,13 @@ class LabelledDataset(Dataset):
         part = own.get('override_phase') or opt.get('phase', 'train')
         one_of('phase', part, PARTS)
         self.training = opt.get('phase', 'train') == 'train'
-        self.configure(Databases(databases, opt.get('name', part), part), **own)
+        self.configure(DatasetImages(databases, opt.get('name', part), part), **own)
         if self.training:
             require_batch(len(self), opt, 'images')
 
     def configure(
         self,
-        databases: Databases,
+        databases: DatasetImages,
         resize: int = 256,
         crop_size: int = 224,
         hflip: bool = True,

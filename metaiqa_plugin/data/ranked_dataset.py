@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metaiqa_plugin.data.crops import RandomCrop
-from metaiqa_plugin.data.database_block import Databases, require_batch, split_block
+from metaiqa_plugin.data.database_block import DatasetImages, require_batch, split_block
 from metaiqa_plugin.data.distortions import LEVELS
 from metaiqa_plugin.data.ranked_groups import DatabaseGroups, PhotoGroups
 from metaiqa_plugin.errors import UserError, one_of, whole_number
@@ -32,7 +32,7 @@ class RankedDataset(Dataset):
     in, so crops differ from epoch to epoch and do not depend on the workers.
 
     Args:
-        opt: the block; its keys are ``photos`` or those of :class:`Databases`, the
+        opt: the block; its keys are ``photos`` or those of :class:`DatasetImages`, the
             arguments of :meth:`configure` and those of pyiqa's loader.
 
     Raises:
@@ -45,7 +45,7 @@ class RankedDataset(Dataset):
         block, own = split_block(opt, self.configure)
         databases = None
         if own.get('photos') is None:
-            databases = Databases(block, opt.get('name', 'train'))
+            databases = DatasetImages(block, opt.get('name', 'train'))
         elif block:
             raise UserError(
                 f'dataset {opt.get("name")!r}: photos and {sorted(block)} exclude each '
@@ -56,7 +56,7 @@ class RankedDataset(Dataset):
 
     def configure(
         self,
-        databases: Databases | None,
+        databases: DatasetImages | None,
         photos: str | None = None,
         distortions: Sequence[str] = ('kadid10k',),
         levels: Sequence[float] = LEVELS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from pyiqa.metrics import calculate_metric  # noqa: F401
 from pyiqa.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
 from metaiqa_plugin.data.database_block import (
-    DATABASE_OPTIONS,
     LOADER_OPTIONS,
     block_options,
+    named_databases,
+    split_block,
 )
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
@@ -151,7 +152,10 @@ def read_options(path: str | os.PathLike) -> dict[str, Any]:
 def changed(
     options: Mapping[str, Any], change: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """A copy of ``options`` with values set by dotted keys; None in the way is a block.
+    """A copy of ``options`` with values set by dotted keys.
+
+    None in the way becomes a block; ``*`` in a key stands for every block there, as
+    in ``datasets.*.store``.
 
     Raises:
         UserError: the parent of a key is neither a block nor missing.
@@ -159,18 +163,26 @@ def changed(
     result = copy.deepcopy(dict(options))
     for path, value in change.items():
         *parents, last = str(path).split('.')
-        block = result
-        for place, key in enumerate(parents):
+        blocks = {'': result}
+        for parent in parents:
+            blocks = dict(_inside(blocks, parent, f'{where}: change of {path!r}'))
+        for block in blocks.values():
+            block[last] = copy.deepcopy(value)
+    return result
+
+
+def _inside(
+    blocks: Mapping[str, dict], wanted: str, where: str
+) -> Iterator[tuple[str, dict]]:
+    """Blocks by their path, one level below; missing ones are made."""
+    for path, block in blocks.items():
+        for key in list(block) if wanted == '*' else [wanted]:
             if block.get(key) is None:
                 block[key] = {}
-            block = block[key]
-            if not isinstance(block, dict):
-                raise UserError(
-                    f'{where}: change of {path!r}: {".".join(parents[: place + 1])} is '
-                    f'{block!r}, no block of options'
-                )
-        block[last] = copy.deepcopy(value)
-    return result
+            inner, below = block[key], f'{path}.{key}'.lstrip('.')
+            if not isinstance(inner, dict):
+                raise UserError(f'{where}: {below} is {inner!r}, no block of options')
+            yield below, inner
 
 
 def check_options(options: dict[str, Any], source: str) -> None:
@@ -184,7 +196,7 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
     """What is missing in the options, and which keys nobody reads."""
     yield from (f'{key} is missing' for key in REQUIRED if not _has(options, key))
     if 'name' in options:
-        yield from _name_faults('name', options['name'])
+        yield from _raised(file_name, 'name', options['name'])
     yield from _unknown('', options, TOP)
     for section, known in SECTIONS.items():
         yield from _unknown(section, options.get(section), known)
@@ -196,10 +208,7 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
     yield from _torch_class('train.optim', train.get('optim'), torch.optim)
     yield from _scheduler_faults(train.get('scheduler'))
     for settings in (HeadFirst, MetaSettings, RankingSettings):
-        try:
-            settings.from_options(train.get(settings.BLOCK) or {})
-        except UserError as error:
-            yield str(error)
+        yield from _raised(settings.from_options, train.get(settings.BLOCK) or {})
     for name, metric in ((options.get('val') or {}).get('metrics') or {}).items():
         allowed = {'better'}
         yield from _signature(f'val.metrics.{name}', metric, METRIC_REGISTRY, allowed)
@@ -214,9 +223,9 @@ def _import_network(block: Any) -> None:
         _lazy_import_arch(name)
 
 
-def _name_faults(where: str, value: Any) -> Iterator[str]:
+def _raised(check: Callable, *arguments: Any) -> Iterator[str]:
     try:
-        file_name(where, value)
+        check(*arguments)
     except UserError as error:
         yield str(error)
 
@@ -236,12 +245,10 @@ def _dataset_faults(where: str, block: Any) -> Iterator[str]:
     ours = OUR_DATASETS.get(block['type'])
     if ours is not None:
         yield from _unknown(where, block, block_options(ours.configure))
-        for place, part in enumerate(block.get('databases') or ()):
-            known = DATABASE_OPTIONS | {'name'}
-            yield from _unknown(f'{where}.databases[{place}]', part, known)
-            if isinstance(part, dict) and 'name' in part:
-                named = f'{where}.databases[{place}].name'
-                yield from _name_faults(named, part['name'])
+        databases, own = split_block(block, ours.configure, strict=False)
+        databases.pop('store', None)
+        if own.get('photos') is None:
+            yield from _raised(named_databases, databases, block['name'], where)
         return
     yield from _unknown(where, block, PYIQA_DATASET_OPTIONS)
     yield from _unknown(f'{where}.augment', block.get('augment'), AUGMENTATIONS)

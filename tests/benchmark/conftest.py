@@ -44,7 +44,7 @@ def tiny(database, wild, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     shipped = OPTIONS / 'train' / 'MetaIQA'
-    adapt = str(shipped / 'adapt_csv.yml')
+    adapt = str(shipped / 'adapt_livec.yml')
     return {
         'name': 'tiny',
         'protocol': {

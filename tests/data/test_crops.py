@@ -11,7 +11,7 @@ from scipy.stats import binomtest, chisquare
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data import store
 from metaiqa_plugin.data.crops import FrozenMaps, MapCrop, RandomCrop, maps_of
-from metaiqa_plugin.data.database_block import Databases
+from metaiqa_plugin.data.database_block import DatasetImages
 from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
@@ -213,7 +213,7 @@ def test_bad_options_are_named(database, changes, message):
 
 
 def test_pixels_and_maps_share_a_store(database, dataset):
-    databases = Databases(
+    databases = DatasetImages(
         {
             key: value
             for key, value in block(database).items()

@@ -153,7 +153,7 @@ def test_bad_options_name_themselves(database, change, message):
 @pytest.mark.parametrize(
     ('part', 'message'),
     [
-        ({'name': 'a'}, r"databases\[0\].*missing \['dataroot_target'"),
+        ({'name': 'a'}, r"databases\[0\]: \['dataroot_target'.*must be given"),
         ({'name': 'a', 'resize': 3}, r"databases\[0\]: unknown options \['resize'\]"),
         (7, r'databases\[0\]=7'),
     ],

@@ -1,53 +1,30 @@
-"""Every shipped option file, run by the commands that its first lines give.
+"""Every shipped option file that needs a download, run as its first lines say.
 
 The databases are small ones in the published layouts, the network is tiny and the
 training short; everything else is as shipped.
 """
 
-import csv
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from pyiqa.archs import build_network
+from pyiqa.data import build_dataset
 
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.train.options import read_options
+from metaiqa_plugin.data.databases.registry import DATABASES
+from metaiqa_plugin.option_yaml import dump
+from metaiqa_plugin.train.options import changed, read_options
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options' / 'train'
-WITH_DATABASES = sorted(
-    path for path in OPTIONS.glob('*/*.yml') if 'metaiqa prepare' in path.read_text()
-)
-ABOUT_THE_DATABASE = (
-    'meta_info_file',
-    'dataroot_target',
-    'mos_range',
-    'lower_better',
-    'split_index',
-)
-
-
-def same_in_metaiqa(path):
-    """MetaIQA's file for the same database, if there is one."""
-    ending = path.stem.partition('_')[2]
-    return path.parent.parent / 'MetaIQA' / f'adapt_{ending}.yml'
-
-
-ALIKE = [
+ADAPT = OPTIONS / 'MetaIQA' / 'adapt_livec.yml'
+RUN = sorted(
     path
-    for path in WITH_DATABASES
-    if path.parent.name != 'MetaIQA'
-    and same_in_metaiqa(path).is_file()
-    and not path.stem.endswith(('livec', 'csv'))
-]
-"""Not run: they read a database just as a file does that is run."""
-RUN = [
-    path
-    for path in WITH_DATABASES
-    if path not in ALIKE and path.parent.name in ('MetaIQA', 'RankIQA', 'HyperIQA')
-]
+    for path in OPTIONS.glob('*/*.yml')
+    if 'metaiqa prepare' in path.read_text()
+    and path.parent.name in ('MetaIQA', 'RankIQA', 'HyperIQA')
+)
 TINY = {'backbone': 'test_efficientnet', 'pretrained': False}
 NETWORKS = {
     'MetaIQA': TINY | {'input_size': 64, 'hidden': 16},
@@ -56,13 +33,23 @@ NETWORKS = {
 }
 
 
-def commands(path):
+def commands(path, verb):
+    """What the first lines of a file give, as arguments."""
     head = path.read_text().split('\nname:')[0].replace('\\\n#', ' ')
     lines = [line.lstrip('# ') for line in head.splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith('metaiqa ')]
+    return [
+        shlex.split(line)[1:] for line in lines if line.startswith(f'metaiqa {verb}')
+    ]
+
+
+def set_by(command):
+    """The changes of a command, as the command line reads them."""
+    texts = [text for text in command if '=' in text]
+    return [piece for text in texts for piece in ('--set', text)]
 
 
 def shrunk(path):
+    """A file with a tiny network and a short training."""
     options = read_options(path)
     train = options['datasets']['train']
     train |= {'resize': 40, 'crop_size': 32, 'num_worker_per_gpu': 0}
@@ -77,42 +64,25 @@ def shrunk(path):
     return options
 
 
-def put_in_place(published, command):
-    verb, name, folder = command[:3]
-    assert verb == 'prepare'
-    if name != 'csv':
-        published.makers[name](Path(folder))
-        return
-    scores = [(f'photo {place}.png', 10 * place) for place in range(10)]
-    for image, _ in scores:
-        published.image(Path(folder) / image)
-    with open('scores.csv', 'w', newline='') as file:
-        csv.writer(file).writerows([('image', 'score'), *scores])
-
-
-@pytest.mark.parametrize('path', ALIKE, ids=lambda path: path.stem)
-def test_a_database_is_described_alike_for_all_methods(path):
-    ours, theirs = read_options(path), read_options(same_in_metaiqa(path))
-    for part in ('train', 'val'):
-        for key in ABOUT_THE_DATABASE:
-            assert ours['datasets'][part][key] == theirs['datasets'][part][key]
-    assert commands(path)[0] == commands(same_in_metaiqa(path))[0]
+def with_prior(options):
+    """Put random weights where a file wants a prior; their path."""
+    prior = options['path']['pretrain_network']
+    if prior:
+        Path(prior).parent.mkdir(parents=True)
+        network = build_network(dict(options['network']))
+        torch.save({'params': network.state_dict()}, prior)
+    return prior
 
 
 @pytest.mark.parametrize('path', RUN, ids=lambda path: path.stem)
 def test_it_runs_as_its_first_lines_say(path, published, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    prepare = [command for command in commands(path) if command[0] == 'prepare']
-    for command in prepare:
-        put_in_place(published, command)
+    for command in commands(path, 'prepare'):
+        published.makers[command[1]](Path(command[2]))
         assert main(command) == 0, capsys.readouterr().err
     options = shrunk(path)
-    prior = options['path']['pretrain_network']
-    if prior:
-        Path(prior).parent.mkdir(parents=True)
-        network = build_network(dict(_plain(options['network'])))
-        torch.save({'params': network.state_dict()}, prior)
-    Path('run.yml').write_text(yaml.safe_dump(dict(_plain(options))))
+    prior = with_prior(options)
+    Path('run.yml').write_text(dump(options))
     assert main(['train', '-opt', 'run.yml']) == 0, capsys.readouterr().err
     weights = Path('experiments', options['name'], 'models', 'net_latest.pth')
     trained = torch.load(weights, weights_only=True)['params']
@@ -122,17 +92,71 @@ def test_it_runs_as_its_first_lines_say(path, published, tmp_path, monkeypatch, 
     assert list(Path('datasets').rglob('*.store/*.npy'))
 
 
-def test_every_database_has_an_option_file(published):
-    prepared = {
-        command[1]
-        for path in WITH_DATABASES
-        for command in commands(path)
-        if command[0] == 'prepare'
+def test_two_databases_side_by_side_as_the_file_says(
+    published, tmp_path, monkeypatch, capsys
+):
+    path = OPTIONS / 'MetaIQA' / 'metaiqa_tid2013.yml'
+    monkeypatch.chdir(tmp_path)
+    for command in commands(path, 'prepare'):
+        published.makers[command[1]](Path(command[2]))
+        assert main(command) == 0
+    Path('run.yml').write_text(dump(shrunk(path)))
+    changes = set_by(commands(path, 'train')[1])
+    assert main(['train', '-opt', 'run.yml', *changes]) == 0, capsys.readouterr().err
+    losses = Path('experiments/MetaIQA_tid2013_kadid10k/task_losses.csv').read_text()
+    assert ',tid2013/' in losses or ',kadid10k/' in losses
+    stores = {path.parts[1] for path in Path('datasets').glob('*/*.store')}
+    assert stores == {'tid2013', 'kadid10k'}
+
+
+@pytest.mark.parametrize('name', DATABASES)
+def test_any_database_takes_the_place_of_another(
+    name, published, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    root = DATABASES[name].options()['meta_info_file'].rpartition('/')[0]
+    labels = published.makers[name](Path(root))
+    assert main(['prepare', name, root]) == 0
+    change = {'datasets.*.database': name, 'datasets.*.batch_size_per_gpu': 1}
+    change['datasets.train.store'] = None
+    options = changed(read_options(ADAPT), change, 'here')
+    train, val = (
+        build_dataset({**block, 'phase': phase})
+        for phase, block in options['datasets'].items()
+    )
+    parts = {row.image for row in train.rows}, {row.image for row in val.rows}
+    assert not parts[0] & parts[1]
+    official = sum(row.get('official_split') == 'val' for row in labels)
+    assert len(train) + len(val) == len(labels) - official
+    low, high = DATABASES[name].mos_range
+    row = next(row for row in labels if row['img_name'] == train.rows.images[0])
+    mos = (row['mos'] - low) / (high - low)
+    expected = 1 - mos if DATABASES[name].lower_better else mos
+    assert train.rows.mos[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_prepare_prints_takes_the_place_of_a_database(
+    published, tmp_path, monkeypatch, capsys
+):
+    """And a column that nobody named is found by `train` as by `adapt`."""
+    monkeypatch.chdir(tmp_path)
+    rows = [(place, f'{place}.png', 5 * place) for place in range(12)]
+    for _, image, _ in rows:
+        published.image(tmp_path / 'mine' / image)
+    published.table(Path('scores.csv'), ('id', 'filename', 'score'), rows)
+    own = ['--scores', 'scores.csv', '--score-range', '0', '100']
+    assert main(['prepare', 'csv', 'mine', *own]) == 0
+    printed = capsys.readouterr().out.splitlines()[1:]
+    options = shrunk(ADAPT)
+    with_prior(options)
+    Path('run.yml').write_text(dump(options))
+    changes = [f'datasets.*.{line.replace(": ", "=", 1)}' for line in printed]
+    changes = [piece for change in changes for piece in ('--set', change)]
+    assert main(['train', '-opt', 'run.yml', *changes]) == 0
+    options['datasets'] = {
+        'train': options['datasets']['train']
+        | {'database': None, 'meta_info_file': 'scores.csv', 'dataroot_target': 'mine'}
+        | {'mos_range': [0, 100], 'phase': 'train'}
     }
-    assert prepared == {*published.makers, 'csv'}
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+    dataset = build_dataset(options['datasets']['train'])
+    assert dataset.rows.mos.tolist() == pytest.approx([row[2] / 100 for row in rows])

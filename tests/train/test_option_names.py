@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.database_block import Databases
+from metaiqa_plugin.data.database_block import DatasetImages
 from metaiqa_plugin.errors import UserError, file_name
 from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.train.options import find_faults, read_options
 
-OPTIONS = Path(__file__).resolve().parent.parent / 'options'
+OPTIONS = Path(__file__).resolve().parents[2] / 'options'
 KODAK = OPTIONS / 'train' / 'MetaIQA' / 'metaiqa_kodak.yml'
-SEVERAL = OPTIONS / 'train' / 'MetaIQA' / 'metaiqa_tid2013_kadid10k.yml'
+SEVERAL = OPTIONS / 'train' / 'MetaIQA' / 'metaiqa_tid2013.yml'
 NO_NAMES = [
     '../../victim',
     '..',
@@ -229,8 +229,13 @@ def test_a_database_of_several_stays_below_the_store(database):
         for name in ('a', '../../victim')
     ]
     options = read_options(SEVERAL)
-    options['datasets']['train']['databases'][1]['name'] = '../../victim'
+    block = options['datasets']['train']
+    block['databases'] = [
+        {'database': 'bid'},
+        {'database': 'bid', 'name': '../../victim'},
+    ]
+    del block['database'], block['split_index'], block['exclude_distortions']
     (fault,) = find_faults(options)
     assert "datasets.train.databases[1].name='../../victim'" in fault
     with pytest.raises(UserError, match=r"databases\[1\]\.name='\.\./\.\./victim'"):
-        Databases({'databases': several, 'store': 'store'}, 'both')
+        DatasetImages({'databases': several, 'store': 'store'}, 'both')

@@ -71,10 +71,16 @@ def test_a_key_that_nobody_reads_is_found(where, value):
 
 
 def test_a_key_that_nobody_reads_is_found_in_each_of_several_databases():
-    options = read_options(ROOT / 'options/train/MetaIQA/metaiqa_tid2013_kadid10k.yml')
-    options['datasets']['train']['databases'][1]['mosrange'] = [1, 5]
+    options = good()
+    block = options['datasets']['train']
+    block['databases'] = [{'database': 'bid'}, {'database': 'live', 'mosrange': [1, 5]}]
+    for key in ('meta_info_file', 'dataroot_target', 'mos_range'):
+        del block[key]
     (fault,) = find_faults(options)
-    assert 'datasets.train.databases[1].mosrange' in fault
+    assert fault.startswith("datasets.train.databases[1]: unknown options ['mosrange']")
+    block['databases'][1] = {'database': 'lvie'}
+    (fault,) = find_faults(options)
+    assert "datasets.train.databases[1].database='lvie': expected one of" in fault
 
 
 def test_all_faults_are_named_together():
@@ -103,11 +109,11 @@ def test_the_command_ends_with_one_line(tmp_path, capfd, content, message):
     assert message in error
 
 
-def test_pyiqas_way_to_name_a_state_is_refused(tmp_path, capfd):
-    path = ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml'
-    changed = path.read_text().replace('path:\n', 'path:\n  resume_state: a.state\n')
-    (tmp_path / 'options.yml').write_text(changed)
-    assert main(['train', '-opt', str(tmp_path / 'options.yml')]) == 2
+def test_pyiqas_way_to_name_a_state_is_refused(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    path = str(ROOT / 'options/train/MetaIQA/metaiqa_kodak.yml')
+    command = ['train', '-opt', path, '--set', 'path.resume_state=a.state']
+    assert main(command) == 2
     assert 'path.resume_state' in capfd.readouterr().err
 
 

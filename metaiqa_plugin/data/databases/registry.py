@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metaiqa_plugin.data.databases.authentic import (
     read_bid,
@@ -22,11 +24,11 @@ from metaiqa_plugin.data.databases.synthetic import (
 )
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['DATABASES', 'Database']
+__all__ = ['DATABASES', 'PublishedDatabase']
 
 
 @dataclass(frozen=True)
-class Database:
+class PublishedDatabase:
     """A published database, as people download it.
 
     Attributes:
@@ -40,6 +42,8 @@ class Database:
             must be there.
         layout: both in words.
         read: the labels below a root that is complete.
+        root: folder where option files look for it.
+        split: that option files train and test on: number or column.
     """
 
     name: str
@@ -51,6 +55,30 @@ class Database:
     needs: tuple[tuple[str, ...], ...]
     layout: str
     read: Callable[[Path], Labels]
+    root: str = ''
+    split: int | str = 1
+
+    @property
+    def meta_info_name(self) -> str:
+        """File name of the csv that ``metaiqa prepare`` writes."""
+        return f'meta_info_{self.name}.csv'
+
+    def options(self, root: str | os.PathLike | None = None) -> dict[str, Any]:
+        """Option block of a download; nothing need be there.
+
+        Args:
+            root: its folder; None: ``root``, by default ``datasets/NAME``.
+        """
+        root = Path(root or self.root or f'datasets/{self.name}')
+        folders = self._folders(root)
+        images = next((path for path in folders if path.is_dir()), folders[0])
+        return {
+            'meta_info_file': str(root / self.meta_info_name),
+            'dataroot_target': str(images),
+            'mos_range': list(self.mos_range),
+            'lower_better': self.lower_better,
+            'split_index': self.split,
+        }
 
     def images_folder(self, root: Path) -> Path:
         """The images folder of a complete download.
@@ -85,10 +113,10 @@ class Database:
         return [root / folder for folder in self.folders]
 
 
-def _koniq10k(name: str, size: str) -> Database:
+def _koniq10k(name: str, size: str) -> PublishedDatabase:
     scores = 'koniq10k_scores_and_distributions.csv'
     sets = 'koniq10k_distributions_sets.csv'
-    return Database(
+    return PublishedDatabase(
         name=name,
         citation='Hosu, Lin, Sziranyi, Saupe, "KonIQ-10k", IEEE TIP 2020',
         images=10073,
@@ -98,11 +126,13 @@ def _koniq10k(name: str, size: str) -> Database:
         needs=((scores, sets),),
         layout=f'{size}/*.jpg and {scores} or {sets} (with the official parts) or both',
         read=read_koniq10k,
+        root='datasets/koniq10k',
+        split='official_split',
     )
 
 
 _TABLE = (
-    Database(
+    PublishedDatabase(
         name='tid2013',
         citation='Ponomarenko et al., "Image database TID2013", SPIC 2015',
         images=3000,
@@ -116,7 +146,7 @@ _TABLE = (
         ),
         read=read_tid2013,
     ),
-    Database(
+    PublishedDatabase(
         name='kadid10k',
         citation='Lin, Hosu, Saupe, "KADID-10k", QoMEX 2019',
         images=10125,
@@ -127,7 +157,7 @@ _TABLE = (
         layout='dmos.csv, images/I01_01_01.png ...',
         read=read_kadid10k,
     ),
-    Database(
+    PublishedDatabase(
         name='live',
         citation='Sheikh, Sabir, Bovik, "A statistical evaluation", IEEE TIP 2006',
         images=779,
@@ -149,7 +179,7 @@ _TABLE = (
         ),
         read=read_live,
     ),
-    Database(
+    PublishedDatabase(
         name='csiq',
         citation='Larson, Chandler, "Most apparent distortion", JEI 2010',
         images=866,
@@ -163,7 +193,7 @@ _TABLE = (
         ),
         read=read_csiq,
     ),
-    Database(
+    PublishedDatabase(
         name='livec',
         citation='Ghadiyaram, Bovik, "Massive online crowdsourced study", TIP 2016',
         images=1162,
@@ -183,7 +213,7 @@ _TABLE = (
     ),
     _koniq10k('koniq10k', '512x384'),
     _koniq10k('koniq10k-1024', '1024x768'),
-    Database(
+    PublishedDatabase(
         name='cid2013',
         citation='Virtanen et al., "CID2013", IEEE TIP 2015',
         images=474,
@@ -194,7 +224,7 @@ _TABLE = (
         layout='CID2013*.xlsx, IS1/co1/IS_I_C01_D01.jpg ... (or without these folders)',
         read=read_cid2013,
     ),
-    Database(
+    PublishedDatabase(
         name='spaq',
         citation='Fang et al., "Smartphone photography", CVPR 2020',
         images=11125,
@@ -206,8 +236,9 @@ _TABLE = (
             'Annotations/MOS and Image attribute scores.xlsx, TestImage/00001.jpg ...'
         ),
         read=read_spaq,
+        root='datasets/SPAQ',
     ),
-    Database(
+    PublishedDatabase(
         name='bid',
         citation='Ciancio et al., "No-reference blur assessment", IEEE TIP 2011',
         images=586,
