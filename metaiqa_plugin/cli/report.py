@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from metaiqa_plugin.cli import common
-from metaiqa_plugin.errors import needing
 
 __all__ = ['add_parser', 'run_report']
 
@@ -15,6 +15,7 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser('report', help='tables and pictures of experiments')
     verb.add_argument('runs', nargs='+', help='experiments, or folders of such')
     common.add_out(verb, 'folder to write to', 'report')
+    common.add_overwrite(verb)
     verb.set_defaults(command=run_report)
 
 
@@ -22,12 +23,15 @@ def run_report(options: argparse.Namespace) -> int:
     """Write the report; the exit code.
 
     Raises:
-        UserError: no experiment is there, or it cannot be read.
+        UserError: no experiment is there, it cannot be read, or ``--out`` exists.
     """
-    with needing('benchmark'):
-        from metaiqa_plugin.benchmark.report import write_report
+    from metaiqa_plugin.benchmark.report.report import write_report
 
-    report = write_report(options.runs, options.out)
-    counted = ', '.join(f'{count} {state}' for state, count in report.cells.items())
-    print(f'{report.html}: {report.experiments} experiments, cells: {counted}')
+    shown = write_report(options.runs, options.out, options.overwrite)
+    states = [cell.state for experiment in shown for cell in experiment.cells]
+    counted = ', '.join(
+        f'{states.count(state)} {state}' for state in ('finished', 'failed', 'open')
+    )
+    page = Path(options.out) / 'report.html'
+    print(f'{page}: {len(shown)} experiments, cells: {counted}')
     return 0

@@ -1,5 +1,1 @@
 """Experiments as tables and pictures."""
-
-from metaiqa_plugin.benchmark.report.report import Report, write_report
-
-__all__ = ['Report', 'write_report']

@@ -13,10 +13,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
@@ -36,11 +38,12 @@ __all__ = [
 INK = '#0a0b0c'
 COLORS = ('#2786C9', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
-MOST_BARS = 4
-MOST_DRAWN = 400
+MAX_BARS = 4
+MAX_POINTS = 400
 """Points above which a scatter plot holds them as pixels, to keep the page small."""
 STYLE = {
     'svg.fonttype': 'none',
+    'svg.hashsalt': 'same bytes each time',
     'text.parse_math': False,
     'font.family': 'DejaVu Sans',
     'font.size': 10,
@@ -57,9 +60,11 @@ STYLE = {
     'axes.axisbelow': True,
     'legend.frameon': False,
 }
-SVG = 'http://www.w3.org/2000/svg'
-LINK = 'http://www.w3.org/1999/xlink'
-WITHOUT_METADATA = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+HEAD = Markup(
+    '<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="{0:.0f}pt" '
+    'viewBox="0 0 {0:g} {1:g}" stroke-linejoin="round" role="img" aria-label="{2}">'
+    '<title>{2}</title>'
+)
 POINT_PIXELS = 160
 LEGEND_INCHES = 6.5
 LONGEST_NAME = 32
@@ -72,7 +77,7 @@ class Picture:
 
     name: str
     title: str
-    svg: str
+    svg: Markup
 
 
 @dataclass(frozen=True)
@@ -85,33 +90,27 @@ class Line:
     band: Sequence[float]
 
 
+@matplotlib.rc_context({**STYLE, 'font.size': 9})
 def scatter(
     name: str, title: str, mos: np.ndarray, scores: np.ndarray, color: int = 0
 ) -> Picture:
     """Scores against MOS of one method; scores that are not finite are left out."""
     finite = np.isfinite(scores)
-    with matplotlib.rc_context({**STYLE, 'font.size': 9, 'svg.hashsalt': name}):
-        figure = Figure(figsize=(2.9, 2.5))
-        axes = figure.subplots()
-        figure.subplots_adjust(left=0.27, right=0.97, bottom=0.19, top=0.97)
-        axes.plot(
-            mos[finite],
-            scores[finite],
-            linestyle='none',
-            marker=_marker(color),
-            markersize=4,
-            markeredgewidth=0,
-            alpha=0.75,
-            color=_color(color),
-            rasterized=int(finite.sum()) > MOST_DRAWN,
-        )
-        axes.set_xlim(-0.03, 1.03)
-        axes.set_xlabel('MOS')
-        axes.set_ylabel('score')
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        return _picture(figure, name, title)
+    figure = Figure(figsize=(2.9, 2.5))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.27, right=0.97, bottom=0.19, top=0.97)
+    axes.plot(
+        mos[finite],
+        scores[finite],
+        **_points(color, markersize=4, markeredgewidth=0, alpha=0.75),
+        rasterized=int(finite.sum()) > MAX_POINTS,
+    )
+    axes.set(xlim=(-0.03, 1.03), xlabel='MOS', ylabel='score')
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return _picture(figure, name, title)
 
 
+@matplotlib.rc_context(STYLE)
 def lines(
     name: str,
     title: str,
@@ -132,23 +131,21 @@ def lines(
     """
     labels = [line.label for line in max(panels.values(), key=len)]
     rows = _legend_rows(labels) if legend else 0
-    with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
-        size = (max(6.6, 3.6 * len(panels)), 3.3 + 0.22 * rows)
-        figure = Figure(figsize=size, layout='constrained')
-        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axes, (x_label, shown) in zip(grid, panels.items(), strict=True):
-            for index, line in enumerate(shown):
-                _line(axes, line, index)
-            axes.set_xlabel(x_label)
-            _x_axis(axes, shown, logarithmic)
-        grid[0].set_ylabel(y_label)
-        if legend:
-            _legend(
-                figure, grid[list(map(len, panels.values())).index(len(labels))], labels
-            )
-        return _picture(figure, name, title)
+    size = (max(6.6, 3.6 * len(panels)), 3.3 + 0.22 * rows)
+    figure = Figure(figsize=size, layout='constrained')
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (x_label, shown) in zip(grid, panels.items(), strict=True):
+        handles = [_line(axes, line, index) for index, line in enumerate(shown)]
+        axes.set_xlabel(x_label)
+        _x_axis(axes, shown, logarithmic)
+        if legend and len(handles) == len(labels):
+            _legend(figure, handles, labels)
+            legend = False
+    grid[0].set_ylabel(y_label)
+    return _picture(figure, name, title)
 
 
+@matplotlib.rc_context(STYLE)
 def bars(
     name: str,
     title: str,
@@ -158,46 +155,41 @@ def bars(
 ) -> Picture:
     """A row for each type: a bar for each method, or a dot where they are many."""
     count = len(values)
-    slot = 0.8 / count if count <= MOST_BARS else 0
+    slot = 0.8 / count if count <= MAX_BARS else 0
     height = 0.22 * max(1.2, count if slot else 1.4) * len(types)
-    rows = _legend_rows(list(values))
-    with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
-        figure = Figure(figsize=(6.8, height + 0.8 + 0.22 * rows), layout='constrained')
-        axes = figure.subplots()
-        places = np.arange(len(types))
-        for index, row in enumerate(values.values()):
-            if slot:
-                middle = places + (index - (count - 1) / 2) * slot
-                axes.barh(middle, row, height=slot * 0.9, color=_color(index))
-            else:
-                style = {'marker': _marker(index), 'color': _color(index)}
-                axes.plot(row, places, linestyle='none', markersize=6, **style)
-        axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(places, [_short(kind) for kind in types])
-        axes.set_ylim(len(types) - 0.4, -0.6)
-        axes.grid(visible=not slot, axis='y')
-        axes.set_xlabel(x_label)
-        _legend(figure, axes, list(values), bars=bool(slot))
-        return _picture(figure, name, title)
+    height += 0.8 + 0.22 * _legend_rows(list(values))
+    figure = Figure(figsize=(6.8, height), layout='constrained')
+    axes = figure.subplots()
+    places = np.arange(len(types))
+    handles: list[Artist] = []
+    for index, row in enumerate(values.values()):
+        if slot:
+            middle = places + (index - (count - 1) / 2) * slot
+            shown = axes.barh(middle, row, height=slot * 0.9, color=_color(index))
+            handles.append(shown)
+        else:
+            handles += axes.plot(row, places, **_points(index, markersize=6))
+    axes.axvline(0, color=INK, linewidth=0.8)
+    _rows(axes, types, x_label)
+    axes.grid(visible=not slot, axis='y')
+    _legend(figure, handles, list(values))
+    return _picture(figure, name, title)
 
 
+@matplotlib.rc_context(STYLE)
 def ranges(
     name: str, title: str, values: Mapping[str, Sequence[float]], x_label: str
 ) -> Picture:
     """A bar to the median of each method, with a line from lowest to highest."""
-    with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
-        size = (6.8, 0.9 + 0.3 * len(values))
-        figure = Figure(figsize=size, layout='constrained')
-        axes = figure.subplots()
-        for place, row in enumerate(values.values()):
-            middle = float(np.median(row))
-            axes.barh(place, middle, height=0.6, color=_color(0))
-            axes.plot([min(row), max(row)], [place] * 2, color=INK, linewidth=1.5)
-        axes.set_yticks(range(len(values)), [_short(label) for label in values])
-        axes.set_ylim(len(values) - 0.4, -0.6)
-        axes.grid(visible=False, axis='y')
-        axes.set_xlabel(x_label)
-        return _picture(figure, name, title)
+    size = (6.8, 0.9 + 0.3 * len(values))
+    figure = Figure(figsize=size, layout='constrained')
+    axes = figure.subplots()
+    for place, row in enumerate(values.values()):
+        axes.barh(place, float(np.median(row)), height=0.6, color=_color(0))
+        axes.plot([min(row), max(row)], [place] * 2, color=INK, linewidth=1.5)
+    _rows(axes, list(values), x_label)
+    axes.grid(visible=False, axis='y')
+    return _picture(figure, name, title)
 
 
 def thumbnail(path: Path, side: int) -> bytes | None:
@@ -219,19 +211,26 @@ def thumbnail(path: Path, side: int) -> bytes | None:
 
 def standalone(picture: Picture) -> str:
     """A file of its own: dark on white, as it has no page to take its ink from."""
-    return picture.svg.replace(
-        '<svg ', f'<svg xmlns="{SVG}" style="color: #222; background: #fff" ', 1
+    own = (
+        '<svg xmlns="http://www.w3.org/2000/svg" style="color: #222; background: #fff"'
     )
+    return str(picture.svg).replace('<svg', own, 1)
 
 
-def _line(axes: Axes, line: Line, index: int) -> None:
-    x, y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
-    band = np.asarray(line.band, dtype=float)
+def _line(axes: Axes, line: Line, index: int) -> Artist:
+    x, y, band = (np.asarray(values, float) for values in (line.x, line.y, line.band))
     color = _color(index)
     if np.isfinite(band).any():
         axes.fill_between(x, y - band, y + band, color=color, alpha=0.15, linewidth=0)
-    style = '-' if index < len(COLORS) else '--'
-    axes.plot(x, y, style, marker=_marker(index), markersize=5, color=color)
+    style = _points(index, markersize=5)
+    style['linestyle'] = '-' if index < len(COLORS) else '--'
+    return axes.plot(x, y, **style)[0]
+
+
+def _rows(axes: Axes, names: Sequence[str], x_label: str) -> None:
+    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(x_label)
 
 
 def _x_axis(axes: Axes, shown: Sequence[Line], logarithmic: bool) -> None:
@@ -253,14 +252,7 @@ def _x_axis(axes: Axes, shown: Sequence[Line], logarithmic: bool) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
-def _legend(figure: Figure, axes: Axes, names: Sequence[str], bars=False) -> None:
-    handles = (
-        axes.containers
-        if bars
-        else [line for line in axes.lines if line.get_marker() != 'None']
-    )
-    if len(handles) < len(names):
-        return
+def _legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
     # matplotlib before 3.10 leaves out names with a leading underscore
     labels = [f'\u200b{_short(name)}' for name in names]
     columns = _legend_columns(names)
@@ -290,12 +282,13 @@ def _color(index: int) -> str:
     return COLORS[index % len(COLORS)]
 
 
-def _marker(index: int) -> str:
-    return MARKERS[index % len(MARKERS)]
+def _points(index: int, **style: Any) -> dict[str, Any]:
+    marker = MARKERS[index % len(MARKERS)]
+    return {'linestyle': 'none', 'marker': marker, 'color': _color(index), **style}
 
 
 def _picture(figure: Figure, name: str, title: str) -> Picture:
-    buffer = io.BytesIO()
+    buffer = io.StringIO()
     with warnings.catch_warnings():
         # the page draws the text, with fonts of its own
         warnings.filterwarnings('ignore', message='Glyph .* missing from font')
@@ -304,42 +297,17 @@ def _picture(figure: Figure, name: str, title: str) -> Picture:
             format='svg',
             dpi=POINT_PIXELS,
             transparent=True,
-            metadata=WITHOUT_METADATA,
+            metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')),
         )
-    return Picture(name, title, _for_page(buffer.getvalue(), name, title))
+    svg = re.sub('<style.*?</style>', '', buffer.getvalue(), flags=re.DOTALL)
+    body = svg[svg.index('>', svg.index('<svg')) + 1 :]
+    body = re.sub('<[^>]+>', lambda tag: _for_page(tag[0], name), body)
+    width, height = figure.get_size_inches() * 72
+    return Picture(name, title, HEAD.format(width, height, title) + Markup(body))
 
 
-def _for_page(svg: bytes, name: str, title: str) -> str:
-    ElementTree.register_namespace('', SVG)
-    ElementTree.register_namespace('xlink', LINK)
-    root = ElementTree.fromstring(svg)
-    _, _, width, _ = (float(number) for number in root.attrib['viewBox'].split())
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag == f'{{{SVG}}}style':
-                parent.remove(child)
-    for element in root.iter():
-        for key, value in element.attrib.items():
-            element.set(key, _attribute(key, value, name))
-    root.attrib |= {
-        'role': 'img',
-        'aria-label': title,
-        'width': f'{width:.0f}pt',
-        'stroke-linejoin': 'round',
-    }
-    root.attrib.pop('height', None)
-    heading = ElementTree.Element(f'{{{SVG}}}title')
-    heading.text = title
-    root.insert(0, heading)
-    text = ElementTree.tostring(root, encoding='unicode')
-    return text.replace(f' xmlns="{SVG}"', '', 1)
-
-
-def _attribute(key: str, value: str, name: str) -> str:
-    if key == 'id':
-        return f'{name}-{value}'
-    if key == f'{{{LINK}}}href' and value.startswith('#'):
-        return f'#{name}-{value[1:]}'
-    value = re.sub(r'url\(#', f'url(#{name}-', value)
-    value = value.replace(INK, 'currentColor')
-    return value.replace("'DejaVu Sans'", 'system-ui, sans-serif')
+def _for_page(tag: str, name: str) -> str:
+    """A tag of an SVG with ids of its own and the ink and the fonts of the page."""
+    tag = re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{name}-', tag)
+    tag = tag.replace(INK, 'currentColor')
+    return tag.replace("'DejaVu Sans'", 'system-ui, sans-serif')

@@ -1,43 +1,37 @@
-"""Tables of differences between methods, and how sure they are."""
+"""Differences between methods, and how sure they are."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from metaiqa_plugin.benchmark.records import CellRecord, Experiment
-from metaiqa_plugin.benchmark.report.statistics import (
-    Difference,
-    holm,
-    paired_difference,
-    wilcoxon,
-)
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from metaiqa_plugin.benchmark.records import Experiment
 from metaiqa_plugin.benchmark.report.summaries import (
-    Unit,
+    cells_of,
     facet_values,
-    in_split,
-    in_type,
     measure,
     method_names,
-    select,
     summarize,
     test_names,
 )
-from metaiqa_plugin.benchmark.report.table_model import (
+from metaiqa_plugin.benchmark.report.tables import (
     NONE,
     TITLES,
     Cell,
-    Column,
-    Row,
     Table,
+    columns_of,
     text_cell,
 )
 
-__all__ = ['difference_tables']
+__all__ = ['Difference', 'difference_tables', 'holm', 'paired_difference', 'wilcoxon']
 
+CONFIDENCE = 0.95
 CORRECTED = (
     'Positive: better than the method compared with. Interval and p-value: corrected '
     'resampled t-test (Nadeau and Bengio, 2003), which multiplies the variance of the '
@@ -54,6 +48,93 @@ OVER_DRAWS = (
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences; NaN where a number does not exist.
+
+    Attributes:
+        mean: of the differences.
+        low, high: ends of the 95% confidence interval.
+        p: two-sided p-value of a mean of zero.
+        factor: what the variance of the differences was multiplied by.
+        pairs: J, how many.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    factor: float
+    pairs: int
+
+
+def paired_difference(
+    differences: Sequence[float], test_over_train: float = 0.0
+) -> Difference:
+    """Corrected resampled t-test.
+
+    Splits drawn at random from the same images share most of their training images, so
+    that their results are correlated and the usual variance of a mean, S^2 / J, is too
+    small. Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning
+    52 (2003), section 3, estimate it by
+
+        (1 / J + n_test / n_train) * S^2
+
+    S^2 being the sample variance of the J differences; the mean over the root of it is
+    compared with Student's t with J - 1 degrees of freedom.
+
+    Args:
+        differences: one a split.
+        test_over_train: n_test / n_train; 0 gives the usual paired t-test.
+
+    Returns:
+        the difference; without interval and p-value for fewer than two splits. Where
+        all differences are equal the interval is a point, p is 0, or 1 at zero.
+    """
+    values = np.asarray(differences, dtype=float)
+    pairs = len(values)
+    mean = float(values.mean()) if pairs else math.nan
+    if pairs < 2 or not np.isfinite(values).all():
+        return Difference(mean, math.nan, math.nan, math.nan, math.nan, pairs)
+    factor = 1 / pairs + test_over_train
+    if np.all(values == values[0]):
+        return Difference(mean, mean, mean, float(values[0] == 0), factor, pairs)
+    error = math.sqrt(factor * values.var(ddof=1))
+    student = stats.t(pairs - 1)
+    margin = float(student.ppf((1 + CONFIDENCE) / 2)) * error
+    p = 2 * float(student.sf(abs(mean) / error))
+    return Difference(mean, mean - margin, mean + margin, p, factor, pairs)
+
+
+def wilcoxon(differences: Sequence[float]) -> float:
+    """Two-sided p-value of the signed-rank test.
+
+    Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945);
+    exact for few differences, zeros left out, as ``scipy.stats.wilcoxon`` does. It
+    takes the differences as independent.
+
+    Returns:
+        1 where all are zero; NaN for fewer than two or where one is NaN.
+    """
+    values = np.asarray(differences, dtype=float)
+    if len(values) < 2 or not np.isfinite(values).all():
+        return math.nan
+    return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
+
+
+def holm(p_values: Sequence[float]) -> pd.Series:
+    """P-values adjusted for m tests, in the order given.
+
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian
+    Journal of Statistics 6 (1979): with p_(1) <= ... <= p_(m), the adjusted p_(i) is
+    the largest of min(1, (m - j + 1) * p_(j)) over j <= i. NaN stays, and is no test.
+    """
+    given = pd.Series(p_values, dtype=float)
+    tests = given.dropna().sort_values(kind='stable')
+    adjusted = (tests * np.arange(len(tests), 0, -1)).clip(upper=1).cummax()
+    return adjusted.reindex(given.index)
+
+
+@dataclass(frozen=True)
 class Group:
     """Cells of which the methods are compared.
 
@@ -61,27 +142,16 @@ class Group:
         labels: what tells the group from others, by title of its column.
         test: test set.
         cells: of all methods.
-        unit: what is paired.
-        sized: cells whose train and test sizes say how much units share; none: they
+        unit: what is paired, a column.
+        sized: cells whose train and test sizes say how much units share; None: they
             are independent.
     """
 
     labels: Mapping[str, Any]
     test: str
-    cells: Sequence[CellRecord]
-    unit: Unit
-    sized: Sequence[CellRecord]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One method against another; ``ratio``: of test to train size, 0 if unknown."""
-
-    method: str
-    difference: Difference
-    wilcoxon: float
-    ratio: float
-    expected: int
+    cells: pd.DataFrame
+    unit: str = 'split'
+    sized: pd.DataFrame | None = None
 
 
 def difference_tables(experiment: Experiment) -> list[Table]:
@@ -90,163 +160,120 @@ def difference_tables(experiment: Experiment) -> list[Table]:
     What the tables have in common is said below the last.
     """
     base, protocol = experiment.plan.get('compare_with'), experiment.plan['protocol']
-    groups = list(_groups(experiment))
-    if not base or not groups or len(method_names(experiment)) < 2:
+    cells = cells_of(experiment)
+    draws = protocol == 'few_shot' and len(facet_values(cells, 'split')) < 2
+    groups = list(_groups(cells, protocol, draws))
+    if not base or len(method_names(experiment)) < 2:
         return []
-    names = ('srocc', 'plcc') if protocol in ('authentic', 'zero_shot') else ('srocc',)
-    known = [_compare_all(experiment, groups, base, name) for name in names]
-    if not any(item.difference.pairs for found in known[0] for item in found):
-        return []
-    tables = [
-        _table(experiment, groups, f'{TITLES[name]}: difference to {base}', found)
-        for name, found in zip(names, known, strict=True)
-    ]
+    tables = []
+    for name in (
+        ('srocc', 'plcc') if protocol in ('authentic', 'zero_shot') else ('srocc',)
+    ):
+        known = [row for group in groups for row in _compared(group, base, name)]
+        found = pd.DataFrame(known)
+        if not known or not found.pairs.any():
+            return []
+        for test in ('p', 'wilcoxon'):
+            found[f'{test}_holm'] = found.groupby('group')[test].transform(holm)
+        caption = f'{TITLES[name]}: difference to {base}'
+        columns = columns_of([_row(item, draws) for item in found.itertuples()])
+        tables.append(Table(caption, columns, _notes(protocol, draws, found)))
     return [replace(table, notes=()) for table in tables[:-1]] + tables[-1:]
 
 
-def _groups(experiment: Experiment) -> Iterator[Group]:
-    cells, protocol = experiment.cells, experiment.plan['protocol']
+def _groups(cells: pd.DataFrame, protocol: str, draws: bool) -> Iterator[Group]:
+    """``draws``: pairs are draws of labels from one train part."""
     tests = [] if protocol == 'runtime' else test_names(cells)
-    if protocol == 'few_shot':
-        draws = _over_draws(experiment)
+    if protocol in ('few_shot', 'leave_one_distortion_out'):
         for test in tests:
             for labels in facet_values(cells, 'labels'):
-                chosen = select(cells, labels=labels)
-                unit = _facet('draw' if draws else 'split')
-                sized = [] if draws else chosen
+                chosen = cells[cells['facets.labels'] == labels]
+                unit, sized = 'facets.split', chosen
+                if draws:
+                    unit, sized = 'facets.draw', None
+                elif protocol == 'leave_one_distortion_out':
+                    unit, sized = 'facets.type', cells[cells['facets.labels'] == 0]
                 yield Group({'labels': labels}, test, chosen, unit, sized)
-    elif protocol == 'leave_one_distortion_out':
-        plain = select(cells, labels=0)
-        for test in tests:
-            for labels in facet_values(cells, 'labels'):
-                chosen = select(cells, labels=labels)
-                yield Group({'labels': labels}, test, chosen, in_type, plain)
     elif protocol == 'cross_database':
         for train in facet_values(cells, 'train'):
-            chosen = select(cells, train=train)
+            chosen = cells[cells['facets.train'] == train]
             for test in test_names(chosen):
                 labels = {'trained on': train, 'test': test}
-                yield Group(labels, test, chosen, in_split, chosen)
+                yield Group(labels, test, chosen, sized=chosen)
     else:
         for test in tests:
             labels = {'test': test} if len(tests) > 1 else {}
-            yield Group(labels, test, cells, in_split, cells)
+            yield Group(labels, test, cells, sized=cells)
 
 
-def _over_draws(experiment: Experiment) -> bool:
-    few_shot = experiment.plan['protocol'] == 'few_shot'
-    return few_shot and len(facet_values(experiment.cells, 'split')) < 2
+def _compared(group: Group, base: str, name: str) -> Iterator[dict[str, Any]]:
+    """Each other method that the group has cells of, against ``base``."""
+    means = {
+        method: summarize(cells, measure(group.test, name), group.unit).means
+        for method, cells in group.cells.groupby('method', sort=False)
+    }
+    theirs = means.pop(base, pd.Series(dtype=float))
+    for method, ours in means.items():
+        shared = [unit for unit in ours.index if unit in theirs.index]
+        differences = (ours.loc[shared] - theirs.loc[shared]).to_numpy()
+        ratio = _test_over_train(group, (method, base))
+        yield {
+            'labels': group.labels,
+            'method': method,
+            **vars(paired_difference(differences, ratio)),
+            'wilcoxon': wilcoxon(differences),
+            'ratio': ratio,
+            'expected': group.cells[group.unit].nunique(),
+        }
 
 
-def _facet(name: str) -> Unit:
-    return lambda cell: cell.facets.get(name, cell.split)
-
-
-def _compare_all(
-    experiment: Experiment, groups: Sequence[Group], base: str, name: str
-) -> list[list[Comparison]]:
-    """Of each group those of the methods that it has cells of."""
-    return [
-        [
-            _compare(group, method, base, name)
-            for method in method_names(experiment)
-            if method != base and select(group.cells, method)
-        ]
-        for group in groups
-    ]
-
-
-def _table(
-    experiment: Experiment,
-    groups: Sequence[Group],
-    caption: str,
-    known: Sequence[Sequence[Comparison]],
-) -> Table:
-    test = 'paired t-test' if _over_draws(experiment) else 'corrected t-test'
-    columns = [Column(title, numeric=title == 'labels') for title in groups[0].labels]
-    columns += [
-        Column('method', numeric=False),
-        Column('mean difference'),
-        Column('95% interval'),
-        Column('p', test),
-        Column('p, Holm', test),
-        Column('p', 'Wilcoxon'),
-        Column('p, Holm', 'Wilcoxon'),
-        Column('pairs'),
-        Column('variance factor'),
-    ]
-    rows = []
-    for group, found in zip(groups, known, strict=True):
-        labels = [Cell(str(label), label) for label in group.labels.values()]
-        t_test = holm([item.difference.p for item in found])
-        signed_rank = holm([item.wilcoxon for item in found])
-        for item, *adjusted in zip(found, t_test, signed_rank, strict=True):
-            rows.append(Row([*labels, *_cells(item, *adjusted)]))
-    notes = _notes(experiment, [item for found in known for item in found])
-    return Table(caption, columns, rows, notes)
-
-
-def _compare(group: Group, method: str, base: str, name: str) -> Comparison:
-    ours, theirs = (
-        summarize(select(group.cells, side), measure(group.test, name), group.unit)
-        for side in (method, base)
-    )
-    differences = [
-        _mean(values) - _mean(theirs.values[unit])
-        for unit, values in ours.values.items()
-        if unit in theirs.values
-    ]
-    sized = [cell for cell in group.sized if cell.method in (method, base)]
-    ratio = _test_over_train(sized, group.test)
-    return Comparison(
-        method,
-        paired_difference(differences, ratio),
-        wilcoxon(differences),
-        ratio,
-        len({group.unit(cell) for cell in group.cells}),
-    )
-
-
-def _test_over_train(cells: Sequence[CellRecord], test: str) -> float:
+def _test_over_train(group: Group, methods: Sequence[str]) -> float:
     """Mean size of the test sets over that of the smaller train sets; 0 if unknown.
 
     Where the labelled images are a few of a train part, n_train is the whole part: it
     is the parts that a split shares with the others, not the few.
     """
-    by_method = defaultdict(list)
-    images = []
-    for cell in cells:
-        if test in cell.tests:
-            learnt = cell.measures.get('train_images') or 0
-            by_method[cell.method].append(max(learnt, cell.pool))
-            images.append(cell.tests[test].images)
-    trains = [mean for sizes in by_method.values() if (mean := _mean(sizes))]
-    return _mean(images) / min(trains) if trains else 0.0
+    if group.sized is None:
+        return 0.0
+    sizes = [
+        (
+            cell.method,
+            max(cell.measures.get('train_images') or 0, cell.pool),
+            cell.tests[group.test].images,
+        )
+        for cell in group.sized[group.sized.method.isin(methods)]['cell']
+        if group.test in cell.tests
+    ]
+    known = pd.DataFrame(sizes, columns=['method', 'train', 'test'])
+    trains = known.groupby('method')['train'].mean()
+    smallest = trains[trains > 0].min()
+    return 0.0 if math.isnan(smallest) else float(known['test'].mean() / smallest)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _cells(item: Comparison, holm_t: float, holm_wilcoxon: float) -> list[Cell]:
-    difference = item.difference
-    if not difference.pairs:
-        shown = Cell('no pair', state='open')
-    elif math.isnan(difference.mean):
-        shown = Cell('NaN', state='nan')
-    else:
-        shown = Cell(_signed(difference.mean), difference.mean)
-    interval = factor = Cell(NONE)
-    if not math.isnan(difference.low):
-        ends = f'{_signed(difference.low)} to {_signed(difference.high)}'
-        interval = Cell(ends, difference.low)
-    if not math.isnan(difference.factor):
-        text = f'{difference.factor:.3f}' + ('' if item.ratio else ' (1/J)')
-        factor = Cell(text, difference.factor)
-    p_values = (difference.p, holm_t, item.wilcoxon, holm_wilcoxon)
-    pairs = Cell(f'{difference.pairs}/{item.expected}', difference.pairs)
-    first = [text_cell(item.method), shown, interval]
-    return [*first, *map(_p_cell, p_values), pairs, factor]
+def _row(item: Any, draws: bool) -> dict[Any, Cell]:
+    mean, interval, factor = Cell('NaN', state='nan'), Cell(NONE), Cell(NONE)
+    if not item.pairs:
+        mean = Cell('no pair', state='open')
+    elif not math.isnan(item.mean):
+        mean = Cell(_signed(item.mean), item.mean)
+    if not math.isnan(item.low):
+        interval = Cell(f'{_signed(item.low)} to {_signed(item.high)}', item.low)
+    if not math.isnan(item.factor):
+        text = f'{item.factor:.3f}' + ('' if item.ratio else ' (1/J)')
+        factor = Cell(text, item.factor)
+    test = 'paired t-test' if draws else 'corrected t-test'
+    return {
+        **{title: Cell(str(label), label) for title, label in item.labels.items()},
+        'method': text_cell(item.method),
+        'mean difference': mean,
+        '95% interval': interval,
+        (test, 'p'): _p_cell(item.p),
+        (test, 'p, Holm'): _p_cell(item.p_holm),
+        ('Wilcoxon', 'p'): _p_cell(item.wilcoxon),
+        ('Wilcoxon', 'p, Holm'): _p_cell(item.wilcoxon_holm),
+        'pairs': Cell(f'{item.pairs}/{item.expected}', item.pairs),
+        'variance factor': factor,
+    }
 
 
 def _p_cell(value: float) -> Cell:
@@ -260,8 +287,7 @@ def _signed(value: float) -> str:
     return text[1:] if float(text) == 0 else text
 
 
-def _notes(experiment: Experiment, known: Sequence[Comparison]) -> list[str]:
-    draws, protocol = _over_draws(experiment), experiment.plan['protocol']
+def _notes(protocol: str, draws: bool, found: pd.DataFrame) -> list[str]:
     notes = [OVER_DRAWS if draws else CORRECTED]
     if protocol == 'leave_one_distortion_out':
         notes.append(
@@ -270,16 +296,13 @@ def _notes(experiment: Experiment, known: Sequence[Comparison]) -> list[str]:
         )
     if protocol == 'few_shot' and not draws:
         notes.append('Paired over splits, of the means over draws.')
-    pairs = [item.difference.pairs for item in known]
-    unsized = dict.fromkeys(
-        item.method for item in known if item.difference.pairs > 1 and not item.ratio
-    )
-    if unsized and not draws:
+    unsized = found.method[(found.pairs > 1) & (found.ratio == 0)].unique()
+    if len(unsized) and not draws:
         notes.append(
             f'No train images are recorded for {", ".join(unsized)} and the method '
             'compared with: variance factor 1/J, the usual paired t-test, which is too '
             'sure where test sets overlap.'
         )
-    if 1 in pairs:
+    if (found.pairs == 1).any():
         notes.append('A single pair has no interval and no p-value.')
     return notes

@@ -1,66 +1,84 @@
-"""The pictures of results: what each protocol says in lines and bars."""
+"""What each protocol says in lines and bars, and the predictions of one split."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import compress
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from metaiqa_plugin.benchmark.records import CellRecord, Experiment
+import numpy as np
+import pandas as pd
+
+from metaiqa_plugin.benchmark.records import Experiment, Predictions
 from metaiqa_plugin.benchmark.report import charts
 from metaiqa_plugin.benchmark.report.charts import Line, Picture
-from metaiqa_plugin.benchmark.report.protocol_tables import RUNTIME
-from metaiqa_plugin.benchmark.report.samples import predictions_of
-from metaiqa_plugin.benchmark.report.statistics import (
-    Spread,
-    spearman,
-    spread_over_splits,
-)
+from metaiqa_plugin.benchmark.report.results import RUNTIME
 from metaiqa_plugin.benchmark.report.summaries import (
-    facet_values,
+    Summary,
+    cells_of,
     measure,
     measured,
     method_names,
-    select,
+    predictions_of,
+    srocc_of,
+    summaries_by,
+    summaries_of,
     summarize,
     swept,
     test_names,
 )
 
-__all__ = ['result_pictures']
+__all__ = ['BadImage', 'Sample', 'find_sample', 'rank_differences']
+__all__ += ['result_pictures', 'scatter_plots', 'worst_images']
+
+WORST = 5
+MAX_METHODS = 24
+THUMBNAIL_SIDE = 128
 
 
 def result_pictures(experiment: Experiment, anchor: str) -> Iterator[Picture]:
     """Those of its protocol, of what is finished; names begin with ``anchor``."""
-    protocol, tests = experiment.plan['protocol'], test_names(experiment.cells)
+    protocol, methods = experiment.plan['protocol'], method_names(experiment)
+    cells = cells_of(experiment)
+    finished = cells[cells.state == 'finished']
+    alike, labelled = _alike(finished, protocol)
+    tests = test_names(cells)
     if protocol == 'runtime':
-        yield from _runtime_pictures(experiment, anchor)
+        yield from _runtime_pictures(finished, methods, anchor)
     for test in tests:
         where = f' on {test}' if len(tests) > 1 else ''
         name = f'{anchor}-{_slug(test)}'
         if protocol == 'few_shot':
-            yield _few_shot_picture(experiment, test, f'{name}-labels', where)
+            yield _few_shot_picture(finished, methods, test, f'{name}-labels', where)
         if protocol == 'parameters':
-            yield from _sweep_pictures(experiment, test, f'{name}-sweep', where)
+            yield from _sweep_pictures(finished, test, f'{name}-sweep', where)
         if protocol == 'leave_one_distortion_out':
-            yield _unseen_picture(experiment, test, f'{name}-types')
+            yield _unseen_picture(alike, methods, test, f'{name}-types')
         else:
-            yield from _type_pictures(experiment, test, f'{name}-types', where)
-    yield from _learning_pictures(experiment, f'{anchor}-learning')
+            where += f': mean over splits{labelled}'
+            yield from _type_pictures(alike, test, f'{name}-types', where)
+    yield from _learning_pictures(alike, f'{anchor}-learning', labelled)
 
 
-def _runtime_pictures(experiment: Experiment, anchor: str) -> Iterator[Picture]:
+def _alike(finished: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, str]:
+    """Cells with the most labels; on unseen types: with the fewest. And what to say."""
+    labels = finished.get('facets.labels', pd.Series(0, finished.index)).fillna(0)
+    chosen = labels.max() if protocol == 'few_shot' else labels.min()
+    return finished[labels == chosen], f', {chosen} labels' if chosen else ''
+
+
+def _runtime_pictures(
+    finished: pd.DataFrame, methods: Sequence[str], anchor: str
+) -> Iterator[Picture]:
     for name, (title, _) in RUNTIME.items():
+        found = summaries_of(finished, methods, measured(name))
         values = {
-            method: numbers
-            for method in method_names(experiment)
-            if (
-                numbers := summarize(
-                    select(experiment.cells, method), measured(name)
-                ).numbers
-            )
+            method: item.numbers
+            for method, item in zip(methods, found, strict=True)
+            if item.numbers
         }
         if values and name != 'parameters':
             heading = f'{title[0].upper()}{title[1:]}: median and range'
@@ -68,42 +86,42 @@ def _runtime_pictures(experiment: Experiment, anchor: str) -> Iterator[Picture]:
 
 
 def _few_shot_picture(
-    experiment: Experiment, test: str, name: str, where: str
+    finished: pd.DataFrame, methods: Sequence[str], test: str, name: str, where: str
 ) -> Picture:
-    labels = facet_values(experiment.finished, 'labels')
-    drawn = []
-    for method in method_names(experiment):
-        cells = [select(experiment.cells, method, labels=count) for count in labels]
-        points = [summarize(row, measure(test, 'srocc')).spread for row in cells]
-        drawn.append(_line(method, labels, points))
+    points = summaries_by('labels', finished, methods, measure(test, 'srocc'))
+    drawn = [
+        _line(method, list(points), row)
+        for method, row in zip(methods, zip(*points.values(), strict=True), strict=True)
+    ]
     title = f'SROCC by number of labelled images{where}: mean ± SD over draws'
     return charts.lines(name, title, {'labelled images': drawn}, 'SROCC', True)
 
 
 def _sweep_pictures(
-    experiment: Experiment, test: str, name: str, where: str
+    finished: pd.DataFrame, test: str, name: str, where: str
 ) -> Iterator[Picture]:
     """Lines along each parameter, all others being equal; single ones side by side."""
-    names = swept(experiment)
-    points = {}
-    for method in method_names(experiment):
-        cells = select(experiment.finished, method)
-        if cells and all(_is_number(cells[0].facets.get(one)) for one in names):
-            place = tuple(cells[0].facets[one] for one in names)
-            points[place] = summarize(cells, measure(test, 'srocc')).spread
+    names = swept(finished)
+    places = finished[[f'facets.{one}' for one in names]].set_axis(names, axis=1)
+    numbers = places.map(lambda value: type(value) in (int, float) and value == value)
+    numbers = numbers.all(axis=1)
+    points = places[numbers].groupby(finished.method[numbers], sort=False).first()
+    points['found'] = [
+        summarize(finished[finished.method == method], measure(test, 'srocc'))
+        for method in points.index
+    ]
     panels = {}
     for index, varied in enumerate(names):
-        fixed = names[:index] + names[index + 1 :]
-        rest: dict[tuple, list[tuple]] = defaultdict(list)
-        for place in sorted(points):
-            rest[place[:index] + place[index + 1 :]].append(place)
+        fixed = [one for one in names if one != varied]
+        ordered = points.sort_values(names)
         drawn = []
-        for others, places in rest.items():
-            if len(places) > 1:
+        for others, along in (
+            ordered.groupby(fixed, sort=False) if fixed else [((), ordered)]
+        ):
+            if len(along) > 1:
                 pairs = zip(fixed, others, strict=True)
                 label = ', '.join(f'{one} = {value}' for one, value in pairs)
-                x = [place[index] for place in places]
-                drawn.append(_line(label, x, [points[place] for place in places]))
+                drawn.append(_line(label, list(along[varied]), list(along['found'])))
         if len(drawn) == 1:
             panels[f'{varied} ({drawn[0].label})' if fixed else varied] = drawn
         elif drawn:
@@ -114,90 +132,188 @@ def _sweep_pictures(
         yield charts.lines(name, title, panels, 'SROCC', legend=False)
 
 
-def _unseen_picture(experiment: Experiment, test: str, name: str) -> Picture:
-    cells = _alike(experiment)
-    types = facet_values(cells, 'type')
-    found = {
-        method: [
-            summarize(select(cells, method, type=kind), measure(test, 'srocc')).mean
-            for kind in types
-        ]
-        for method in method_names(experiment)
-    }
-    return charts.bars(name, 'SROCC on unseen types', found, types, 'SROCC')
+def _unseen_picture(
+    cells: pd.DataFrame, methods: Sequence[str], test: str, name: str
+) -> Picture:
+    by_type = summaries_by('type', cells, methods, measure(test, 'srocc'))
+    means = [[item.mean for item in row] for row in by_type.values()]
+    found = dict(zip(methods, zip(*means, strict=True), strict=True))
+    return charts.bars(name, 'SROCC on unseen types', found, list(by_type), 'SROCC')
 
 
 def _type_pictures(
-    experiment: Experiment, test: str, name: str, where: str
+    cells: pd.DataFrame, test: str, name: str, where: str
 ) -> Iterator[Picture]:
     """SROCC within each type of distortion, where test images have several."""
-    values: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    types: dict[str, None] = {}
-    cells = _alike(experiment)
-    for cell in cells:
+    rows = []
+    for cell in cells['cell']:
         shown = predictions_of(cell, test) if test in cell.tests else None
         kinds = dict.fromkeys(shown.types) if shown else {}
-        if len(kinds) < 2:
-            continue
-        types |= kinds
-        for kind in kinds:
-            chosen = [one == kind for one in shown.types]
-            mos, scores = shown.mos[chosen], shown.scores[chosen]
-            values[cell.method][kind][cell.split].append(spearman(mos, scores))
-    found = {
-        method: [
-            spread_over_splits(list(values[method][kind].values())).mean
-            for kind in types
-        ]
-        for method in method_names(experiment)
-        if method in values
-    }
-    if types:
-        title = f'SROCC by type of distortion{where}: mean over splits'
-        title += _labels_of(cells)
-        yield charts.bars(name, title, found, list(types), 'SROCC')
+        for kind in kinds if len(kinds) > 1 else ():
+            chosen = np.array(shown.types) == kind
+            srocc = srocc_of(shown.mos[chosen], shown.scores[chosen])
+            rows.append((cell.method, kind, cell.split, srocc))
+    if not rows:
+        return
+    found = pd.DataFrame(rows, columns=['method', 'type', 'split', 'srocc'])
+    means = _over_splits(found, ['method', 'type'])['mean'].unstack()
+    types = list(found['type'].unique())
+    values = means.loc[found['method'].unique(), types].T.to_dict('list')
+    title = f'SROCC by type of distortion{where}'
+    yield charts.bars(name, title, values, types, 'SROCC')
 
 
-def _learning_pictures(experiment: Experiment, name: str) -> Iterator[Picture]:
-    drawn, cells = [], _alike(experiment)
-    for method in method_names(experiment):
-        epochs: dict[float, Any] = defaultdict(lambda: defaultdict(list))
-        for cell in select(cells, method):
-            for point in cell.curve():
-                epochs[point['epoch']][cell.split].append(point['srocc'])
-        order = sorted(epochs)
-        points = [spread_over_splits(list(epochs[epoch].values())) for epoch in order]
-        if epochs:
-            drawn.append(_line(method, order, points))
-    if drawn:
-        title = 'SROCC on the test images while training: mean ± SD over splits'
-        title += _labels_of(cells)
-        yield charts.lines(name, title, {'epoch': drawn}, 'SROCC')
+def _learning_pictures(
+    cells: pd.DataFrame, name: str, labelled: str
+) -> Iterator[Picture]:
+    rows = [
+        (cell.method, point['epoch'], cell.split, point['srocc'])
+        for cell in cells['cell']
+        for point in cell.curve()
+    ]
+    if not rows:
+        return
+    found = pd.DataFrame(rows, columns=['method', 'epoch', 'split', 'srocc'])
+    drawn = []
+    for method, own in found.groupby('method', sort=False):
+        points = _over_splits(own, ['epoch']).reset_index()
+        drawn.append(Line(method, *(list(points[name]) for name in points)))
+    title = 'SROCC on the test images while training: mean ± SD over splits'
+    yield charts.lines(name, title + labelled, {'epoch': drawn}, 'SROCC')
 
 
-def _alike(experiment: Experiment) -> list[CellRecord]:
-    """Finished cells with the most labels; on unseen types: with the fewest."""
-    cells = experiment.finished
-    labels = [cell.facets.get('labels') or 0 for cell in cells]
-    most = experiment.plan['protocol'] == 'few_shot'
-    chosen = (max if most else min)(labels, default=0)
-    return list(compress(cells, (count == chosen for count in labels)))
-
-
-def _labels_of(cells: Sequence[CellRecord]) -> str:
-    labels = cells[0].facets.get('labels')
-    return f', {labels} labels' if labels else ''
-
-
-def _line(label: str, x: Sequence[float], points: Sequence[Spread]) -> Line:
-    return Line(
-        label, x, [point.mean for point in points], [point.sd for point in points]
+def _over_splits(found: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """``mean`` and ``sd`` over splits of the means over seeds; NaN if one is NaN."""
+    means = found.groupby([*by, 'split'])['srocc'].agg(lambda x: x.mean(skipna=False))
+    groups = means.groupby(by)
+    return pd.DataFrame(
+        {
+            'mean': groups.agg(lambda x: x.mean(skipna=False)),
+            'sd': groups.agg(lambda x: x.std(skipna=False)),
+        }
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _line(label: str, x: Sequence[float], points: Sequence[Summary]) -> Line:
+    return Line(label, x, [item.mean for item in points], [item.sd for item in points])
 
 
 def _slug(text: str) -> str:
     return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-') or 'x'
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Predictions of one split, by method; the first seed that is finished.
+
+    Attributes:
+        split, test: what was predicted.
+        folder: where the images of the test set are.
+        predictions: by method, of the first ``MAX_METHODS`` that have any.
+        more: how many others have some.
+    """
+
+    split: str
+    test: str
+    folder: Path
+    predictions: Mapping[str, Predictions]
+    more: int
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that a method ranks far from where its MOS does.
+
+    Attributes:
+        image: its name.
+        mos: in [0, 1].
+        score: of the method.
+        off: difference of ranks, as a share of the largest possible; above 0:
+            overrated.
+        jpeg: its thumbnail; None where the image cannot be read.
+    """
+
+    image: str
+    mos: float
+    score: float
+    off: float
+    jpeg: bytes | None
+
+    @property
+    def data_uri(self) -> str:
+        return f'data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}'
+
+    @property
+    def file(self) -> str:
+        return f'{hashlib.sha256(self.jpeg).hexdigest()[:16]}.jpg'
+
+
+def find_sample(experiment: Experiment) -> Sample | None:
+    """The split that most methods have predictions of; the first of those."""
+    cells = cells_of(experiment)
+    cells = cells[[bool(cell.tests) for cell in cells['cell']]]
+    first = cells.drop_duplicates(['split', 'method'])
+    few_shot = experiment.plan['protocol'] == 'few_shot'
+
+    def rank(split: str) -> tuple[int, float]:
+        of = first[first.split == split]
+        labels = of['cell'].iloc[0].facets.get('labels') or 0
+        return len(of), labels if few_shot else -labels
+
+    for split in sorted(first.split.unique(), key=rank, reverse=True):
+        of = first[first.split == split].set_index('method')['cell']
+        test, record = next(iter(of.iloc[0].tests.items()))
+        found = {
+            method: predictions
+            for method, cell in of.items()
+            if (predictions := predictions_of(cell, test))
+        }
+        if found:
+            known = (experiment.plan.get('databases') or {}).get(record.database) or {}
+            folder = Path(known.get('dataroot_target') or '.')
+            shown = dict(list(found.items())[:MAX_METHODS])
+            return Sample(split, test, folder, shown, len(found) - len(shown))
+    return None
+
+
+def scatter_plots(sample: Sample, anchor: str) -> list[Picture]:
+    """Scores against MOS, one for each method."""
+    panels = []
+    for index, (method, shown) in enumerate(sample.predictions.items()):
+        srocc = srocc_of(shown.mos, shown.scores)
+        title = f'{method}: SROCC {srocc:.3f}'.replace('nan', 'NaN')
+        name = f'{anchor}-scatter-{index + 1}'
+        panels.append(charts.scatter(name, title, shown.mos, shown.scores, index))
+    return panels
+
+
+def worst_images(sample: Sample) -> dict[str, list[BadImage]]:
+    """By method, those ranked farthest from where their MOS is."""
+    thumbnails: dict[str, bytes | None] = {}
+    worst: dict[str, list[BadImage]] = {}
+    for method, shown in sample.predictions.items():
+        columns = {name: getattr(shown, name) for name in ('images', 'mos', 'scores')}
+        rows = pd.DataFrame(columns)
+        rows['off'] = rank_differences(shown.mos, shown.scores)
+        rows['far'] = -rows.off.abs()
+        worst[method] = []
+        rows = rows[rows.far < 0].sort_values(['far', 'images'])[:WORST]
+        for image, *numbers, _ in rows.itertuples(index=False):
+            if image not in thumbnails:
+                path = sample.folder / image
+                thumbnails[image] = charts.thumbnail(path, THUMBNAIL_SIDE)
+            worst[method].append(BadImage(image, *numbers, thumbnails[image]))
+    return worst
+
+
+def rank_differences(mos: Sequence[float], scores: Sequence[float]) -> np.ndarray:
+    """Rank among the scores minus rank among the MOS, as shares of the largest.
+
+    1 is the image of the worst MOS scored as the best; it needs no fit of one scale to
+    the other. Images without a finite score get NaN and no rank.
+    """
+    known = pd.DataFrame({'mos': mos, 'scores': scores}, dtype=float)
+    known = known[np.isfinite(known.scores)]
+    ranks = known.rank()
+    off = (ranks.scores - ranks.mos) / (len(known) - 1 or np.nan)
+    return off.reindex(range(len(mos))).to_numpy()

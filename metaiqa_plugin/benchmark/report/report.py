@@ -2,113 +2,56 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from metaiqa_plugin.benchmark.records import (
+    CORRELATIONS,
     Experiment,
     find_experiments,
     read_experiment,
 )
 from metaiqa_plugin.benchmark.report import charts
-from metaiqa_plugin.benchmark.report.charts import Picture
 from metaiqa_plugin.benchmark.report.differences import difference_tables
-from metaiqa_plugin.benchmark.report.overview import (
-    CSV_COLUMNS,
-    cells_table,
-    csv_rows,
-    overview_table,
-    total_seconds,
-    unfinished_table,
-)
-from metaiqa_plugin.benchmark.report.pictures import result_pictures
-from metaiqa_plugin.benchmark.report.protocol_tables import result_tables
-from metaiqa_plugin.benchmark.report.rendering import render
-from metaiqa_plugin.benchmark.report.samples import (
-    BadImage,
-    Sample,
+from metaiqa_plugin.benchmark.report.pictures import (
     find_sample,
-    image_folder,
+    result_pictures,
     scatter_plots,
     worst_images,
 )
-from metaiqa_plugin.benchmark.report.table_model import Table, duration
+from metaiqa_plugin.benchmark.report.results import result_tables
+from metaiqa_plugin.benchmark.report.tables import (
+    Table,
+    cells_table,
+    duration,
+    overview_table,
+    unfinished_table,
+)
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.files import check_output, replacing, write_table
 
-__all__ = ['Report', 'write_report']
+__all__ = ['write_report']
 
 FIGURES = 'report-figures'
+CSV_COLUMNS = (
+    *('experiment', 'protocol', 'method', 'split', 'seed', 'facets', 'test', 'images'),
+    *CORRELATIONS,
+    *('best_epoch', 'best_epoch_srocc', 'best_epoch_plcc', 'best_epoch_epochs'),
+    *('seconds', 'measures', 'state', 'error'),
+)
+MARKDOWN_SPECIAL = re.compile(r'([\\`*_|<>\[\]])')
 
 
-@dataclass(frozen=True)
-class Report:
-    """What was written.
-
-    Attributes:
-        html, markdown, table: the files.
-        figures: folder of the pictures that the Markdown shows.
-        experiments: how many.
-        cells: how many are ``'finished'``, ``'failed'`` and ``'open'``.
-    """
-
-    html: Path
-    markdown: Path
-    table: Path
-    figures: Path
-    experiments: int
-    cells: Mapping[str, int]
-
-
-@dataclass
-class Chapter:
-    """One experiment in the report."""
-
-    experiment: Experiment
-    anchor: str
-    results: Sequence[Table]
-    differences: Sequence[Table]
-    pictures: Sequence[Picture]
-    cells: Table
-    unfinished: Table | None
-    sample: Sample | None
-    panels: Sequence[Picture] = ()
-    worst: Mapping[str, Sequence[BadImage]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def plan(self) -> Mapping[str, Any]:
-        return self.experiment.plan
-
-    @property
-    def title(self) -> str:
-        return self.plan.get('title') or self.plan['name']
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """How it was run."""
-        seconds = total_seconds(self.experiment.cells)
-        shared = self.experiment.shared_seconds
-        environment = self.plan.get('environment') or {}
-        facts = {
-            **{name: self.plan.get(name) for name in ('command', 'commit')},
-            'option file': self.plan.get('option_file'),
-            'started': self.plan.get('started'),
-            'time in cells': duration(seconds) if seconds else None,
-            'time in priors and features': duration(shared) if shared else None,
-            'threads': self.plan.get('threads'),
-            'environment': ', '.join(f'{k} {v}' for k, v in environment.items())
-            or None,
-        }
-        return {name: str(value) for name, value in facts.items() if value is not None}
-
-
-def write_report(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> Report:
+def write_report(
+    paths: Sequence[str | os.PathLike], out: str | os.PathLike, overwrite: bool = False
+) -> list[Experiment]:
     """Write ``report.html``, ``report.md`` with its pictures, and ``report.csv``.
 
     The same experiments give the same bytes. Pictures of an earlier report in ``out``
@@ -117,101 +60,189 @@ def write_report(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> 
     Args:
         paths: folders of experiments, or folders that hold some.
         out: folder to write to; made if missing.
+        overwrite: it may hold a report.
+
+    Returns:
+        the experiments that it shows.
 
     Raises:
-        UserError: a path without experiment, or an experiment that cannot be read.
+        UserError: a path without experiment, an experiment that cannot be read, or
+            ``out`` exists.
     """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise UserError(f'--out {str(out)!r} is a file; name a folder')
-    experiments = {
-        f'e{number}': read_experiment(folder)
-        for number, folder in enumerate(find_experiments(paths), start=1)
-    }
-    chapters = [_chapter(one, anchor) for anchor, one in experiments.items()]
+    found = find_experiments(paths)
+    out = check_output(out, overwrite)
+    if out.is_file():
+        raise UserError(f'out={str(out)!r} is a file; name a folder')
+    experiments = [read_experiment(folder) for folder in found]
+    anchored = {f'e{number}': one for number, one in enumerate(experiments, start=1)}
+    chapters = [_chapter(one, anchor) for anchor, one in anchored.items()]
     several = len(chapters) > 1
-    known = {
-        'title': f'{len(chapters)} experiments' if several else chapters[0].title,
-        'chapters': chapters,
-        'overview': overview_table(experiments),
-        'figures': FIGURES,
-    }
-    files = {'html': out / 'report.html', 'markdown': out / 'report.md'}
-    for path in files.values():
-        _write(path, render(path.name, **known))
-    _write_csv(out / 'report.csv', list(experiments.values()))
+    environment = _templates()
+    for name in ('report.html', 'report.md'):
+        text = environment.get_template(name).render(
+            title=f'{len(chapters)} experiments' if several else chapters[0]['title'],
+            chapters=chapters,
+            overview=overview_table(anchored),
+            figures=FIGURES,
+        )
+        _write(out / name, text.encode())
+    rows = (row for one in experiments for row in _csv_rows(one))
+    cells = ([row.get(name, '') for name in CSV_COLUMNS] for row in rows)
+    write_table(out / 'report.csv', CSV_COLUMNS, cells)
     _write_figures(out / FIGURES, chapters)
-    states = Counter(cell.state for one in experiments.values() for cell in one.cells)
-    return Report(
-        **files,
-        table=out / 'report.csv',
-        figures=out / FIGURES,
-        experiments=len(experiments),
-        cells={name: states[name] for name in ('finished', 'failed', 'open')},
-    )
+    return experiments
 
 
-def _chapter(experiment: Experiment, anchor: str) -> Chapter:
-    sample = find_sample(experiment)
-    chapter = Chapter(
-        experiment,
-        anchor,
-        results=result_tables(experiment),
-        differences=difference_tables(experiment),
-        pictures=list(result_pictures(experiment, anchor)),
-        cells=cells_table(experiment),
-        unfinished=unfinished_table(experiment),
-        sample=sample,
-    )
-    if sample is None:
-        if experiment.finished and experiment.plan['protocol'] != 'runtime':
-            chapter.notes.append('No predictions are on disk: no scatter plots.')
-        return chapter
-    folder = image_folder(experiment, sample.database)
-    chapter.panels = scatter_plots(sample, anchor)
-    chapter.worst = worst_images(sample, folder)
-    lost = sum(item.jpeg is None for row in chapter.worst.values() for item in row)
-    if sample.more:
-        chapter.notes.append(
+def _chapter(experiment: Experiment, anchor: str) -> dict[str, Any]:
+    """What the templates show of an experiment."""
+    sample, plan = find_sample(experiment), experiment.plan
+    worst = worst_images(sample) if sample else {}
+    notes = []
+    if sample and sample.more:
+        notes.append(
             f'Scatter plots and worst predictions: without the last {sample.more} '
             'methods.'
         )
+    lost = sum(item.jpeg is None for row in worst.values() for item in row)
     if lost:
-        chapter.notes.append(
-            f'{lost} images could not be read below {str(folder)!r}; they are shown as '
-            'their names.'
+        notes.append(
+            f'{lost} images could not be read below {str(sample.folder)!r}; they are '
+            'shown as their names.'
         )
-    return chapter
+    if not sample and experiment.finished and plan['protocol'] != 'runtime':
+        notes.append('No predictions are on disk: no scatter plots.')
+    return {
+        'experiment': experiment,
+        'plan': plan,
+        'anchor': anchor,
+        'title': plan.get('title') or plan['name'],
+        'results': result_tables(experiment),
+        'differences': difference_tables(experiment),
+        'pictures': list(result_pictures(experiment, anchor)),
+        'sample': sample,
+        'panels': scatter_plots(sample, anchor) if sample else [],
+        'worst': worst,
+        'notes': notes,
+        'cells': cells_table(experiment),
+        'unfinished': unfinished_table(experiment),
+        'facts': _facts(experiment),
+    }
 
 
-def _write(path: Path, text: str) -> None:
+def _facts(experiment: Experiment) -> dict[str, str]:
+    """How it was run."""
+    plan, shared = experiment.plan, experiment.shared_seconds
+    seconds = sum(cell.measures.get('seconds') or 0 for cell in experiment.cells)
+    environment = plan.get('environment') or {}
+    facts = {
+        'command': plan.get('command'),
+        'commit': plan.get('commit'),
+        'option file': plan.get('option_file'),
+        'time in cells': duration(seconds) if seconds else None,
+        'time in priors and features': duration(shared) if shared else None,
+        'threads': plan.get('threads'),
+        'environment': ', '.join(map(' '.join, environment.items())) or None,
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _csv_rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """A row for each cell and test set; one for a cell without any."""
+    for cell in experiment.cells:
+        place = {
+            'experiment': experiment.plan['name'],
+            'protocol': experiment.plan['protocol'],
+            'method': cell.method,
+            'split': cell.split,
+            'seed': cell.seed,
+            'facets': json.dumps(dict(cell.facets), sort_keys=True),
+            'seconds': cell.measures.get('seconds', ''),
+            'measures': json.dumps(dict(cell.measures), sort_keys=True),
+            'state': cell.state,
+            'error': cell.error,
+        }
+        for test, record in cell.tests.items():
+            best = {
+                'best_epoch' if name == 'epoch' else f'best_epoch_{name}': value
+                for name, value in (record.best_epoch or {}).items()
+            }
+            yield place | vars(record) | {'test': test, 'best_epoch': ''} | best
+        if not cell.tests:
+            yield place
+
+
+def _write(path: Path, content: bytes) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+        temporary.write_bytes(content)
 
 
-def _write_csv(path: Path, experiments: Sequence[Experiment]) -> None:
-    with (
-        replacing(path) as temporary,
-        temporary.open('w', encoding='utf-8', newline='') as file,
-    ):
-        writer = csv.DictWriter(file, CSV_COLUMNS, lineterminator='\n')
-        writer.writeheader()
-        for experiment in experiments:
-            writer.writerows(csv_rows(experiment))
+def _write_figures(folder: Path, chapters: Sequence[Mapping[str, Any]]) -> None:
+    files = {
+        f'{picture.name}.svg': charts.standalone(picture).encode()
+        for chapter in chapters
+        for picture in (*chapter['pictures'], *chapter['panels'])
+    }
+    for images in (images for one in chapters for images in one['worst'].values()):
+        files |= {item.file: item.jpeg for item in images if item.jpeg is not None}
+    for name, content in files.items():
+        _write(folder / name, content)
+    for path in (*folder.glob('e*-*.svg'), *folder.glob('*.jpg')):
+        if path.name not in files:
+            path.unlink()
 
 
-def _write_figures(folder: Path, chapters: Sequence[Chapter]) -> None:
-    written = set()
-    for chapter in chapters:
-        for picture in (*chapter.pictures, *chapter.panels):
-            _write(folder / f'{picture.name}.svg', charts.standalone(picture))
-            written.add(f'{picture.name}.svg')
-        for item in (item for row in chapter.worst.values() for item in row):
-            if item.jpeg is not None and item.file not in written:
-                with replacing(folder / item.file) as temporary:
-                    temporary.write_bytes(item.jpeg)
-                written.add(item.file)
-    for pattern in ('e*-*.svg', '*.jpg'):
-        for path in folder.glob(pattern):
-            if path.name not in written:
-                path.unlink()
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader('metaiqa_plugin.benchmark.report', 'templates'),
+        autoescape=lambda name: not name.endswith('.md'),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        'markdown': _markdown,
+        'markdown_row': _markdown_row,
+        'markdown_table': _markdown_table,
+        'fenced': _fenced,
+        'breakable': _breakable,
+    }
+    return environment
+
+
+def _markdown(text: Any) -> str:
+    """Escaped and in one line, unless it is marked as safe."""
+    if isinstance(text, Markup):
+        return text
+    return MARKDOWN_SPECIAL.sub(r'\\\1', ' '.join(str(text).split()))
+
+
+def _markdown_row(texts: Sequence[Any]) -> str:
+    return f'| {" | ".join(map(_markdown, texts))} |'
+
+
+def _markdown_table(table: Table) -> str:
+    titles = [
+        f'{group}: {title}' if group else title for group, title, _ in table.titles
+    ]
+    rows = [titles, ['---:' if numeric else '---' for _, _, numeric in table.titles]]
+    for kind, cells in table.rows:
+        texts = [
+            Markup(f'**{_markdown(cell.text)}**') if cell.best else cell.text
+            for cell in cells
+        ]
+        rows.append(texts)
+        if kind == 'published':
+            texts[0] += ' (published)'
+    return '\n'.join(map(_markdown_row, rows))
+
+
+def _fenced(text: str) -> str:
+    fence = '`' * max(3, 1 + max(map(len, re.findall('`+', text)), default=0))
+    return f'{fence}\n{text.rstrip()}\n{fence}'
+
+
+def _breakable(text: str) -> Markup:
+    """Escaped, with places where a long name may go on in the next line."""
+    parts = re.split(r'(?<=[_/.-])(?=\w{2})', text)
+    return Markup('<wbr>').join(parts)

@@ -29,7 +29,7 @@ TEXT = 'p, td, th, a, figcaption, dt, dd, summary, figure svg text, .missing, .n
 
 @pytest.fixture(scope='module')
 def address(report):
-    return report.html.as_uri()
+    return (report / 'report.html').as_uri()
 
 
 @pytest.fixture(scope='module')

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from made_experiments import Made, cell, told
 
 from metaiqa_plugin.benchmark.records import read_experiment
 from metaiqa_plugin.benchmark.report import charts
-from metaiqa_plugin.benchmark.report.pictures import result_pictures
-from metaiqa_plugin.benchmark.report.statistics import spearman
-from metaiqa_plugin.benchmark.report.summaries import select
+from metaiqa_plugin.benchmark.report.pictures import (
+    rank_differences,
+    result_pictures,
+)
+from metaiqa_plugin.benchmark.report.summaries import srocc_of
 
 
 @pytest.fixture
@@ -41,10 +44,10 @@ def test_learning_curves_are_means_over_splits_of_means_over_seeds(drawn):
     assert title == 'SROCC on the test images while training: mean ± SD over splits'
     lines = {line.label: line for line in panels['epoch']}
     assert list(lines) == ['metaiqa', 'baseline', 'regressed', 'constant']
-    cells = [cell for cell in experiment.finished if cell.method == 'baseline']
     by_split = {}
-    for cell in cells:
-        by_split.setdefault(cell.split, []).append(cell.curve()[1]['srocc'])
+    for one in experiment.finished:
+        if one.method == 'baseline':
+            by_split.setdefault(one.split, []).append(one.curve()[1]['srocc'])
     means = [np.mean(seeds) for seeds in by_split.values()]
     line = lines['baseline']
     assert list(line.x) == [1, 2, 3, 4, 5]
@@ -59,10 +62,11 @@ def test_bars_are_within_types_with_the_most_labels(drawn):
     assert (kind, types) == ('bars', ['jpeg', 'blur'])
     assert title.endswith('mean over splits, 50 labels')
     found = []
-    for cell in select(experiment.cells, 'scratch', labels=50):
-        shown = cell.predictions('test')
-        chosen = np.array(shown.types) == 'blur'
-        found.append(spearman(shown.mos[chosen], shown.scores[chosen]))
+    for one in experiment.cells:
+        if one.method == 'scratch' and one.facets['labels'] == 50:
+            shown = one.predictions('test')
+            chosen = np.array(shown.types) == 'blur'
+            found.append(srocc_of(shown.mos[chosen], shown.scores[chosen]))
     assert values['scratch'][1] == pytest.approx(np.mean(found))
     _, _, panels, _, logarithmic = asked['e1-test-labels']
     assert logarithmic
@@ -72,9 +76,13 @@ def test_bars_are_within_types_with_the_most_labels(drawn):
 def test_unseen_types_are_those_before_labels(drawn):
     experiment, asked = drawn('unseen')
     _, title, values, types, _ = asked['e1-test-types']
-    (cell,) = select(experiment.cells, 'baseline', type=types[2], labels=0)
+    (found,) = [
+        one.tests['test'].srocc
+        for one in experiment.cells
+        if (one.method, one.split) == ('baseline', types[2])
+    ]
     assert title == 'SROCC on unseen types'
-    assert values['baseline'][2] == cell.tests['test'].srocc
+    assert values['baseline'][2] == found
 
 
 def test_single_lines_along_parameters_stand_side_by_side(drawn):
@@ -87,15 +95,13 @@ def test_single_lines_along_parameters_stand_side_by_side(drawn):
     }
 
 
-def test_a_grid_of_parameters_has_a_picture_for_each(tmp_path, make):
+def test_a_grid_of_parameters_has_a_picture_for_each(tmp_path):
     points = [(k, s) for k in (1, 5) for s in (1, 2)]
-    cells = [make.cell(f'k{k}S{s}', '1', k=k, S=s) for k, s in points]
-    names = [planned['method'] for planned in cells]
-    folder = make.write(tmp_path / 'x', make.plan('x', 'parameters', names, cells))
+    cells = [cell(f'k{k}S{s}', '1', k=k, S=s) for k, s in points]
+    made = Made(tmp_path, 'parameters', cells)
     for planned in cells:
-        test = {'srocc': 0.5, 'plcc': 0.5, 'plcc_logistic': 0.5, 'krocc': 0.5}
-        make.finish(folder, planned, {'test': {**test, 'rmse': 0.1}}, curve=False)
-    pictures = list(result_pictures(read_experiment(folder), 'e1'))
+        made.finish(planned, told(0.5))
+    pictures = list(result_pictures(made.read(), 'e1'))
     assert [picture.name for picture in pictures] == [
         'e1-test-sweep-1',
         'e1-test-sweep-2',
@@ -118,3 +124,17 @@ def test_epochs_that_are_not_whole_have_no_tick(x, shown):
     picture = charts.lines('a', 'a', {'epoch': [line]}, 'SROCC')
     assert '3.05' not in picture.svg
     assert all(f'>{tick}</text>' in picture.svg for tick in shown)
+
+
+def test_large_scatter_plots_are_pixels():
+    many = np.linspace(0, 1, 2000)
+    small = charts.scatter('a', 'few', many[:50], many[:50])
+    large = charts.scatter('b', 'many', many, many)
+    assert '<image' in large.svg and '<image' not in small.svg
+    assert len(large.svg) < 60_000
+
+
+def test_rank_differences():
+    found = rank_differences([0.1, 0.2, 0.3, 0.9], [40, 2, 3, np.nan])
+    assert found == pytest.approx([1, -0.5, -0.5, np.nan], nan_ok=True)
+    assert np.isnan(rank_differences([0.1, 0.2], [np.nan, 1])).all()

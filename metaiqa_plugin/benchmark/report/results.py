@@ -1,0 +1,355 @@
+"""The tables of results: what each protocol says in numbers, published ones beside."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metaiqa_plugin.benchmark.records import CellRecord, Experiment
+from metaiqa_plugin.benchmark.report.published import (
+    published_methods,
+    published_types,
+    source_note,
+)
+from metaiqa_plugin.benchmark.report.summaries import (
+    Summary,
+    Value,
+    cells_of,
+    facet_values,
+    measure,
+    measured,
+    method_names,
+    predictions_of,
+    srocc_of,
+    summaries_by,
+    summaries_of,
+    swept,
+    test_names,
+)
+from metaiqa_plugin.benchmark.report.tables import (
+    NONE,
+    TITLES,
+    Cell,
+    Table,
+    best_marked,
+    count_cell,
+    deviation_cell,
+    mean_cell,
+    missing_cell,
+    nan_notes,
+    number_cell,
+    text_cell,
+)
+from metaiqa_plugin.errors import UserError
+
+__all__ = ['RUNTIME', 'result_tables']
+
+PICKED = 'best epoch, picked on the test set'
+RUNTIME = {
+    'images_per_second': ('images per second', False),
+    'milliseconds': ('ms an image, one at a time', True),
+    'peak_memory_mb': ('peak memory, MB', True),
+    'parameters': ('parameters', True),
+}
+"""Measures of run time: title, and whether less is better."""
+
+
+def result_tables(experiment: Experiment) -> list[Table]:
+    """The tables of its protocol.
+
+    Raises:
+        UserError: a protocol that the report does not know.
+    """
+    makers = {
+        'authentic': _method_tables,
+        'zero_shot': _method_tables,
+        'parameters': _method_tables,
+        'leave_one_distortion_out': _type_tables,
+        'few_shot': _label_tables,
+        'cross_database': _database_tables,
+        'runtime': _runtime_table,
+    }
+    protocol = experiment.plan['protocol']
+    if protocol not in makers:
+        raise UserError(
+            f'{str(experiment.folder)!r}: protocol={protocol!r}: the report knows '
+            f'{list(makers)}'
+        )
+    if not experiment.finished:
+        return []
+    return list(makers[protocol](experiment, cells_of(experiment)))
+
+
+def _method_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
+    """A row for each method; correlations on each test set, then other measures."""
+    tests = test_names(cells)
+    for test in tests:
+        where = f' on {test}' if len(tests) > 1 else ''
+        published = _published(experiment, test, len(tests) > 1)
+        columns = _measures(experiment, cells, test, ('plcc', 'srocc'), published)
+        trained = experiment.plan['protocol'] != 'zero_shot'
+        seeded = cells.seed.nunique() > 1
+        notes = [
+            ('Scores after the last epoch. ' if trained else '')
+            + 'Mean and standard deviation over splits'
+            + ('; SD over seeds: within a split.' if seeded else '.')
+        ]
+        if any(PICKED in title for title in columns):
+            notes.append(
+                'The best epoch is the one with the best SROCC on the very images it '
+                'is judged by: it is no estimate for new images, and never marked as '
+                'best.'
+            )
+        if published:
+            notes.append(source_note(experiment.plan['published']))
+        notes += nan_notes(cells, 'srocc', test)
+        yield Table(f'PLCC and SROCC{where}', columns, notes, len(published))
+        columns = _measures(experiment, cells, test, ('plcc_logistic', 'krocc', 'rmse'))
+        notes = nan_notes(cells, 'plcc_logistic', test)
+        yield Table(f'Other measures{where}', columns, notes)
+
+
+def _measures(
+    experiment: Experiment,
+    cells: pd.DataFrame,
+    test: str,
+    names: Sequence[str],
+    published: dict[str, dict[str, float]] | None = None,
+) -> dict[Any, list[Cell]]:
+    """Columns: mean and deviation of each measure, published ones below the means."""
+    methods = method_names(experiment)
+    own = [cells[cells.method == method] for method in methods]
+    columns: dict[Any, list[Cell]] = {
+        'method': [text_cell(method) for method in (*methods, *(published or ()))]
+    }
+    for name in swept(cells):
+        columns[name] = [_parameter(facet_values(row, name)) for row in own]
+    for name in names:
+        found = summaries_of(cells, methods, measure(test, name))
+        columns[TITLES[name], 'mean'] = [
+            *best_marked(
+                found,
+                lambda item, best, name=name: mean_cell(item, best, name != names[0]),
+                less=name == 'rmse',
+            ),
+            *(number_cell(row.get(name)) for row in (published or {}).values()),
+        ]
+        columns[TITLES[name], 'SD'] = [number_cell(item.sd) for item in found]
+        if cells.seed.nunique() > 1:
+            over = [number_cell(item.sd_seeds) for item in found]
+            columns[TITLES[name], 'SD over seeds'] = over
+    for name in names if published is not None else ():
+        found = summaries_of(cells, methods, _best_epoch(test, name))
+        if any(item.numbers for item in found):
+            picked = [mean_cell(item, brief=True) for item in found]
+            columns[PICKED, TITLES[name]] = picked
+    columns['cells'] = [count_cell(row) for row in own]
+    height = len(columns['method'])
+    return {
+        title: column + [Cell(NONE)] * (height - len(column))
+        for title, column in columns.items()
+    }
+
+
+def _published(
+    experiment: Experiment, test: str, several: bool
+) -> dict[str, dict[str, float]]:
+    """Published rows beside a test set; of several, the one named as the database."""
+    source = experiment.plan.get('published')
+    if not source or source['table'] == 'lodo_srocc':
+        return {}
+    names = [re.sub(r'\W', '', name).lower() for name in (test, source['database'])]
+    if several and names[0] != names[1]:
+        return {}
+    found = published_methods(source)
+    if source['table'] == 'pyiqa_nr_benchmark':
+        ours = {name.lower() for name in method_names(experiment)}
+        found = {name: row for name, row in found.items() if name.lower() in ours}
+    return found
+
+
+def _best_epoch(test: str, name: str) -> Value:
+    def value(cell: CellRecord) -> float | None:
+        record = cell.tests.get(test)
+        if record is None or not record.best_epoch:
+            return None
+        number = record.best_epoch.get(name)
+        return math.nan if number is None else number
+
+    return value
+
+
+def _parameter(values: Sequence[Any]) -> Cell:
+    text = ', '.join(map(str, values)) or NONE
+    number = len(values) == 1 and isinstance(values[0], (int, float))
+    return Cell(text, values[0] if number else text)
+
+
+def _type_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
+    """A row for each type of distortion: unseen, then after labels of it."""
+    test = test_names(cells)[0]
+    plain = cells[cells['facets.labels'].fillna(0) == 0]
+    if len(plain):
+        yield _unseen_table(experiment, plain, test)
+    for labels in facet_values(cells, 'labels'):
+        if labels:
+            adapted = cells[cells['facets.labels'] == labels]
+            yield _adapted_table(adapted, plain, test, labels)
+
+
+def _unseen_table(experiment: Experiment, cells: pd.DataFrame, test: str) -> Table:
+    methods, types = method_names(experiment), facet_values(cells, 'type')
+    source = experiment.plan.get('published')
+    theirs = {}
+    if source and source['table'] == 'lodo_srocc':
+        theirs = published_types(source)
+    columns = _types_column(types)
+    ours = _by_type(cells, methods, measure(test, 'srocc'))
+    for method, column in zip(methods, ours, strict=True):
+        columns['this run', method] = column
+    for name, figures in theirs.items():
+        known = [figures.get(kind, math.nan) for kind in types]
+        average = sum(known) / len(known)
+        columns['published', name] = list(map(number_cell, (*known, average)))
+    notes = ['SROCC on each type by a network that was trained on all the others.']
+    if cells.seed.nunique() > 1:
+        notes.append('Mean over seeds, ± standard deviation over them.')
+    if theirs:
+        notes.append(source_note(source))
+        notes.append('Their averages are taken over the types in this table.')
+    notes += nan_notes(cells, 'srocc', test)
+    return Table('SROCC on unseen types', columns, notes, summary=True)
+
+
+def _adapted_table(
+    cells: pd.DataFrame, plain: pd.DataFrame, test: str, labels: Any
+) -> Table:
+    finished = (of[of.state == 'finished'] for of in (cells, plain))
+    place = ['method', 'facets.type', 'seed']
+    pairs = pd.merge(*finished, on=place, suffixes=('', '_before'))
+    known = {
+        after.folder: _on_images_of(before, after, test)
+        for before, after in zip(pairs.cell_before, pairs.cell, strict=True)
+    }
+    methods, types = list(cells.method.unique()), facet_values(cells, 'type')
+    columns = _types_column(types)
+    before = _by_type(cells, methods, lambda cell: known.get(cell.folder))
+    after = _by_type(cells, methods, measure(test, 'srocc'))
+    for method, *pair in zip(methods, before, after, strict=True):
+        columns[method, 'before'], columns[method, 'after'] = pair
+    draws = len(facet_values(cells, 'draw'))
+    notes = [
+        f'After: adapted to {labels} labelled images of the unseen type, tested on its '
+        'images of other photos. Before: the same network without them, on the same '
+        'images. Means over seeds'
+        + (f' and {draws} draws of the labelled images' if draws > 1 else '')
+        + ', ± standard deviation over them where there are several. Bold: the best '
+        'before, and the best after.'
+    ]
+    return Table(f'SROCC after {labels} labels', columns, notes, summary=True)
+
+
+def _types_column(types: Sequence[str]) -> dict[Any, list[Cell]]:
+    return {'unseen type': [text_cell(kind) for kind in (*types, 'Average')]}
+
+
+def _by_type(
+    cells: pd.DataFrame, methods: Sequence[str], value: Value
+) -> list[Sequence[Cell]]:
+    """For each method the mean on each type, then on all: there without deviation."""
+    found = summaries_by('type', cells, methods, value, 'facets.type')
+    rows = [
+        best_marked(row, lambda item, best: deviation_cell(item, best, item.sd_seeds))
+        for row in found.values()
+    ]
+    whole = summaries_of(cells, methods, value, 'facets.type')
+    rows.append(best_marked(whole, lambda *item: deviation_cell(*item, math.nan)))
+    return list(zip(*rows, strict=True))
+
+
+def _on_images_of(origin: CellRecord, cell: CellRecord, test: str) -> float | None:
+    """SROCC of ``origin`` on the images ``cell`` was tested on; None if unknown."""
+    whole, part = predictions_of(origin, test), predictions_of(cell, test)
+    if whole is None or part is None or not set(part.images) <= set(whole.images):
+        return None
+    chosen = np.isin(whole.images, part.images)
+    return srocc_of(whole.mos[chosen], whole.scores[chosen])
+
+
+def _label_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
+    methods, tests = method_names(experiment), test_names(cells)
+    note = (
+        'Mean ± standard deviation over draws of the labelled images'
+        + (' and splits' if len(facet_values(cells, 'split')) > 1 else '')
+        + '; of a single one there is no deviation.'
+    )
+    for test in tests:
+        where = f' on {test}' if len(tests) > 1 else ''
+        for name in ('srocc', 'plcc'):
+            columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
+            found = summaries_by('labels', cells, methods, measure(test, name))
+            for count, row in found.items():
+                columns['labelled images', str(count)] = _spreads(row)
+            notes = [note, *nan_notes(cells, 'srocc', test)]
+            yield Table(f'{TITLES[name]} by number of labels{where}', columns, notes)
+
+
+def _database_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
+    methods, trains = method_names(experiment), facet_values(cells, 'train')
+    tests = test_names(cells)
+    tests.sort(key=[*trains, *tests].index)
+    shown = {}
+    for train in trains:
+        chosen = cells[cells['facets.train'] == train]
+        for test in tests:
+            shown[train, test] = [Cell(NONE)] * len(methods)
+            if train != test or test in test_names(chosen):
+                found = summaries_of(chosen, methods, measure(test, 'srocc'))
+                shown[train, test] = _spreads(found)
+    notes = [
+        'Bold: the best method for this pair of databases. Mean ± standard deviation '
+        'over splits, where there are several.'
+    ]
+    for index, method in enumerate(methods):
+        columns: dict[Any, list[Cell]] = {'trained on': list(map(text_cell, trains))}
+        for test in tests:
+            column = [shown[train, test][index] for train in trains]
+            columns['SROCC on', test] = column
+        yield Table(f'{method}: SROCC across databases', columns, notes)
+
+
+def _spreads(found: Sequence[Summary]) -> list[Cell]:
+    """Mean ± deviation over splits of each method, the best marked."""
+    return best_marked(found, lambda item, best: deviation_cell(item, best, item.sd))
+
+
+def _runtime_table(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
+    methods = method_names(experiment)
+    columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
+    for name, (title, less) in RUNTIME.items():
+        found = summaries_of(cells, methods, measured(name))
+        if name == 'parameters':
+            columns[title] = list(map(_range, found))
+        else:
+            columns[title] = best_marked(found, _range, less, 'median')
+    columns['rounds'] = [count_cell(cells[cells.method == name]) for name in methods]
+    yield Table('Run time', columns, ['Median over rounds (lowest to highest).'])
+
+
+def _range(item: Summary, best: bool = False) -> Cell:
+    if not item.numbers:
+        return missing_cell(item)
+    low, high = _quantity(min(item.numbers)), _quantity(max(item.numbers))
+    text = _quantity(item.median) + (f' ({low} to {high})' if low != high else '')
+    return Cell(text, item.median, best)
+
+
+def _quantity(value: float) -> str:
+    if value >= 1e6:
+        return f'{value / 1e6:.1f} M'
+    return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'

@@ -1,0 +1,273 @@
+"""Tables as data: how numbers are written in one, and what is said below it.
+
+Also the tables of what is finished and how long it took.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from metaiqa_plugin.benchmark.records import Experiment
+from metaiqa_plugin.benchmark.report.summaries import (
+    Summary,
+    best_of,
+    cells_of,
+    measured,
+    summarize,
+)
+
+__all__ = ['NONE', 'TITLES', 'Cell', 'Table', 'best_marked', 'cells_table']
+__all__ += ['columns_of', 'count_cell', 'deviation_cell', 'duration', 'mean_cell']
+__all__ += ['missing_cell', 'nan_notes', 'number_cell', 'overview_table', 'text_cell']
+__all__ += ['unfinished_table']
+
+NONE = '-'
+TITLES = {
+    'srocc': 'SROCC',
+    'plcc': 'PLCC',
+    'plcc_logistic': 'PLCC, logistic fit',
+    'krocc': 'KROCC',
+    'rmse': 'RMSE',
+}
+LONGEST_PROBLEM = 48
+WHY_NAN = {
+    'srocc': 'SROCC does not exist in {} of its cells (a constant or a missing '
+    'prediction), and so neither does its mean over them.',
+    'plcc_logistic': 'the logistic fit failed in {} of its cells, so there is no '
+    'mean of what is taken after it.',
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows in one place.
+
+    Attributes:
+        text: shown.
+        key: what sorting goes by; None comes last.
+        best: the best of its group.
+        state: ``'open'``, ``'missing'``, ``'nan'`` or ``''``.
+        hint: the whole of what ``text`` shortens.
+        link: the id of what it leads to on the page.
+    """
+
+    text: str
+    key: float | str | None = None
+    best: bool = False
+    state: str = ''
+    hint: str = ''
+    link: str = ''
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with remarks below it.
+
+    Attributes:
+        caption: its name.
+        columns: by title; a pair is the title over neighbouring columns and the title.
+        notes: remarks.
+        published: how many of the last rows are figures of others.
+        summary: the last row is an average, which stays below the others.
+    """
+
+    caption: str
+    columns: Mapping[str | tuple[str, str], Sequence[Cell]]
+    notes: Sequence[str] = ()
+    published: int = 0
+    summary: bool = False
+
+    @property
+    def titles(self) -> list[tuple[str, str, bool]]:
+        """Of each column: shared title or '', title, whether it holds numbers."""
+        pairs = [('', key) if isinstance(key, str) else key for key in self.columns]
+        return [
+            (*pair, not any(isinstance(cell.key, str) for cell in cells))
+            for pair, cells in zip(pairs, self.columns.values(), strict=True)
+        ]
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Titles over neighbouring columns, and over how many; none: empty."""
+        shared = groupby(group for group, _, _ in self.titles)
+        groups = [(group, len(list(same))) for group, same in shared]
+        return groups if any(title for title, _ in groups) else []
+
+    @property
+    def rows(self) -> list[tuple[str, Sequence[Cell]]]:
+        """Cells of each, and what it is: ``'own'``, ``'published'``, ``'summary'``."""
+        rows = list(zip(*self.columns.values(), strict=True))
+        kinds = ['own'] * (len(rows) - self.published) + ['published'] * self.published
+        if self.summary:
+            kinds[-1] = 'summary'
+        return list(zip(kinds, rows, strict=True))
+
+
+def columns_of(rows: Sequence[Mapping[Any, Cell]]) -> dict[Any, list[Cell]]:
+    """Columns of rows that have the same titles."""
+    return {title: [row[title] for row in rows] for title in rows[0]}
+
+
+def text_cell(text: str) -> Cell:
+    """Sorted by name."""
+    return Cell(text, text)
+
+
+def number_cell(value: float | None) -> Cell:
+    """A number that is there or is not."""
+    if value is None or math.isnan(value):
+        return Cell(NONE)
+    return Cell(_decimals(value), value)
+
+
+def count_cell(cells: pd.DataFrame) -> Cell:
+    """How many are finished."""
+    finished = int((cells.state == 'finished').sum())
+    return Cell(f'{finished}/{len(cells)}', finished)
+
+
+def mean_cell(item: Summary, best: bool = False, brief: bool = False) -> Cell:
+    """A mean, or what became of it; brief: said elsewhere in the row."""
+    if not item.numbers:
+        return Cell(NONE) if brief else missing_cell(item)
+    if math.isnan(item.mean):
+        return Cell('NaN', state='nan')
+    return Cell(_decimals(item.mean), item.mean, best)
+
+
+def deviation_cell(item: Summary, best: bool, deviation: float) -> Cell:
+    """A mean ± what there is, and how many cells it is of unless that is all."""
+    shown = mean_cell(item, best)
+    if not item.numbers:
+        return shown
+    known = shown.state != 'nan' and not math.isnan(deviation)
+    text = shown.text + (f' ± {_decimals(deviation)}' if known else '')
+    if len(item.numbers) < item.expected:
+        text += f' ({len(item.numbers)}/{item.expected})'
+    return replace(shown, text=text, hint=item.problem)
+
+
+def missing_cell(item: Summary) -> Cell:
+    """What became of cells of which none is finished."""
+    if not item.expected:
+        return Cell('not planned', state='open')
+    text = item.problem
+    brief = text if len(text) <= LONGEST_PROBLEM else f'{text[: LONGEST_PROBLEM - 1]}…'
+    state = 'open' if text == 'open' else 'missing'
+    return Cell(f'{brief} (0/{item.expected})', state=state, hint=text)
+
+
+def best_marked(
+    summaries: Sequence[Summary],
+    write: Callable[[Summary, bool], Cell],
+    less: bool = False,
+    of: str = 'mean',
+) -> list[Cell]:
+    """What ``write`` makes of each and of whether it is the best; see ``best_of``."""
+    best = best_of(summaries, less, of)
+    return [write(item, index in best) for index, item in enumerate(summaries)]
+
+
+def nan_notes(cells: pd.DataFrame, name: str, test: str) -> list[str]:
+    """Which methods have no ``'srocc'`` or ``'plcc_logistic'`` on a test set."""
+    lacking = cells['cell'].map(
+        lambda cell: test in cell.tests and math.isnan(getattr(cell.tests[test], name))
+    )
+    counts = cells[lacking.astype(bool)].groupby('method', sort=False).size()
+    return [f'{one}: {WHY_NAN[name].format(count)}' for one, count in counts.items()]
+
+
+def duration(seconds: float) -> str:
+    """``'2 h 03 min'``, ``'4 min 05 s'`` or ``'6.5 s'``."""
+    if seconds < 60:
+        return f'{seconds:.1f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest:02d} s'
+    return f'{minutes // 60:,} h {minutes % 60:02d} min'
+
+
+def overview_table(experiments: Mapping[str, Experiment]) -> Table:
+    """One row an experiment, which leads to the id it has on the page."""
+    rows = [
+        {
+            'experiment': replace(text_cell(experiment.plan['name']), link=anchor),
+            'protocol': text_cell(experiment.plan['protocol']),
+            **_states(cells_of(experiment)),
+        }
+        for anchor, experiment in experiments.items()
+    ]
+    notes = ['Time: of the finished cells, added.']
+    return Table('Experiments', columns_of(rows), notes)
+
+
+def cells_table(experiment: Experiment) -> Table:
+    """What is finished of each method, and how long it took."""
+    cells, rows = cells_of(experiment), []
+    for method in experiment.plan['methods']:
+        own = cells[cells.method == method['name']]
+        row = {name: text_cell(method[key]) for name, key in METHOD.items()}
+        each = _duration(summarize(own, measured('seconds')).median)
+        rows.append({**row, **_states(own), 'time a cell': each})
+    return Table('Cells and time', columns_of(rows), ['Time a cell: median.'])
+
+
+METHOD = {'method': 'name', 'kind': 'kind'}
+
+
+def unfinished_table(experiment: Experiment) -> Table | None:
+    """Failed and open cells, those alike in one row; None if all are finished."""
+    cells = cells_of(experiment)
+    seeded = cells.seed.nunique() > 1
+    unfinished = cells[cells.state != 'finished']
+    rows = []
+    for place, alike in unfinished.groupby(['method', 'state', 'error'], sort=False):
+        whole = len(alike) == (cells.method == place[0]).sum()
+        rows.append(
+            {
+                **{
+                    title: text_cell(text or NONE)
+                    for title, text in zip(
+                        ('method', 'state', 'error'), place, strict=True
+                    )
+                },
+                'cells': Cell(str(len(alike)), len(alike)),
+                'splits': text_cell('all' if whole else _places(alike, seeded)),
+            }
+        )
+    return Table('Failed and open cells', columns_of(rows)) if rows else None
+
+
+def _places(cells: pd.DataFrame, seeded: bool) -> str:
+    """Splits, with their seeds if there are several."""
+    places = [
+        f'{split} (seed {", ".join(map(str, seeds))})' if seeded else split
+        for split, seeds in cells.groupby('split', sort=False)['seed']
+    ]
+    return ('; ' if any(',' in place for place in places) else ', ').join(places)
+
+
+def _states(cells: pd.DataFrame) -> dict[str, Cell]:
+    failed, still = ((cells.state == state).sum() for state in ('failed', 'open'))
+    return {
+        'finished': count_cell(cells),
+        'failed': Cell(str(failed), int(failed)),
+        'open': Cell(str(still), int(still)),
+        'time': _duration(sum(summarize(cells, measured('seconds')).numbers)),
+    }
+
+
+def _duration(seconds: float) -> Cell:
+    return Cell(duration(seconds), seconds) if seconds > 0 else Cell(NONE)
+
+
+def _decimals(value: float) -> str:
+    """Three of them, and no minus before zero."""
+    text = f'{value:.3f}'
+    return text[1:] if float(text) == 0 and text.startswith('-') else text
