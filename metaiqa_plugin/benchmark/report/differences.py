@@ -165,13 +165,15 @@ def difference_tables(experiment: Experiment) -> list[Table]:
     groups = list(_groups(cells, protocol, draws))
     if not base or len(method_names(experiment)) < 2:
         return []
+    names = ('srocc', 'plcc') if protocol in ('authentic', 'zero_shot') else ('srocc',)
     tables = []
-    for name in (
-        ('srocc', 'plcc') if protocol in ('authentic', 'zero_shot') else ('srocc',)
-    ):
-        known = [row for group in groups for row in _compared(group, base, name)]
-        found = pd.DataFrame(known)
-        if not known or not found.pairs.any():
+    for name in names:
+        found = pd.DataFrame(
+            {'group': number, **row}
+            for number, group in enumerate(groups)
+            for row in _compared(group, base, name)
+        )
+        if not len(found) or not found.pairs.any():
             return []
         for test in ('p', 'wilcoxon'):
             found[f'{test}_holm'] = found.groupby('group')[test].transform(holm)
