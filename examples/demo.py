@@ -34,7 +34,7 @@ from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.photos import KODAK, carried_photos
 from metaiqa_plugin.score import Correlation, correlate, score_network, write_table
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
-from metaiqa_plugin.train.learning_curves import plot_run
+from metaiqa_plugin.train.logs import plot_run
 from metaiqa_plugin.train.options import read_options
 
 __all__ = ['main']

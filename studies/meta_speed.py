@@ -33,8 +33,8 @@ from metaiqa_plugin.data.episode_dataset import EpisodeDataset
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.data_order import DataOrder, train_loader
 from metaiqa_plugin.train.learners import Bilevel, Placed
-from metaiqa_plugin.train.meta_settings import MetaSettings
 from metaiqa_plugin.train.network import Network
+from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import Task
 
 K, SETS, STEPS = 6, 16, 2

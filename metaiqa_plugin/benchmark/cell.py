@@ -45,7 +45,7 @@ from metaiqa_plugin.parallel import keep_freed_memory
 from metaiqa_plugin.score import open_metric, score_network
 from metaiqa_plugin.score.agreement import agreement
 from metaiqa_plugin.train.iqa_model import load_weights
-from metaiqa_plugin.train.run_logs import VALIDATION
+from metaiqa_plugin.train.logs import VALIDATION
 
 try:
     import fcntl

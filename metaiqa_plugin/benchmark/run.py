@@ -24,7 +24,7 @@ from metaiqa_plugin.benchmark.time_left import TimeLeft
 from metaiqa_plugin.benchmark.workspace import ERROR, LOG, RESULT, prepare, unfinished
 from metaiqa_plugin.errors import Stopped, UserError, whole_number
 from metaiqa_plugin.parallel import ray_map
-from metaiqa_plugin.train.signals import StopSignals
+from metaiqa_plugin.train.loop import StopSignals
 
 try:
     import fcntl

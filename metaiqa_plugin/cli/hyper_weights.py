@@ -136,7 +136,7 @@ def hyper_weights(options: argparse.Namespace) -> int:
 
 def _network(metric: str) -> HyperIQA:
     from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
-    from metaiqa_plugin.train.devices import choose_device
+    from metaiqa_plugin.train.iqa_model import choose_device
 
     path = None if metric == 'hyperiqa-lite0' else metric
     network = HyperIQA(pretrained_model_path=path)

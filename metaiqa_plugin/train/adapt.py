@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,18 @@ from tqdm import tqdm
 from metaiqa_plugin.data.crops import MapCrop, RandomCrop, as_input, maps_of
 from metaiqa_plugin.data.images import read_resized, walk_images
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.errors import UserError, one_of, real_number, whole_number
-from metaiqa_plugin.train.batchnorm import check_batchnorm, training_mode
-from metaiqa_plugin.train.head_first import HeadFirst, features_of, train_head
+from metaiqa_plugin.errors import UserError, real_number, whole_number
+from metaiqa_plugin.train.network import training_mode
+from metaiqa_plugin.train.settings import HeadFirst, check_choices
 
-__all__ = ['AdaptSettings', 'LabelledImages', 'adapt', 'read_labels']
-
-HEAD_STEPS = 300
+__all__ = [
+    'AdaptSettings',
+    'LabelledImages',
+    'adapt',
+    'features_of',
+    'read_labels',
+    'train_head',
+]
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class AdaptSettings:
     """How to adapt.
 
     Attributes:
-        head_steps: steps of the head alone before, see ``train_head``; of networks
-            with frozen stages. None: 300 of these, 0 of others.
+        head_steps: steps of the head alone before, see :func:`train_head`; for
+            networks with frozen stages. None: 300 for these, 0 for others.
         steps: P, Adam steps; None: eight passes over the images, at least 30 steps;
             0, the head alone, where ``head_steps`` is given.
         batch_size: images a step.
@@ -64,7 +69,7 @@ class AdaptSettings:
     lr: float = 1e-4
     lr_head: float = 1e-3
     weight_decay: float = 0.0
-    batchnorm: Literal['frozen', 'running'] | None = None
+    batchnorm: Literal['frozen', 'running', None] = None
     resize: int | None = None
     crop_size: int | None = None
     precision: Literal['fp32', 'bf16'] = 'fp32'
@@ -83,19 +88,14 @@ class AdaptSettings:
         real_number('lr', self.lr, 0)
         real_number('lr_head', self.lr_head, 0)
         real_number('weight_decay', self.weight_decay, 0)
-        if self.batchnorm is not None:
-            check_batchnorm('batchnorm', self.batchnorm)
-        one_of('precision', self.precision, ('fp32', 'bf16'))
+        check_choices(self)
 
     def for_network(self, network: nn.Module) -> AdaptSettings:
-        """With what None stands for."""
+        """With what None of ``head_steps`` and ``batchnorm`` stands for."""
         frozen = bool(network.config.frozen)
-        head_steps, batchnorm = self.head_steps, self.batchnorm
-        return replace(
-            self,
-            head_steps=HEAD_STEPS * frozen if head_steps is None else head_steps,
-            batchnorm=batchnorm or ('frozen' if frozen else 'running'),
-        )
+        steps = HeadFirst.steps * frozen if self.head_steps is None else self.head_steps
+        batchnorm = self.batchnorm or ('frozen' if frozen else 'running')
+        return replace(self, head_steps=steps, batchnorm=batchnorm)
 
     def total_steps(self, images: int) -> int:
         """P for so many images."""
@@ -191,7 +191,7 @@ def adapt(
     Args:
         network: a ``MetaIQA``; in evaluation mode afterwards.
         labelled: the M images of the target.
-        settings: how to.
+        settings: how to adapt.
         progress: show bars on stderr.
         on_step: called after each step with its number from 1, the number of all and
             its loss. What it raises ends the adaptation and is passed on.
@@ -200,16 +200,16 @@ def adapt(
         the loss of each step.
 
     Raises:
-        UserError: an image can not be read; or the loss is NaN or infinite.
+        UserError: an image cannot be read; or the loss is NaN or infinite.
 
-    Where anything is raised after the first step, the network is not to be used.
+    Where anything is raised after the first step, the network must not be used.
     """
     settings = (settings or AdaptSettings()).for_network(network)
     crop, images = _training_views(network, labelled.paths, settings, progress)
+    if settings.head_steps:
+        _head_first(network, images, labelled.mos, settings)
     mos = torch.tensor(labelled.mos, dtype=torch.float32).view(-1, 1)
     device = next(network.parameters()).device
-    if settings.head_steps:
-        _head_first(network, images, mos, settings)
     generator = np.random.default_rng(settings.seed)
     optimizer = torch.optim.Adam(
         [
@@ -232,32 +232,105 @@ def adapt(
             ):
                 predicted = network(as_input(crops.to(device))).float()
             loss = functional.mse_loss(predicted, mos[chosen].to(device))
-            losses.append(_finite(loss, len(losses) + 1))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise UserError(
+                    f'adaptation diverged: the loss of step {len(losses)} is '
+                    f'{losses[-1]}; lower lr or lr_head'
+                )
+            _descend(loss, optimizer, schedule)
             if on_step is not None:
                 on_step(len(losses), total, losses[-1])
     network.eval()
     return losses
 
 
+def _descend(loss: Tensor, optimizer, schedule) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    schedule.step()
+
+
 def _head_first(
-    network: nn.Module, views: Sequence, mos: Tensor, settings: AdaptSettings
+    network: nn.Module, views: Iterable, mos: Sequence[float], settings: AdaptSettings
 ) -> None:
     if not network.config.frozen:
         raise UserError(
             f'head_steps={settings.head_steps}: the network has no frozen stages, so '
             'the features of an image change with every crop; use head_steps=0'
         )
-    features = features_of(network, views)
     chosen = HeadFirst(
         settings.head_steps, lr=settings.lr_head, weight_decay=settings.weight_decay
     )
-    views_each = len(features) // len(mos)
-    labels = mos.repeat_interleave(views_each, dim=0).to(features.device)
-    train_head(network, features, labels, chosen, settings.seed)
+    train_head(network, features_of(network, views), mos, chosen, settings.seed)
+
+
+def features_of(network: nn.Module, views: Iterable[Sequence[np.ndarray]]) -> Tensor:
+    """(images x views, features) float32: those of an image one after the other.
+
+    Args:
+        network: with frozen stages; is in evaluation mode afterwards.
+        views: of each image the maps (h, w, C) of the image and of it mirrored.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    rows = []
+    with torch.no_grad():
+        for both in views:
+            for maps in both:
+                batch = torch.from_numpy(np.array(maps)).permute(2, 0, 1)[None]
+                rows.append(network.backbone(batch.float().to(device)))
+    return torch.cat(rows)
+
+
+def train_head(
+    network: nn.Module,
+    features: Tensor,
+    mos: Sequence[float],
+    settings: HeadFirst,
+    seed: int,
+) -> None:
+    """Train the head alone, in place, by the squared error (Eq. 9).
+
+    A head that knows nothing sends large gradients into the backbone, which forgets
+    what ImageNet taught it (Kumar et al., "Fine-Tuning can Distort Pretrained Features
+    and Underperform Out-of-Distribution", ICLR 2022). A head that standardises does so
+    by these features from then on; what it predicts does not change by that.
+
+    Args:
+        network: a ``MetaIQA``, whose head it is.
+        features: (M x views, C), as :func:`features_of` gives them; at least two rows.
+        mos: of the M images, in [0, 1].
+        settings: how to train it.
+        seed: of batches and dropout.
+
+    Raises:
+        UserError: the loss is NaN or infinite.
+    """
+    labels = torch.tensor(mos, dtype=torch.float32, device=features.device)
+    labels = labels.repeat_interleave(len(features) // len(labels)).view(-1, 1)
+    head = network.head
+    if network.config.standardised:
+        head.restandardise(features)
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    head.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(1, settings.steps + 1):
+            chosen = torch.randint(len(features), (settings.batch_size,))
+            chosen = chosen.to(features.device)
+            loss = functional.mse_loss(head(features[chosen]), labels[chosen])
+            if not math.isfinite(loss.item()):
+                raise UserError(
+                    f'head_first diverged: the loss of step {step} is {loss.item()}; '
+                    'lower lr of train.head_first, or lr_head'
+                )
+            _descend(loss, optimizer, schedule)
+    optimizer.zero_grad()
 
 
 def _training_views(
@@ -274,7 +347,10 @@ def _training_views(
         return MapCrop(cells), _read_maps(network, paths, resize, progress)
     size = resize * 7 // 8 if network.fixed_input_size is None else resize
     crop = RandomCrop(resize, settings.crop_size or size)
-    return crop, _read_resized(paths, resize, progress)
+    with ThreadPoolExecutor() as pool:
+        images = pool.map(read_resized, paths, itertools.repeat(resize))
+        bar = tqdm(images, 'read', len(paths), disable=not progress, unit='image')
+        return crop, list(bar)
 
 
 def _read_maps(
@@ -292,14 +368,9 @@ def _trained(part: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in part.parameters() if parameter.requires_grad]
 
 
-def _read_resized(paths: Sequence, size: int, progress: bool) -> list[np.ndarray]:
-    with ThreadPoolExecutor() as pool:
-        images = pool.map(read_resized, paths, itertools.repeat(size))
-        bar = tqdm(images, 'read', len(paths), disable=not progress, unit='image')
-        return list(bar)
-
-
-def _batches(images: int, size: int, total: int, generator: np.random.Generator):
+def _batches(
+    images: int, size: int, total: int, generator: np.random.Generator
+) -> Iterator[list[int]]:
     """``total`` batches: passes over shuffled images, a short rest joins the next."""
     size = min(size, images)
     queue: list[int] = []
@@ -309,13 +380,3 @@ def _batches(images: int, size: int, total: int, generator: np.random.Generator)
             queue += [index for index in fresh if index not in queue]
         yield queue[:size]
         queue = queue[size:]
-
-
-def _finite(loss: Tensor, step: int) -> float:
-    value = loss.item()
-    if not math.isfinite(value):
-        raise UserError(
-            f'adaptation diverged: the loss of step {step} is {value}; lower lr or '
-            'lr_head'
-        )
-    return value

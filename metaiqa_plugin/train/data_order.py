@@ -1,10 +1,13 @@
-"""The mini-batches of a run in their order, from any iteration on."""
+"""The mini-batches of a run in their order, from any iteration on; who reads them."""
 
 from __future__ import annotations
 
 import math
+import os
 import random
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +16,13 @@ from pyiqa.data.data_sampler import EnlargedSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.train.signals import leave_to_parent
 
-__all__ = ['DataOrder', 'train_loader']
+__all__ = ['READER_DIED', 'DataOrder', 'mini_batches', 'train_loader']
+
+READER_DIED = (
+    'a process that reads images died, perhaps for want of memory; resume the run with '
+    '--resume and a smaller num_worker_per_gpu'
+)
 
 
 class DataOrder:
@@ -56,15 +63,13 @@ class DataOrder:
                 f'{len(self._sampler)} items of an epoch; make it smaller'
             )
         counted = math.ceil(items * ratio / batch_size)
-        epochs = train.get('total_epoch')
-        if epochs is None and train.get('total_iter') is None:
-            raise UserError('train.total_epoch or train.total_iter must be given')
-        if epochs is None:
-            wanted = int(train['total_iter'])
-            epochs = math.ceil(wanted / counted)
-        else:
+        epochs, wanted = train.get('total_epoch'), train.get('total_iter')
+        if epochs is not None:
             wanted = int(epochs) * counted
-        self.total = min(wanted, (int(epochs) + 1) * self.per_epoch)
+        elif wanted is None:
+            raise UserError('train.total_epoch or train.total_iter must be given')
+        last = math.ceil(int(wanted) / counted) + 1
+        self.total = min(int(wanted), last * self.per_epoch)
 
     def from_iteration(self, done: int) -> Iterator[list[int]]:
         """The indices of each mini-batch after the first ``done``."""
@@ -128,6 +133,26 @@ def train_loader(
     )
 
 
+def mini_batches(loader: Iterable[Any]) -> Iterator[Any]:
+    """Those of a loader.
+
+    torch names a reader that died, unless it notices first that the reader does not
+    answer.
+
+    Raises:
+        UserError: a reader does not answer.
+    """
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (ConnectionError, EOFError) as error:
+            raise UserError(READER_DIED) from error
+        yield batch
+
+
 class _Batches:
     def __init__(self, order: DataOrder, done: int) -> None:
         self._order, self._done = order, done
@@ -145,4 +170,19 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _prepare_reader(_: int) -> None:
-    leave_to_parent()
+    """In a process that reads images: signals to the whole group are not for it.
+
+    Ctrl-C and SLURM signal every process; a reader that died would end the run unsaved.
+    SIGTERM of the parent itself, which is how it ends its readers, ends this one.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, 'sigwaitinfo'):  # macOS: SIGTERM ends it, whoever sent it
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -9,12 +9,11 @@ only, and knows CUDA and nothing else.
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import torch
 from pyiqa.models.general_iqa_model import GeneralIQAModel
@@ -24,19 +23,60 @@ from metaiqa_plugin.archs.base import ConfiguredNetwork, load_exactly
 from metaiqa_plugin.archs.checkpoint import read_state_dict
 from metaiqa_plugin.data.crops import FrozenMaps
 from metaiqa_plugin.data.labelled_dataset import LabelledDataset
-from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.errors import UserError, one_of
 from metaiqa_plugin.train import ranks
-from metaiqa_plugin.train.batchnorm import check_batchnorm, training_mode
-from metaiqa_plugin.train.devices import choose_device
-from metaiqa_plugin.train.head_first import HeadFirst, features_of, train_head
-from metaiqa_plugin.train.model_state import collect, put_back
-from metaiqa_plugin.train.rates import WarmupCosine
-from metaiqa_plugin.train.state_files import KEEP_STATES, write_state
+from metaiqa_plugin.train.adapt import features_of, train_head
+from metaiqa_plugin.train.network import training_mode
+from metaiqa_plugin.train.settings import BatchNorm, HeadFirst, WarmupCosine
+from metaiqa_plugin.train.state import collect, put_back, save_durably, write_state
 
-__all__ = ['IQAModel', 'load_weights', 'require_same_stages']
+__all__ = [
+    'Choice',
+    'IQAModel',
+    'choose_device',
+    'load_weights',
+    'require_same_stages',
+]
 
 NO_VALIDATION = {'val_freq': 10**9, 'save_img': False, 'metrics': {}}
+
+
+class Choice(NamedTuple):
+    """A choice and the reason, for the line at the start of a run."""
+
+    value: str
+    why: str
+
+
+def choose_device(num_gpu: int | str) -> Choice:
+    """The device of this process for pyiqa's option ``num_gpu``.
+
+    Args:
+        num_gpu: 0: the CPU; 1: the GPU (CUDA, else Apple's MPS); ``'auto'``: the GPU
+            if there is one. With several ranks each takes the CUDA device of its
+            LOCAL_RANK.
+
+    Raises:
+        UserError: several GPUs in one process, no such device, or no such option.
+    """
+    if type(num_gpu) is int and num_gpu > 1:
+        raise UserError(
+            f'num_gpu={num_gpu}: one process trains on one device; give num_gpu: 1 and '
+            f'start {num_gpu} processes: torchrun --nproc_per_node={num_gpu} '
+            '-m metaiqa_plugin.train -opt FILE --launcher pytorch'
+        )
+    one_of('num_gpu', num_gpu, (0, 1, 'auto'))
+    if num_gpu == 0:
+        return Choice('cpu', 'num_gpu: 0')
+    if torch.cuda.is_available():
+        name = f'cuda:{torch.cuda.current_device()}'
+    elif torch.backends.mps.is_available():
+        name = 'mps'
+    elif num_gpu == 1:
+        raise UserError('num_gpu=1, but torch finds no GPU; num_gpu: 0 is the CPU')
+    else:
+        return Choice('cpu', 'num_gpu: auto found no GPU')
+    return Choice(name, f'num_gpu: {num_gpu}' + ' found it' * (num_gpu == 'auto'))
 
 
 class IQAModel(GeneralIQAModel):
@@ -67,19 +107,19 @@ class IQAModel(GeneralIQAModel):
             )
         opt.setdefault('val', dict(NO_VALIDATION))
         self.batchnorm = opt.get('train', {}).get('batchnorm', 'running')
-        check_batchnorm('train.batchnorm', self.batchnorm)
+        one_of('train.batchnorm', self.batchnorm, get_args(BatchNorm))
+        maps = opt.get('datasets', {}).get('train', {}).get('maps')
         head_first = opt.get('train', {}).get('head_first')
         self._head_first = None
         if head_first is not None:
             self._head_first = HeadFirst.from_options(head_first)
+            if maps is None:
+                raise UserError(
+                    'train.head_first needs datasets.train.maps, and a network whose '
+                    'frozen stages make them'
+                )
         super().__init__(opt)
         self.best_metric_results = {}
-        maps = opt.get('datasets', {}).get('train', {}).get('maps')
-        if self._head_first is not None and maps is None:
-            raise UserError(
-                'train.head_first needs datasets.train.maps, and a network whose '
-                'frozen stages make them'
-            )
         if maps is not None:
             require_same_stages(self.get_bare_model(self.net), maps)
 
@@ -90,10 +130,8 @@ class IQAModel(GeneralIQAModel):
         network = self.get_bare_model(self.net)
         get_root_logger().info('Trains the head alone first.')
         features = features_of(network, dataset.pixels)
-        mos = torch.tensor(dataset.rows.mos, dtype=torch.float32)
-        mos = mos.repeat_interleave(len(features) // len(mos)).view(-1, 1)
         seed = self.opt.get('manual_seed') or 0
-        train_head(network, features, mos.to(features.device), self._head_first, seed)
+        train_head(network, features, dataset.rows.mos, self._head_first, seed)
         self._head_first = None
 
     @property
@@ -103,7 +141,7 @@ class IQAModel(GeneralIQAModel):
 
     @device.setter
     def device(self, chosen: torch.device) -> None:
-        """pyiqa sets CUDA wherever ``num_gpu`` is not 0; ours stays."""
+        """pyiqa sets CUDA wherever ``num_gpu`` is not 0; the choice stays."""
 
     def setup_optimizers(self) -> None:
         """As pyiqa's, which warns of every parameter that is not trained."""
@@ -156,9 +194,12 @@ class IQAModel(GeneralIQAModel):
         self.set_rates(current_iter)
         training_mode(self.net, self.batchnorm)
         super().optimize_parameters(current_iter)
-        losses = {k: v for k, v in self.log_dict.items() if k.startswith('l_')}
-        for name, value in losses.items():
-            if not math.isfinite(value):
+        self.refuse_divergence(current_iter)
+
+    def refuse_divergence(self, current_iter: int) -> None:
+        """Raises UserError where a loss of ``log_dict`` is NaN or infinite."""
+        for name, value in self.log_dict.items():
+            if name.startswith('l_') and not math.isfinite(value):
                 raise UserError(
                     f'training diverged at iteration {current_iter}: {name} is '
                     f'{value}; lower train.optim.lr'
@@ -174,17 +215,14 @@ class IQAModel(GeneralIQAModel):
         """As pyiqa's, but whole or not at all.
 
         Raises:
-            OSError: the file can not be written.
+            OSError: the file cannot be written.
         """
         if ranks.rank():
             return
         ending = {None: '', -1: '_latest'}.get(current_iter, f'_{current_iter}')
         path = Path(self.opt['path']['models']) / f'{net_label}{ending}.pth'
         state = self.get_bare_model(net).state_dict()
-        content = io.BytesIO()
-        torch.save({param_key: {k: v.cpu() for k, v in state.items()}}, content)
-        with replacing(path, durable=True) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        save_durably({param_key: {k: v.cpu() for k, v in state.items()}}, path)
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Called by pyiqa's script: all that :meth:`resume_training` needs.
@@ -194,8 +232,7 @@ class IQAModel(GeneralIQAModel):
         if ranks.rank() or current_iter == -1:
             return
         state = collect(self) | {'epoch': epoch, 'iter': current_iter}
-        keep = self.opt['logger'].get('keep_states', KEEP_STATES)
-        write_state(self.opt['path']['training_states'], state, current_iter, keep)
+        write_state(self.opt, state)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Called by pyiqa's script, which then starts the epoch from its first batch.

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train import ranks
-from metaiqa_plugin.train.meta_settings import MetaSettings
 from metaiqa_plugin.train.network import Batch, Network
+from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import (
     InnerAdam,
     Task,
@@ -88,11 +88,12 @@ class Learner:
         counters = self.network.counters
         before = [counter.clone() for counter in counters]
         try:
-            here = (compute(), [placed.place for placed in tasks], '')
+            places = [placed.place for placed in tasks]
+            here = (list(zip(places, compute(), strict=True)), '')
         except FloatingPointError as error:
-            here = ([], [], str(error))
+            here = ([], str(error))
         everywhere = ranks.gather(here)
-        for _, _, error in everywhere:
+        for _, error in everywhere:
             if error:
                 raise FloatingPointError(error)
         for counter, start in zip(counters, before, strict=True):
@@ -100,12 +101,8 @@ class Learner:
         ranks.add_up(counters)
         for counter, start in zip(counters, before, strict=True):
             counter.add_(start)
-        places = [place for _, all_places, _ in everywhere for place in all_places]
-        losses = [loss for all_losses, _, _ in everywhere for loss in all_losses]
-        return [
-            losses[index]
-            for index in sorted(range(len(places)), key=places.__getitem__)
-        ]
+        found = dict(pair for pairs, _ in everywhere for pair in pairs)
+        return [found[place] for place in sorted(found)]
 
     def _each(self, tasks: Sequence[Placed]) -> Iterator[Task]:
         """The tasks with their draws; averaged statistics start from those of theta."""
@@ -126,15 +123,14 @@ class Learner:
             if averaged:
                 torch._foreach_copy_(statistics, start)
 
-    def _move_statistics(self, k: int, rate: float) -> None:
-        """Eq. 8 for running means and variances, where they are averaged."""
-        if not self._change:
-            return
-        ranks.add_up(self._change)
-        torch._foreach_add_(self.network.statistics, self._change, alpha=-rate / k)
+    def _step_outer(
+        self, total: Sequence[Tensor], k: int, statistics_rate: float
+    ) -> None:
+        """The outer step along the mean of the sums that all ranks have.
 
-    def _step_outer(self, total: Sequence[Tensor], k: int) -> None:
-        """The outer step along the mean of the sums that all ranks have."""
+        Running means and variances, where they are averaged, take a step of Eq. 8 with
+        a rate of their own.
+        """
         ranks.add_up(total)
         torch._foreach_div_(list(total), k)
         norm = torch.nn.utils.get_total_norm(total)
@@ -144,6 +140,11 @@ class Learner:
             parameter.grad = gradient
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self._change:
+            ranks.add_up(self._change)
+            torch._foreach_add_(
+                self.network.statistics, self._change, alpha=-statistics_rate / k
+            )
 
 
 class Bilevel(Learner):
@@ -151,7 +152,7 @@ class Bilevel(Learner):
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
-        self.adam = InnerAdam(self.network.parameters, self.settings.adam)
+        self.adam = InnerAdam(self.network.parameters, self.settings)
 
     def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
         support = self.network.rates(self.decay, self.settings.inner == 'head')
@@ -167,30 +168,20 @@ class Bilevel(Learner):
             return outcome.losses
 
         losses = self._gathered(compute, tasks)
-        rate = self._statistics_rate
-        self._step_outer(total, len(losses))
-        self._move_statistics(len(losses), rate)
+        # beta, where the outer step is Eq. 8. Other optimizers have rates in other
+        # units; with them statistics move to the mean over the tasks, as far as the
+        # rates have not decayed.
+        plain = type(self.optimizer) is torch.optim.SGD
+        rate = self.optimizer.param_groups[0]['lr'] if plain else self.decay
+        self._step_outer(total, len(losses), rate)
         return losses
 
-    @property
-    def _statistics_rate(self) -> float:
-        """beta, where the outer step is Eq. 8.
-
-        Other optimizers have a rate in other units; with them statistics move to the
-        mean over the tasks, as far as the rates have not decayed.
-        """
-        if type(self.optimizer) is torch.optim.SGD:
-            return self.optimizer.param_groups[0]['lr']
-        return self.decay
-
     def state(self) -> dict[str, Any]:
-        if self.settings.moments != 'carried':
-            return {}
-        return _adam_state(self.adam)
+        return self.adam.state() if self.settings.moments == 'carried' else {}
 
     def load_state(self, state: dict[str, Any]) -> None:
         if state:
-            _load_adam_state(self.adam, state)
+            self.adam.load_state(state)
 
 
 class Single(Learner):
@@ -198,32 +189,34 @@ class Single(Learner):
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
-        self.adam = InnerAdam(self.network.parameters, self.settings.adam)
+        self.adam = InnerAdam(self.network.parameters, self.settings)
 
     def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
-        rates = self.network.rates(self.decay)
         losses = []
         for placed in tasks:
             torch.manual_seed(placed.seed)
             task = placed.task
             try:
-                support = adam_steps(self.adam, task.support, self.network.loss, rates)
-                query = adam_steps(self.adam, task.query, self.network.loss, rates)
+                support, query = self._steps(task.support), self._steps(task.query)
             except FloatingPointError as error:
                 raise FloatingPointError(f'task {task.name!r}: {error}') from error
             losses.append(TaskLosses(task.name, support, query))
         self._step_schedule()
         return losses
 
+    def _steps(self, batches: Sequence[Batch]) -> list[float]:
+        rates = self.network.rates(self.decay)
+        return adam_steps(self.adam, batches, self.network.loss, rates)
+
     def _step_schedule(self) -> None:
         """A step without gradients: torch's schedulers warn of one that never steps."""
         self.optimizer.step()
 
     def state(self) -> dict[str, Any]:
-        return _adam_state(self.adam)
+        return self.adam.state()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        _load_adam_state(self.adam, state)
+        self.adam.load_state(state)
 
 
 class Joint(Single):
@@ -237,9 +230,7 @@ class Joint(Single):
             for part in (placed.task.support, placed.task.query)
             for batch in part
         ]
-        mixed = _mixed(batches)
-        rates = self.network.rates(self.decay)
-        losses = adam_steps(self.adam, mixed, self.network.loss, rates)
+        losses = self._steps(_mixed(batches))
         self._step_schedule()
         return [TaskLosses('all', losses, losses)]
 
@@ -260,7 +251,10 @@ class Maml(Learner):
                 'install it'
             ) from error
         self.maml = learn2learn.algorithms.MAML(
-            self.network.module, lr=self.settings.alpha, allow_unused=True
+            self.network.module,
+            lr=self.settings.alpha,
+            allow_unused=True,
+            allow_nograd=True,  # frozen stages
         )
 
     def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
@@ -273,8 +267,7 @@ class Maml(Learner):
         losses = self._gathered(compute, tasks)
         parameters = self.network.parameters
         total = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        self._step_outer(total, len(losses))
-        self._move_statistics(len(losses), self.decay)
+        self._step_outer(total, len(losses), self.decay)
         return losses
 
     def _one(self, task: Task) -> TaskLosses:
@@ -304,12 +297,3 @@ def _mixed(batches: Sequence[Batch]) -> list[Batch]:
     images = torch.cat([images for images, _ in batches])[order]
     mos = torch.cat([mos for _, mos in batches])[order]
     return list(zip(images.split(sizes), mos.split(sizes), strict=True))
-
-
-def _adam_state(adam: InnerAdam) -> dict[str, Any]:
-    return {'first': adam.first, 'second': adam.second, 'steps': adam.steps}
-
-
-def _load_adam_state(adam: InnerAdam, state: dict[str, Any]) -> None:
-    for name in ('first', 'second', 'steps'):
-        torch._foreach_copy_(getattr(adam, name), state[name])

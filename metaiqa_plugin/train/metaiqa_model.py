@@ -9,7 +9,8 @@ alpha decay with beta ("every rate").
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,15 +19,43 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from metaiqa_plugin.errors import UserError, real_number
 from metaiqa_plugin.train import ranks
-from metaiqa_plugin.train.devices import choose_precision
-from metaiqa_plugin.train.iqa_model import IQAModel
+from metaiqa_plugin.train.iqa_model import Choice, IQAModel
 from metaiqa_plugin.train.learners import LEARNERS, Placed
-from metaiqa_plugin.train.meta_settings import MetaSettings
-from metaiqa_plugin.train.model_state import random_states, set_random_states
 from metaiqa_plugin.train.network import Batch, Network
+from metaiqa_plugin.train.settings import MetaSettings
+from metaiqa_plugin.train.state import random_states, set_random_states
 from metaiqa_plugin.train.update import Task
 
-__all__ = ['MetaIQAModel']
+__all__ = ['MetaIQAModel', 'choose_precision']
+
+PAYS = 1.1
+"""bf16 must be faster by this factor to be chosen."""
+
+
+def choose_precision(asked: str, step: Callable[[str], None]) -> Choice:
+    """``'fp32'`` or ``'bf16'``.
+
+    Args:
+        asked: either, or ``'auto'``: the faster one; bf16 must win clearly.
+        step: does a training step in the precision it is given, leaves no trace, and
+            returns when the device has done it.
+    """
+    if asked != 'auto':
+        return Choice(asked, 'as asked')
+    ratio = _seconds(step, 'fp32') / _seconds(step, 'bf16')
+    chosen = 'bf16' if ratio >= PAYS else 'fp32'
+    return Choice(chosen, f'bf16 is {ratio:.2f} times as fast as fp32 here')
+
+
+def _seconds(step: Callable[[str], None], precision: str) -> float:
+    """The shortest of three, after one to warm up."""
+    step(precision)
+    spans = []
+    for _ in range(3):
+        started = time.perf_counter()
+        step(precision)
+        spans.append(time.perf_counter() - started)
+    return min(spans)
 
 
 class MetaIQAModel(IQAModel):
@@ -51,7 +80,7 @@ class MetaIQAModel(IQAModel):
         if ranks.count() > 1 and self.meta.in_order:
             raise UserError(
                 f'train.meta.{self.meta.in_order}: a task depends on the one before '
-                f'it, so the tasks can not be spread over {ranks.count()} ranks; start '
+                f'it, so the tasks cannot be spread over {ranks.count()} ranks; start '
                 'it without torchrun'
             )
         self.seed = opt.get('manual_seed') or 0
@@ -75,7 +104,7 @@ class MetaIQAModel(IQAModel):
                 multi_avg_fn=get_ema_multi_avg_fn(self.meta.ema),
                 use_buffers=True,
             )
-        self._precision_known = False
+        self._precision: Choice | None = None
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """A mini-batch of k tasks, or in validation one of labelled images."""
@@ -98,7 +127,7 @@ class MetaIQAModel(IQAModel):
         """One update from the k tasks."""
         self.set_rates(current_iter)
         self.network.train()
-        if not self._precision_known:
+        if self._precision is None:
             self._choose_precision()
         placed = [
             Placed(task, place, _seed(self.seed, current_iter, place))
@@ -115,9 +144,9 @@ class MetaIQAModel(IQAModel):
         if self.average is not None:
             self.average.update_parameters(self.net)
         self.log_dict = {
-            'l_support': _mean(losses.support[0] for losses in self.task_losses),
-            'l_query': _mean(losses.query[0] for losses in self.task_losses),
-            'l_adapted': _mean(losses.query[-1] for losses in self.task_losses),
+            'l_support': _mean([losses.support[0] for losses in self.task_losses]),
+            'l_query': _mean([losses.query[0] for losses in self.task_losses]),
+            'l_adapted': _mean([losses.query[-1] for losses in self.task_losses]),
         }
 
     def nondist_validation(self, dataloader, current_iter, tb_logger, save_img) -> None:
@@ -135,7 +164,7 @@ class MetaIQAModel(IQAModel):
 
     def describe(self) -> str:
         """What was chosen to run on, and why: one line for the log."""
-        device, precision = self._device_choice, self._precision_choice
+        device, precision = self._device_choice, self._precision
         layout = 'channels_last' if self.meta.channels_last else 'contiguous'
         threads = torch.get_num_threads()
         steps = 'plain' if self.meta.update == 'maml' else 'fused Adam'
@@ -149,7 +178,7 @@ class MetaIQAModel(IQAModel):
         """What the trainer has beside network, optimizers and schedulers."""
         return {
             'learner': self.learner.state(),
-            'precision': self.network.precision if self._precision_known else None,
+            'precision': self._precision and self._precision.value,
             'average': None if self.average is None else self.average.state_dict(),
         }
 
@@ -172,7 +201,7 @@ class MetaIQAModel(IQAModel):
             return [(images, mos)] * self.meta.steps
         if len(images) % self.meta.steps:
             raise UserError(
-                f'{part}_size={len(images)} can not be cut into train.meta.steps='
+                f'{part}_size={len(images)} cannot be cut into train.meta.steps='
                 f'{self.meta.steps} equal batches; make it a multiple, or set '
                 'steps_see: whole'
             )
@@ -185,10 +214,9 @@ class MetaIQAModel(IQAModel):
             chosen = choose_precision(self.meta.precision, self._trial)
         self._set_precision(ranks.share(chosen))
 
-    def _set_precision(self, choice) -> None:
-        self._precision_choice = choice
+    def _set_precision(self, choice: Choice) -> None:
+        self._precision = choice
         self.network.precision = choice.value
-        self._precision_known = True
         get_root_logger().info(self.describe())
 
     def _trial(self, precision: str) -> None:
@@ -211,6 +239,5 @@ def _seed(*parts: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], 'big')
 
 
-def _mean(values) -> float:
-    values = list(values)
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)

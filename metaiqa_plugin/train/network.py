@@ -1,4 +1,4 @@
-"""What meta-training sees of a network: parameters, statistics, a loss."""
+"""What training sees of a network: parameters, statistics, a loss."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metaiqa_plugin.data.crops import as_input
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.train.batchnorm import training_mode
-from metaiqa_plugin.train.meta_settings import MetaSettings
+from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import Rates
 
-__all__ = ['Network']
+__all__ = ['Batch', 'Network', 'training_mode']
 
 Batch = tuple[Tensor, Tensor]
+
+
+def training_mode(network: nn.Module, batchnorm: str) -> None:
+    """Set training mode; ``'frozen'``: BatchNorm keeps normalising by what it has."""
+    network.train()
+    if batchnorm == 'frozen':
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
 
 
 class Network:
@@ -46,27 +54,18 @@ class Network:
         device: torch.device,
     ) -> None:
         self.module = module
-        self.criteria = list(criteria)
+        self.criteria = criteria
         self.settings = settings
         self.device = device
         self.precision = 'fp32'
-        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-        self.parameters = [parameter for _, parameter in named]
-        self.is_head = [name.startswith(settings.head) for name, _ in named]
-        self.norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-        self.statistics = [
-            buffer
-            for norm in self.norms
-            for buffer in norm.buffers()
-            if buffer.is_floating_point()
-        ]
-        self.counters = [
-            buffer
-            for norm in self.norms
-            for buffer in norm.buffers()
-            if not buffer.is_floating_point()
-        ]
-        self._require_head([name for name, _ in named])
+        named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.parameters = list(named.values())
+        self.is_head = [name.startswith(settings.head) for name in named]
+        norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+        buffers = [buffer for norm in norms for buffer in norm.buffers()]
+        self.statistics = [b for b in buffers if b.is_floating_point()]
+        self.counters = [b for b in buffers if not b.is_floating_point()]
+        self._require_head(named)
         self._layout = (
             torch.channels_last if settings.channels_last else torch.contiguous_format
         )
@@ -98,12 +97,12 @@ class Network:
 
     def rates(self, decay: float, head_only: bool = False) -> Rates:
         """alpha of each parameter; None where it is to stay."""
-        alpha = self.settings.alpha
-        head = alpha if self.settings.alpha_head is None else self.settings.alpha_head
+        alpha, head = self.settings.alpha, self.settings.alpha_head
+        head = alpha if head is None else head
         body = None if head_only else decay * alpha
         return [decay * head if is_head else body for is_head in self.is_head]
 
-    def _require_head(self, names: list[str]) -> None:
+    def _require_head(self, names: Sequence[str]) -> None:
         needed = self.settings.alpha_head is not None or self.settings.inner == 'head'
         if not needed or any(self.is_head):
             return

@@ -31,10 +31,12 @@ from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError, file_name
 from metaiqa_plugin.option_yaml import parse
-from metaiqa_plugin.train.head_first import HeadFirst
-from metaiqa_plugin.train.meta_settings import MetaSettings
-from metaiqa_plugin.train.ranking_settings import RankingSettings
-from metaiqa_plugin.train.rates import WarmupCosine
+from metaiqa_plugin.train.settings import (
+    HeadFirst,
+    MetaSettings,
+    RankingSettings,
+    WarmupCosine,
+)
 
 __all__ = ['changed', 'check_options', 'find_faults', 'read_options']
 

@@ -1,10 +1,9 @@
-"""pyiqa's training pipeline with runs written below a folder of the user's.
+"""Training as an option file says, below a folder of the user's.
 
-``python -m metaiqa_plugin.train -opt X.yml`` reads the files of
-``python -m pyiqa.train``, and changes them with ``--set train.optim.lr=3e-4``; that one
-runs code that a file or its ``--force_yml`` names. pyiqa itself writes below its own
-installation (``site-packages/experiments``); here the root is the current folder, or
-``--root``.
+Reads the files of ``python -m pyiqa.train``, which runs code that a file or its
+``--force_yml`` names, and writes below its own installation
+(``site-packages/experiments``). Here a file is data and the root is the current folder,
+or ``--root``.
 
 On several GPUs, processes or machines::
 
@@ -20,16 +19,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pyiqa.utils import (
+    get_env_info,
+    get_root_logger,
+    get_time_str,
+    init_wandb_logger,
+    make_exp_dirs,
+    mkdir_and_rename,
+    set_random_seed,
+)
+from pyiqa.utils.logger import initialized_logger
+from pyiqa.utils.options import copy_opt_file, dict2str
+
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import remove_unfinished
+from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.train import ranks
+from metaiqa_plugin.train.data_order import READER_DIED
+from metaiqa_plugin.train.loop import Run
 from metaiqa_plugin.train.options import changed, check_options, read_options
+from metaiqa_plugin.train.state import newest_state, refuse_other_options
 
 __all__ = ['train']
 
+FOLDERS = ('models', 'training_states', 'visualization')
+"""Those of a run, below its own."""
+
 
 def train(
-    file: str | os.PathLike,
+    options: str | os.PathLike | Mapping[str, Any],
     root: str | Path = '.',
     resume: bool = False,
     launcher: str = 'none',
@@ -38,27 +56,27 @@ def train(
     """Train as an option file says.
 
     Args:
-        file: the option file.
+        options: the file, or what it would hold.
         root: folder that gets ``experiments/NAME`` and ``tb_logger/NAME``.
-        resume: go on from the newest state of ``experiments/NAME``; from the start,
+        resume: resume from the newest state of ``experiments/NAME``; from the start,
             if there is none.
         launcher: ``'pytorch'``: this is a process of torchrun's.
-        changes: of the file's options, by dotted key.
+        changes: of the options, by dotted key.
 
     Returns:
         the best validation results, per data set and metric; empty on other ranks
         than 0.
 
     Raises:
-        UserError: an option file with faults, all of them named; weights to start from
-            that do not exist; whatever :class:`~metaiqa_plugin.train.loop.Run`
-            refuses.
+        UserError: options with faults, all of them named; weights to start from that
+            do not exist; whatever :class:`~metaiqa_plugin.train.loop.Run` refuses.
         Stopped: SIGTERM or SIGINT; a state was saved.
     """
-    file = os.fspath(file)
-    options = changed(read_options(file), changes or {}, '--set')
-    check_options(options, file)
-    paths = options['path'] or {}
+    file = None if isinstance(options, Mapping) else os.fspath(options)
+    given = options if file is None else read_options(file)
+    given = changed(given, changes or {}, '--set')
+    check_options(given, file or 'options')
+    paths = given['path'] or {}
     if paths.get('resume_state'):
         raise UserError(
             'path.resume_state is for pyiqa.train; here --resume finds the newest '
@@ -67,26 +85,19 @@ def train(
     _require_start(paths.get('pretrain_network'))
     ranks.start(launcher)
     try:
-        return _run(_for_pyiqa(options, root), file, resume)
+        return _run(_for_pyiqa(given, root), file or given, resume)
     except RuntimeError as error:
         # torch's signal handler may say so at any moment, even after the loop has
         if 'DataLoader worker' not in str(error):
             raise
-        raise UserError(
-            'a process that reads images died, perhaps for want of memory; go on with '
-            '--resume and a smaller num_worker_per_gpu'
-        ) from error
+        raise UserError(READER_DIED) from error
     finally:
         ranks.stop()
 
 
-def _run(opt: dict[str, Any], file: str, resume: bool) -> dict[str, Any]:
-    from pyiqa.utils import get_env_info, get_root_logger
-    from pyiqa.utils.options import copy_opt_file, dict2str
-
-    from metaiqa_plugin.train.loop import Run, refuse_other_options
-    from metaiqa_plugin.train.state_files import newest_state
-
+def _run(
+    opt: dict[str, Any], source: str | dict[str, Any], resume: bool
+) -> dict[str, Any]:
     folder = Path(opt['path']['experiments_root'])
     found, warnings = None, []
     if resume and ranks.rank() == 0:
@@ -94,9 +105,12 @@ def _run(opt: dict[str, Any], file: str, resume: bool) -> dict[str, Any]:
     found = ranks.share(found)
     if ranks.rank() == 0:
         _make_folders(opt, keep=resume)
-        copy_opt_file(file, folder)
+        if isinstance(source, str):
+            copy_opt_file(source, folder)
+        else:
+            (folder / 'options.yml').write_text(dump(source), encoding='utf-8')
     ranks.share(None)
-    log = get_root_logger(log_level=logging.INFO, log_file=_log_file(opt))
+    log = _fresh_log(folder / f'train_{opt["name"]}_{get_time_str()}.log')
     log.info(get_env_info())
     log.info(dict2str(opt))
     for warning in warnings:
@@ -118,8 +132,6 @@ def _for_pyiqa(options: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
     auto`` into the number of GPUs; seeds each rank by itself, where ours begin alike;
     and changes what a run saves if its name has ``debug`` in it.
     """
-    from pyiqa.utils import set_random_seed
-
     seed = options.get('manual_seed')
     if seed is None:
         seed = random.randint(1, 10000)
@@ -127,6 +139,10 @@ def _for_pyiqa(options: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
     seed = ranks.share(seed)
     set_random_seed(seed)
     root = str(Path(root).resolve())
+    folder = os.path.join(root, 'experiments', options['name'])
+    paths = {**(options['path'] or {}), 'experiments_root': folder, 'log': folder}
+    if paths.get('pretrain_network'):
+        paths['pretrain_network'] = os.path.expanduser(str(paths['pretrain_network']))
     return {
         **options,
         'manual_seed': seed,
@@ -140,35 +156,31 @@ def _for_pyiqa(options: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
             phase: {**block, 'phase': str(phase).split('_')[0]}
             for phase, block in options['datasets'].items()
         },
-        'path': _paths(options, root),
+        'path': paths | {name: os.path.join(folder, name) for name in FOLDERS},
     }
-
-
-def _paths(options: Mapping[str, Any], root: str) -> dict[str, Any]:
-    """The block ``path`` with the folders of the run."""
-    paths = dict(options['path'] or {})
-    if paths.get('pretrain_network'):
-        paths['pretrain_network'] = os.path.expanduser(str(paths['pretrain_network']))
-    folder = os.path.join(root, 'experiments', options['name'])
-    own = ('models', 'training_states', 'visualization')
-    own = {name: os.path.join(folder, name) for name in own}
-    return {**paths, 'experiments_root': folder, 'log': folder, **own}
 
 
 def _make_folders(opt: dict[str, Any], keep: bool) -> None:
     """Those of the run; what an older run of this name left is moved away."""
-    from pyiqa.utils import make_exp_dirs, mkdir_and_rename
-
     if not keep:
         make_exp_dirs(opt)
         if opt['logger'].get('use_tb_logger'):
             os.makedirs(Path(opt['root_path']) / 'tb_logger_archived', exist_ok=True)
             mkdir_and_rename(_tensorboard_folder(opt))
         return
-    for name in ('models', 'training_states', 'visualization'):
+    for name in (*FOLDERS, 'experiments_root'):
         Path(opt['path'][name]).mkdir(parents=True, exist_ok=True)
         remove_unfinished(opt['path'][name])
-    remove_unfinished(opt['path']['experiments_root'])
+
+
+def _fresh_log(file: Path) -> logging.Logger:
+    """pyiqa's, which keeps the file of the first run of a process."""
+    log = logging.getLogger('pyiqa')
+    for handler in [*log.handlers]:
+        log.removeHandler(handler)
+        handler.close()
+    initialized_logger.pop('pyiqa', None)
+    return get_root_logger(log_level=logging.INFO, log_file=str(file))
 
 
 def _tensorboard_folder(opt: dict[str, Any]) -> str:
@@ -178,19 +190,12 @@ def _tensorboard_folder(opt: dict[str, Any]) -> str:
 def _tensorboard(opt: dict[str, Any], state: dict[str, Any] | None) -> Any:
     if not opt['logger'].get('use_tb_logger') or ranks.rank():
         return None
-    from pyiqa.utils import init_wandb_logger
     from torch.utils.tensorboard import SummaryWriter
 
     if (opt['logger'].get('wandb') or {}).get('project'):
         init_wandb_logger(opt)
     purge = None if state is None else state['iter'] + 1
     return SummaryWriter(_tensorboard_folder(opt), purge_step=purge)
-
-
-def _log_file(opt: dict[str, Any]) -> str:
-    from pyiqa.utils import get_time_str
-
-    return str(Path(opt['path']['log']) / f'train_{opt["name"]}_{get_time_str()}.log')
 
 
 def _require_start(weights: str | None) -> None:

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ __all__ = [
 
 LossFunction = Callable[[Any], Tensor]
 Rates = Sequence[float | None]
-MOMENTS = ('set', 'task', 'carried')
+Moments = Literal['set', 'task', 'carried']
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class AdamSettings:
     eps: float = 1e-8
     weight_decay: float = 0.0
     bias_correction: bool = False
-    moments: Literal['set', 'task', 'carried'] = 'set'
+    moments: Moments = 'set'
 
     def __post_init__(self) -> None:
         real_number('mu1', self.mu1, 0, 1)
         real_number('mu2', self.mu2, 0, 1)
         real_number('eps', self.eps, 0)
         real_number('weight_decay', self.weight_decay, 0)
-        one_of('moments', self.moments, MOMENTS)
+        one_of('moments', self.moments, get_args(Moments))
 
 
 class Task(NamedTuple):
@@ -120,15 +120,22 @@ class InnerAdam:
         self.second = [torch.zeros_like(p) for p in self.parameters]
         self.steps = [p.new_zeros((), dtype=torch.float32) for p in self.parameters]
         self._fresh = [False] * len(self.parameters)
-        self.hooks = [
-            parameter.register_post_accumulate_grad_hook(partial(self._apply, index))
-            for index, parameter in enumerate(self.parameters)
-        ]
         self._alphas: Rates = ()
+        for index, parameter in enumerate(self.parameters):
+            parameter.register_post_accumulate_grad_hook(partial(self._apply, index))
 
     def reset(self) -> None:
         """Fresh moments: m_0 = v_0 = 0, from each parameter's next step on."""
         self._fresh = [True] * len(self.parameters)
+
+    def state(self) -> dict[str, list[Tensor]]:
+        """The moments, and the steps that they have seen."""
+        return {'first': self.first, 'second': self.second, 'steps': self.steps}
+
+    def load_state(self, state: dict[str, list[Tensor]]) -> None:
+        """Inverse of :meth:`state`."""
+        for name, tensors in self.state().items():
+            torch._foreach_copy_(tensors, state[name])
 
     def descend(self, loss: Tensor, alphas: Rates) -> None:
         """One step down the gradient of ``loss`` (Eq. 3-6).

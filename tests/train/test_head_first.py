@@ -5,7 +5,8 @@ import torch
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.train.head_first import HeadFirst, features_of, train_head
+from metaiqa_plugin.train.adapt import features_of, train_head
+from metaiqa_plugin.train.settings import HeadFirst
 
 
 def network(standardised=True, dropout=0.0):
@@ -105,7 +106,7 @@ def _first_of(seed):
 
 
 def test_divergence_is_named(features, mos):
-    with pytest.raises(UserError, match=r'head_first diverged at step 1.*lower'):
+    with pytest.raises(UserError, match=r'head_first diverged: the loss of step 1 .*lower'):
         train_head(network(), features * float('nan'), mos, HeadFirst(steps=2), 0)
 
 

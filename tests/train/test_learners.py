@@ -15,8 +15,8 @@ from torch.func import functional_call
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.learners import LEARNERS, Placed
-from metaiqa_plugin.train.meta_settings import MetaSettings
 from metaiqa_plugin.train.network import Network
+from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import Task
 
 ALPHA = 0.05
@@ -289,7 +289,7 @@ MEMORY = """
 import re, resource, torch
 from torch import nn
 from metaiqa_plugin.train.learners import Bilevel, Placed
-from metaiqa_plugin.train.meta_settings import MetaSettings
+from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import Task
 from metaiqa_plugin.train.network import Network
 

@@ -8,10 +8,11 @@ from pyiqa.data import build_dataset
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score import correlate
-from metaiqa_plugin.train import learning_curves, ranks, run_logs
+from metaiqa_plugin.train import logs, ranks
 from metaiqa_plugin.train.data_order import DataOrder
-from metaiqa_plugin.train.devices import choose_device, choose_precision
-from metaiqa_plugin.train.learning_curves import plot_run
+from metaiqa_plugin.train.iqa_model import choose_device
+from metaiqa_plugin.train.logs import plot_run
+from metaiqa_plugin.train.metaiqa_model import choose_precision
 
 NETWORKS = {
     'CNNIQA': ({'type': 'CNNIQA', 'pretrained': None}, ['fc']),
@@ -85,8 +86,8 @@ def test_the_picture_is_drawn_now_and_then_and_at_the_end(
     def draw(folder):
         drawn.append(len(runs.rows(tmp_path, 'learning_curve.csv')))
 
-    monkeypatch.setattr(learning_curves, 'plot_run', draw)
-    monkeypatch.setattr(run_logs, 'PICTURE_SECONDS', seconds)
+    monkeypatch.setattr(logs, 'plot_run', draw)
+    monkeypatch.setattr(logs, 'PICTURE_SECONDS', seconds)
     meta_options['train']['total_iter'] = 3
     meta_options['logger']['save_latest_freq'] = 1
     runs.run(meta_options, tmp_path)

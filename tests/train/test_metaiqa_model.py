@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import CheckpointError, UserError
-from metaiqa_plugin.train.meta_settings import MetaSettings
+from metaiqa_plugin.train.settings import MetaSettings
 
 EPS = (
     1e-2  # large, so that rounding of tiny gradients does not decide the sign of a step

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA, Shallow
-from metaiqa_plugin.train.ranking_loss import (
+from metaiqa_plugin.train.rankiqa_model import (
     Pairs,
     efficient,
     hardest,

@@ -14,9 +14,8 @@ from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import changed, find_faults, read_options
-from metaiqa_plugin.train.ranking_loss import ranked_pairs
-from metaiqa_plugin.train.ranking_settings import RankingSettings
-from metaiqa_plugin.train.rankiqa_model import RankIQAModel
+from metaiqa_plugin.train.rankiqa_model import RankIQAModel, ranked_pairs
+from metaiqa_plugin.train.settings import RankingSettings
 
 TINY = {
     'datasets.train.crop_size': 32,

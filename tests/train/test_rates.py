@@ -8,7 +8,7 @@ from torch.optim import lr_scheduler
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import find_faults
-from metaiqa_plugin.train.rates import WarmupCosine
+from metaiqa_plugin.train.settings import WarmupCosine
 
 
 @pytest.mark.parametrize(('warmup', 'steps'), [(0.1, 50), (0, 7), (0.9, 20), (0.3, 1)])
