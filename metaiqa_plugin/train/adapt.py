@@ -308,7 +308,7 @@ def train_head(
     Raises:
         UserError: the loss is NaN or infinite.
     """
-    labels = torch.tensor(mos, dtype=torch.float32, device=features.device)
+    labels = torch.as_tensor(mos, dtype=torch.float32, device=features.device)
     labels = labels.repeat_interleave(len(features) // len(labels)).view(-1, 1)
     head = network.head
     if network.config.standardised:

@@ -63,7 +63,9 @@ def test_the_head_learns_and_nothing_else_changes(features, mos):
     net = network()
     before = {key: value.clone() for key, value in net.backbone.state_dict().items()}
     first = torch.nn.functional.mse_loss(net.eval().head(features), mos)
-    train_head(net, features, mos, HeadFirst(steps=60, batch_size=8, lr=0.01), seed=0)
+    train_head(
+        net, features, mos[:, 0], HeadFirst(steps=60, batch_size=8, lr=0.01), seed=0
+    )
     last = torch.nn.functional.mse_loss(net.eval().head(features), mos)
     assert last < 0.3 * first
     assert all(
@@ -76,7 +78,7 @@ def test_the_head_learns_and_nothing_else_changes(features, mos):
 def test_a_step_is_adamw_on_the_drawn_rows(features, mos):
     net, reference = (network(standardised=False, dropout=0.5) for _ in range(2))
     settings = HeadFirst(steps=2, batch_size=5, lr=0.02, weight_decay=0.1)
-    train_head(net, features, mos, settings, seed=4)
+    train_head(net, features, mos[:, 0], settings, seed=4)
     head = reference.head.train()
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.02, weight_decay=0.1)
     torch.manual_seed(4)
@@ -95,7 +97,7 @@ def test_the_same_seed_gives_the_same_head_and_leaves_the_generator(features, mo
     for seed in (1, 1, 2):
         net = network(dropout=0.5)
         torch.manual_seed(9)
-        train_head(net, features, mos, HeadFirst(steps=3, batch_size=4), seed)
+        train_head(net, features, mos[:, 0], HeadFirst(steps=3, batch_size=4), seed)
         heads.append(net.head[-2].weight.detach())
         assert torch.initial_seed() == 9 and torch.rand(1) == _first_of(9)
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
@@ -106,8 +108,10 @@ def _first_of(seed):
 
 
 def test_divergence_is_named(features, mos):
-    with pytest.raises(UserError, match=r'head_first diverged: the loss of step 1 .*lower'):
-        train_head(network(), features * float('nan'), mos, HeadFirst(steps=2), 0)
+    message = r'head_first diverged: the loss of step 1 .*lower'
+    nothing = features * float('nan')
+    with pytest.raises(UserError, match=message):
+        train_head(network(), nothing, mos[:, 0], HeadFirst(steps=2), 0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Learning to rank through the trainer: it learns, resumes, and refuses nonsense."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import changed, find_faults, read_options
-from metaiqa_plugin.train.rankiqa_model import RankIQAModel, ranked_pairs
+from metaiqa_plugin.train.rankiqa_model import ranked_pairs
 from metaiqa_plugin.train.settings import RankingSettings
 
 TINY = {
@@ -127,12 +126,10 @@ def test_only_so_many_pairs_are_learnt_from(options):
 
 
 def test_the_pairs_that_are_drawn_follow_seed_and_iteration():
-    def drawn(seed, iteration):
-        model = object.__new__(RankIQAModel)
-        model.seed, model.ranking = seed, RankingSettings(pairs=5)
-        model._device_choice = SimpleNamespace(value='cpu')
-        model.pairs = ranked_pairs(torch.arange(10.0)[None])
-        return torch.stack(model._chosen(iteration)).tolist()
+    pairs = ranked_pairs(torch.arange(10.0)[None])
+
+    def drawn(*seed):
+        return torch.stack(pairs.drawn(5, *seed)).tolist()
 
     assert drawn(1, 1) == drawn(1, 1)
     assert drawn(1, 1) != drawn(1, 2)

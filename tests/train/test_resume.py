@@ -9,6 +9,7 @@ import torch
 from started import finished
 
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train.data_order import mini_batches
 from metaiqa_plugin.train.loop import Run
 
 
@@ -165,11 +166,9 @@ def test_so_is_one_that_does_not_answer_before_it_is_known_to_be_dead(error):
         yield 'a batch'
         raise error
 
-    run = object.__new__(Run)
-    run.loader, run.done = dying(), 4
-    batches = run._batches()
+    batches = mini_batches(dying())
     assert next(batches) == 'a batch'
-    with pytest.raises(UserError, match='died at iteration 5'):
+    with pytest.raises(UserError, match='reads images died'):
         next(batches)
 
 
@@ -257,10 +256,8 @@ def test_a_run_without_validation_ends_well(runs, adapt_options, tmp_path):
 def test_a_kill_within_the_last_save_loses_nothing(
     runs, meta_options, tmp_path, monkeypatch
 ):
-    from metaiqa_plugin.train.loop import Run
-
     runs.run(meta_options, tmp_path / 'whole')
-    save = Run._save_weights
+    save = Run.save_weights
 
     def die_at_the_end(self, iteration):
         if self.done == self.order.total:
@@ -268,7 +265,7 @@ def test_a_kill_within_the_last_save_loses_nothing(
         save(self, iteration)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, '_save_weights', die_at_the_end)
+        patch.setattr(Run, 'save_weights', die_at_the_end)
         with pytest.raises(RuntimeError, match='killed'):
             runs.run(meta_options, tmp_path / 'killed')
     runs.run(meta_options, tmp_path / 'killed', '--resume')
