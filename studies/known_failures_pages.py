@@ -25,8 +25,8 @@ from PIL import Image
 import metaiqa_plugin
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.photos import carried_photos
-from metaiqa_plugin.score.contact_sheet import SheetMetric, write_contact_sheet
-from metaiqa_plugin.score.rows import ScoreRow
+from metaiqa_plugin.score.contact_sheet import write_contact_sheet
+from metaiqa_plugin.score.pipeline import ScoreRow
 
 __all__ = ['KINDS', 'charts', 'drawings', 'open_browser', 'screenshots', 'text_pages']
 
@@ -127,8 +127,7 @@ def screenshots(browser) -> Named:
             ScoreRow(str(path), (round(place / len(photos), 3),), 768, 512)
             for place, path in enumerate(photos)
         ]
-        metrics = [SheetMetric('score', False)]
-        write_contact_sheet(sheet, rows, metrics, progress=False)
+        write_contact_sheet(sheet, rows, {'score': False}, progress=False)
         for name, page in (('sheet', sheet.as_uri()), ('report', report.as_uri())):
             yield f'{name}, desktop', _shot(browser, DESKTOP, url=page)
             yield f'{name}, dark', _shot(browser, DESKTOP, url=page, scheme='dark')

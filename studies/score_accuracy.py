@@ -23,8 +23,8 @@ from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.score import correlate, write_table
 from metaiqa_plugin.score.pipeline import score_images
-from metaiqa_plugin.score.reading import Reader
-from metaiqa_plugin.score.scorers import least_side, open_scorers
+from metaiqa_plugin.score.scorers import min_side, open_scorers
+from metaiqa_plugin.score.sources import Reader
 
 SPLIT = 'ratio802_seed123_split_01'
 TEST = 'test'
@@ -90,7 +90,7 @@ def _scored(
     shrink: bool = False,
 ) -> np.ndarray:
     scorers = open_scorers([metric], engine=engine, precision=precision, device='cpu')
-    reader = Reader(least_side=least_side(scorers) if shrink else None)
+    reader = Reader(min_side=min_side(scorers) if shrink else None)
     rows = tqdm(score_images(paths, scorers, reader=reader), label, len(paths))
     return np.array([row.scores[0] for row in rows])
 

@@ -168,11 +168,11 @@ def _onnxruntime_step(network, views):
     import onnxruntime
     import torch
 
-    from metaiqa_plugin.score.engines import _Views
+    from metaiqa_plugin.score.engines import Views
 
     with tempfile.NamedTemporaryFile(suffix='.onnx') as file:
         torch.onnx.export(
-            _Views(network), (views,), file.name, dynamo=False, input_names=['views']
+            Views(network), (views,), file.name, dynamo=False, input_names=['views']
         )
         session = onnxruntime.InferenceSession(
             file.name, providers=['CPUExecutionProvider']
@@ -189,8 +189,8 @@ def _reading(folder: str) -> float:
     import numpy as np
     import torch
 
-    from metaiqa_plugin.score.reading import Reader
     from metaiqa_plugin.score.scorers import open_scorers
+    from metaiqa_plugin.score.sources import Reader
 
     (scorer,) = open_scorers(['metaiqa'], engine='torch', device='cpu')
     reader = Reader()
@@ -199,9 +199,7 @@ def _reading(folder: str) -> float:
     cores = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(cores) as pool:
         started = time.perf_counter()
-        for _ in pool.map(
-            lambda path: scorer.prepare(np.array(reader(path)[0])), paths
-        ):
+        for _ in pool.map(lambda path: scorer.prepare(np.array(reader(path))), paths):
             pass
         return len(paths) / (time.perf_counter() - started)
 

@@ -9,6 +9,7 @@ from metaiqa_plugin.errors import UserError
 
 __all__ = [
     'add_device',
+    'add_images',
     'add_max_side',
     'add_metric',
     'add_out',
@@ -23,6 +24,16 @@ __all__ = [
 ]
 
 METRIC = "a name ('metaiqa pyiqa -ls' lists all), or a checkpoint of ours"
+
+
+def add_images(parser) -> None:
+    """The images of a command, as :class:`metaiqa_plugin.score.sources.Sources`."""
+    parser.add_argument(
+        'images',
+        nargs='+',
+        help="files; folders, with sub-folders; patterns like 'photos/**/*.jpg'; "
+        'tables (.csv, .parquet) with a column of paths; - for a list on stdin',
+    )
 
 
 def add_metric(

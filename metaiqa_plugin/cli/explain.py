@@ -27,7 +27,7 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser(
         'explain', help='show what in an image the score follows: maps beside it'
     )
-    verb.add_argument('images', nargs='+', help='files, or folders with sub-folders')
+    common.add_images(verb)
     common.add_metric(verb)
     verb.add_argument(
         '--methods',

@@ -12,7 +12,7 @@ from metaiqa_plugin.cli import common
 from metaiqa_plugin.errors import SOME_FAILED, UserError, needing
 
 if TYPE_CHECKING:
-    from metaiqa_plugin.score.rows import ScoreRow
+    from metaiqa_plugin.score.pipeline import ScoreRow
     from metaiqa_plugin.score.scorers import Scorer
     from metaiqa_plugin.study.gmad import Role
 
@@ -41,7 +41,7 @@ def add_parser(verbs) -> None:
         'gmad',
         help='two metrics compete: pairs alike for one, most different for the other',
     )
-    verb.add_argument('images', nargs='+', help='files, or folders with sub-folders')
+    common.add_images(verb)
     for side in ('defender', 'attacker'):
         verb.add_argument(f'--{side}', required=True, help=common.METRIC)
     verb.add_argument('--levels', type=int, default=5, help='of quality; default 5')

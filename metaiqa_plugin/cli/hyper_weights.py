@@ -78,7 +78,7 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser(
         'hyper-weights', help='map the weights that HyperIQA generates for images'
     )
-    verb.add_argument('images', nargs='+', help='files, or folders with sub-folders')
+    common.add_images(verb)
     common.add_metric(
         verb, 'hyperiqa-lite0', what='hyperiqa-lite0, or a checkpoint of HyperIQA'
     )

@@ -8,46 +8,37 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import replacing
-from metaiqa_plugin.score.rows import ScoreRow
+from metaiqa_plugin.parallel import available_cores
+from metaiqa_plugin.score.pipeline import ScoreRow
 
-__all__ = ['SheetMetric', 'thumbnail', 'write_contact_sheet']
+__all__ = ['thumbnail', 'write_contact_sheet']
 
 SIDE = 256
 QUALITY = 80
 THREADS = 8
-TEMPLATES = Path(__file__).parent / 'templates'
-
-
-@dataclass(frozen=True)
-class SheetMetric:
-    """A metric: its name, and whether its low scores are the good ones."""
-
-    name: str
-    lower_better: bool
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def write_contact_sheet(
     path: str | os.PathLike,
     images: Sequence[ScoreRow],
-    metrics: Sequence[SheetMetric],
-    most: int = 1000,
+    metrics: Mapping[str, bool],
+    max_images: int = 1000,
     progress: bool = True,
 ) -> None:
     """Write the page; a file that is there is replaced when the page is whole.
@@ -59,24 +50,24 @@ def write_contact_sheet(
     Args:
         path: of the page.
         images: those without an error are shown, those with one are listed.
-        metrics: at least one; every image without an error has as many scores.
-        most: images to show; of more the worst and the best halves by the first
-            metric, while the histogram and the counts are of all.
+        metrics: at least one name, and whether its low scores are the good ones; every
+            image without an error has as many scores.
+        max_images: to show; of more the worst and the best halves by the first metric,
+            while the histogram and the counts are of all.
         progress: a bar on stderr.
 
     Raises:
-        UserError: no metric, another number of scores, or ``most`` below 1.
+        UserError: no metric, another number of scores, or ``max_images`` below 1.
     """
-    whole_number('most', most)
+    whole_number('max_images', max_images)
     _check(images, metrics)
     ordered = sorted(images, key=lambda image: image.path)
     scored = [image for image in ordered if not image.error]
-    shown = _worst_and_best(scored, metrics[0], most)
+    shown = _worst_and_best(scored, next(iter(metrics.values())), max_images)
     folder = os.path.abspath(Path(path).parent)
     data = {
         'metrics': [
-            {'name': metric.name, 'lowerBetter': metric.lower_better}
-            for metric in metrics
+            {'name': name, 'lowerBetter': lower} for name, lower in metrics.items()
         ],
         'scores': [
             [image.scores[place] for image in scored if _known(image.scores[place])]
@@ -90,35 +81,31 @@ def write_contact_sheet(
             if image.error
         ],
     }
+    page = _template().render(rows=data)
     with replacing(path) as temporary:
-        temporary.write_text(_page(data), encoding='utf-8')
+        temporary.write_text(page, encoding='utf-8')
 
 
 def thumbnail(path: str | os.PathLike) -> bytes | None:
-    """JPEG of at most 256 pixels a side, upright by EXIF; None: it can not be read."""
+    """JPEG of at most 256 pixels a side, upright by EXIF; None: it cannot be read."""
     try:
-        small = _small(path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        with Image.open(path) as image:
+            if image.mode.startswith(('I', 'F')):
+                small = read_photo(path)
+            else:
+                image.draft('RGB', (2 * SIDE, 2 * SIDE))
+                small = ImageOps.exif_transpose(image).convert('RGB')
+        small.thumbnail((SIDE, SIDE))
+    except UNREADABLE:
         return None
     packed = io.BytesIO()
     small.save(packed, 'JPEG', quality=QUALITY)
     return packed.getvalue()
 
 
-def _small(path: str | os.PathLike) -> Image.Image:
-    with Image.open(path) as image:
-        if image.mode.startswith(('I', 'F')):
-            small = read_photo(path)
-        else:
-            image.draft('RGB', (2 * SIDE, 2 * SIDE))
-            small = ImageOps.exif_transpose(image).convert('RGB')
-    small.thumbnail((SIDE, SIDE))
-    return small
-
-
-def _check(images: Sequence[ScoreRow], metrics: Sequence[SheetMetric]) -> None:
+def _check(images: Sequence[ScoreRow], metrics: Mapping[str, bool]) -> None:
     if not metrics:
-        raise UserError('metrics=(): a contact sheet needs at least one')
+        raise UserError('metrics={}: a contact sheet needs at least one')
     for image in images:
         if not image.error and len(image.scores) != len(metrics):
             raise UserError(
@@ -128,19 +115,18 @@ def _check(images: Sequence[ScoreRow], metrics: Sequence[SheetMetric]) -> None:
 
 
 def _worst_and_best(
-    images: Sequence[ScoreRow], metric: SheetMetric, most: int
+    images: Sequence[ScoreRow], lower_better: bool, count: int
 ) -> list[ScoreRow]:
-    """At most ``most``, in their order; those without a score are the first to go."""
-    if len(images) <= most:
+    """At most so many, in their order; those without a score are the first to go."""
+    if len(images) <= count:
         return list(images)
-    sign = -1 if metric.lower_better else 1
+    sign = -1 if lower_better else 1
     known = [place for place, image in enumerate(images) if _known(image.scores[0])]
     known.sort(key=lambda place: sign * images[place].scores[0])
-    best = most // 2
-    kept = known
-    if len(known) > most:
-        kept = known[: most - best] + known[len(known) - best :]
-    return [images[place] for place in sorted(kept)]
+    if len(known) > count:
+        best = count // 2
+        known = known[: count - best] + known[len(known) - best :]
+    return [images[place] for place in sorted(known)]
 
 
 def _known(score: float | None) -> bool:
@@ -151,14 +137,9 @@ def _cards(
     images: Sequence[ScoreRow], folder: str, progress: bool
 ) -> list[dict[str, Any]]:
     paths = [image.path for image in images]
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        made = tqdm(
-            pool.map(thumbnail, paths),
-            'thumbnails',
-            len(paths),
-            unit='image',
-            disable=not progress,
-        )
+    with ThreadPoolExecutor(min(THREADS, available_cores())) as pool:
+        made = pool.map(thumbnail, paths)
+        bar = tqdm(made, 'thumbnails', len(paths), unit='image', disable=not progress)
         return [
             {
                 'path': image.path,
@@ -169,7 +150,7 @@ def _cards(
                 'size': f'{image.width}×{image.height}' if image.width else '',
                 'jpeg': None if jpeg is None else base64.b64encode(jpeg).decode(),
             }
-            for image, name, jpeg in zip(images, _short(paths), made, strict=True)
+            for image, name, jpeg in zip(images, _short(paths), bar, strict=True)
         ]
 
 
@@ -200,20 +181,15 @@ def _link(path: str, folder: str) -> str:
     return quote(os.fsencode(relative.replace(os.sep, '/')))
 
 
-def _page(data: dict[str, Any]) -> str:
-    """The template with its parts; no part can end the element that it stands in."""
-    rows = json.dumps(data, allow_nan=False, separators=(',', ':'))
-    parts = {
-        'styles': _template('contact_sheet.css'),
-        'code': _template('contact_sheet.js'),
-        'rows': rows.replace('<', '\\u003c'),
-    }
-    return re.sub(
-        r'\{\{ (\w+) \}\}',
-        lambda found: parts[found[1]],
-        _template('contact_sheet.html'),
+def _template():
+    environment = Environment(
+        loader=PackageLoader('metaiqa_plugin.score', 'templates'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
-
-
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding='utf-8')
+    environment.policies['json.dumps_kwargs'] = {
+        'allow_nan': False,
+        'separators': (',', ':'),
+    }
+    return environment.get_template('contact_sheet.html')

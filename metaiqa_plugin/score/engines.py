@@ -18,27 +18,30 @@ import torch
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork
-from metaiqa_plugin.errors import UserError, needing, one_of
+from metaiqa_plugin.errors import UserError, needing
 
 __all__ = [
-    'ENGINES',
-    'PRECISIONS',
     'Engine',
+    'EngineName',
     'OpenVINOEngine',
+    'Precision',
     'TorchEngine',
+    'Views',
     'fastest',
     'open_engine',
 ]
 
-ENGINES = ('auto', 'torch', 'openvino')
-PRECISIONS = ('fp32', 'bf16')
+EngineName = Literal['auto', 'torch', 'openvino']
+Precision = Literal['fp32', 'bf16']
 AGREEING = {'fp32': 1e-4, 'bf16': 0.1}
 Collect = Callable[[], np.ndarray]
 
 
 class Engine(Protocol):
-    """Attributes:
-    batch_size: images that are scored at a time where nobody asked otherwise.
+    """What scores views.
+
+    Attributes:
+        batch_size: images that are scored at a time where nobody asked otherwise.
     """
 
     batch_size: int
@@ -49,8 +52,8 @@ class Engine(Protocol):
 
 def open_engine(
     network: ConfiguredNetwork,
-    name: Literal['auto', 'torch', 'openvino'] = 'auto',
-    precision: Literal['fp32', 'bf16'] = 'fp32',
+    name: EngineName = 'auto',
+    precision: Precision = 'fp32',
     threads: int | None = None,
 ) -> Engine:
     """The engine of a network.
@@ -62,10 +65,8 @@ def open_engine(
         threads: of OpenVINO; None: one a core.
 
     Raises:
-        UserError: no such engine, it is not installed, or not for this device.
+        UserError: the engine is not installed, or not for this device.
     """
-    one_of('engine', name, ENGINES)
-    one_of('precision', precision, PRECISIONS)
     device = next(network.parameters()).device
     if name == 'auto':
         return fastest(network, precision, threads)
@@ -82,7 +83,7 @@ def open_engine(
 def fastest(
     network: ConfiguredNetwork, precision: str, threads: int | None = None
 ) -> Engine:
-    """OpenVINO where it can be had and computes this network, else torch."""
+    """OpenVINO where it is installed and computes this network, else torch."""
     device = next(network.parameters()).device
     if device.type == 'cpu' and importlib.util.find_spec('openvino') is not None:
         with contextlib.suppress(UserError):
@@ -127,7 +128,7 @@ class OpenVINOEngine:
         one, two = ((1, fixed or 64), (2, fixed or 72))
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # OpenVINO traces, torch would not
-            model = openvino.convert_model(_Views(network), example_input=_noise(*one))
+            model = openvino.convert_model(Views(network), example_input=_noise(*one))
         settings = {
             'PERFORMANCE_HINT': 'THROUGHPUT',
             'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision],
@@ -167,7 +168,7 @@ class OpenVINOEngine:
         return collect
 
 
-class _Views(nn.Module):
+class Views(nn.Module):
     """A network as a function of views."""
 
     def __init__(self, network: ConfiguredNetwork) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from metaiqa_plugin.parallel import connected
-from metaiqa_plugin.score.pipeline import Item, score_items
-from metaiqa_plugin.score.reading import Reader
-from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, ScoreRow
-from metaiqa_plugin.score.scorers import least_side, open_scorers, scorer_names
+from metaiqa_plugin.parallel import connected, keep_freed_memory
+from metaiqa_plugin.score.pipeline import Item, ScoreRow, score_items
+from metaiqa_plugin.score.result_file import ERROR, HEIGHT, PATH, WIDTH
+from metaiqa_plugin.score.scorers import min_side, open_scorers, scorer_names
+from metaiqa_plugin.score.sources import Reader
 
 __all__ = ['CONTENT', 'ImageScorer', 'score_on_ray']
 
@@ -66,14 +66,12 @@ class ImageScorer:
         root: str | None = None,
         threads: int = 1,
     ) -> None:
-        from metaiqa_plugin.parallel import keep_freed_memory
-
         keep_freed_memory()
         self._names = list(names or scorer_names(metrics))
         self._scorers = open_scorers(
             metrics, self._names, engine, precision, batch_size, threads=threads
         )
-        side = least_side(self._scorers) if shrink_jpeg else None
+        side = min_side(self._scorers) if shrink_jpeg else None
         self._reader = Reader(as_seen, side, root=root)
         self._threads = threads
 
@@ -113,7 +111,7 @@ def score_on_ray(
     Args:
         paths: that every machine of the cluster can read; all are held in memory.
         settings: of :class:`ImageScorer`.
-        address: of the cluster, see ``cluster.ray_map``.
+        address: of the cluster, see :func:`ray_map`.
 
     Raises:
         UserError: Ray is not installed, or no cluster is at ``address``.
@@ -123,7 +121,9 @@ def score_on_ray(
         tables = list(_tables(paths))
         if not tables:
             return
-        _quiet(ray)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False  # the bar of the command is enough
+        logging.getLogger('ray.data').setLevel(logging.ERROR)
         cores = max(1, int(ray.cluster_resources().get('CPU', 1)))
         scored = ray.data.from_arrow(tables).map_batches(
             ImageScorer,
@@ -155,10 +155,3 @@ def _rows(batch: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[ScoreR
             int(batch[HEIGHT][place]) or None,
             str(batch[ERROR][place]),
         )
-
-
-def _quiet(ray) -> None:
-    """The bar of the command is enough."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger('ray.data').setLevel(logging.ERROR)

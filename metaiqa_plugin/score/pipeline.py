@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,12 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from metaiqa_plugin.errors import whole_number
+from metaiqa_plugin.errors import one_line, whole_number
 from metaiqa_plugin.parallel import available_cores
-from metaiqa_plugin.score.reading import FILE_SIZE, Reader
-from metaiqa_plugin.score.rows import ScoreRow, row_of
 from metaiqa_plugin.score.scorers import MetricScorer, Scorer
+from metaiqa_plugin.score.sources import FILE_SIZE, Reader
 
-__all__ = ['Item', 'score_images', 'score_items', 'score_network']
+__all__ = ['Item', 'ScoreRow', 'score_images', 'score_items', 'score_network']
 
 BATCHES_AHEAD = 4
 LOADED_AHEAD = 2
@@ -44,6 +44,25 @@ class Item:
     load: Callable[[], Image.Image]
 
 
+@dataclass(frozen=True)
+class ScoreRow:
+    """An image.
+
+    Attributes:
+        path: of the image as it was given, or what else names it.
+        scores: one for each metric; None where there is none, and then there is an
+            error.
+        width, height: pixels of the file; None where it could not be read.
+        error: what was wrong, one line; empty where nothing was.
+    """
+
+    path: str
+    scores: tuple[float | None, ...]
+    width: int | None = None
+    height: int | None = None
+    error: str = ''
+
+
 def score_items(
     items: Iterable[Item], scorers: Sequence[Scorer], workers: int | None = None
 ) -> Iterator[ScoreRow]:
@@ -61,7 +80,7 @@ def score_items(
         UserError: workers is no number of threads.
     """
     for item, size, results in _results(items, scorers, workers):
-        yield row_of(item.key, size, results)
+        yield _row(item.key, size, results)
 
 
 def score_images(
@@ -96,7 +115,7 @@ def score_network(
         progress: label of a bar on stderr; None: no bar.
 
     Raises:
-        UserError: an image can not be read.
+        UserError: an image cannot be read.
         Exception: whatever the network raises.
     """
     network.eval()
@@ -138,6 +157,28 @@ def _results(
                 yield item, size, [result() for result in pending]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _row(
+    path: str, size: Size | None, results: Sequence[float | Exception]
+) -> ScoreRow:
+    """A row; scores that are not finite are errors, and each error is told once.
+
+    Args:
+        path: of the image, or what else names it.
+        size: width and height, if known.
+        results: of each metric its score, or what it or loading the image raised.
+    """
+    scores, raised, odd = [], [], []
+    for result in results:
+        finite = not isinstance(result, Exception) and math.isfinite(result)
+        scores.append(result if finite else None)
+        if isinstance(result, Exception):
+            raised.append(one_line(result))
+        elif not finite:
+            odd.append(f'the score is {result}')
+    errors = '; '.join(dict.fromkeys(raised + odd))
+    return ScoreRow(path, tuple(scores), *(size or (None, None)), errors)
 
 
 def _ahead(steps: Iterable[Any], count: int) -> Iterator[Any]:

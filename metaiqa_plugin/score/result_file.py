@@ -1,50 +1,123 @@
-"""A table of rows that grows while images are scored, and can be gone on with.
+"""Tables of scores: csv, JSON lines and Parquet, written row by row and resumable.
 
 A csv or JSON-lines file gets each row as it comes, whole or not at all. A Parquet file
-can not grow: its rows are gathered in ``NAME.unfinished.jsonl`` beside it, and it is
+cannot grow: its rows are gathered in ``NAME.unfinished.jsonl`` beside it, and it is
 written at the end. Until then ``NAME.unfinished.json`` holds what the scores depend on,
-so that nobody goes on with other settings.
+so that no run resumes with other settings.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import csv
+import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from metaiqa_plugin.errors import UserError, needing
-from metaiqa_plugin.files import replacing
-from metaiqa_plugin.score.formats import Csv, JsonLines, RowFormat
-from metaiqa_plugin.score.rows import ERROR, HEIGHT, PATH, WIDTH, ScoreRow, columns
+from metaiqa_plugin.files import check_output, locked, replacing
+from metaiqa_plugin.score.pipeline import ScoreRow
 
-__all__ = ['ResultFile', 'result_file']
+__all__ = [
+    'ERROR',
+    'HEIGHT',
+    'PATH',
+    'WIDTH',
+    'Csv',
+    'JsonLines',
+    'ResultFile',
+    'result_file',
+]
 
+PATH, WIDTH, HEIGHT, ERROR = 'path', 'width', 'height', 'error'
 SUFFIXES = ('.csv', '.jsonl', '.parquet')
 ROWS = 50_000
+"""Of a row group of Parquet."""
+
+
+class Csv:
+    """Rows as comma-separated values with a header; blanks where there is nothing."""
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._columns = _columns(metrics)
+        self.header = _csv_line(self._columns)
+
+    def encode(self, row: ScoreRow) -> bytes:
+        """A record, with the end of its last line."""
+        scores = ['' if score is None else f'{score:.8g}' for score in row.scores]
+        size = ['' if side is None else side for side in (row.width, row.height)]
+        return _csv_line([row.path, *scores, *size, row.error])
+
+    def decode(self, record: bytes) -> ScoreRow:
+        """Inverse of :meth:`encode` but for the last digits of scores.
+
+        Raises:
+            ValueError: no such record.
+        """
+        text = record.decode('utf-8', 'surrogateescape')
+        cells = next(csv.reader(io.StringIO(text, newline=''), strict=True), [])
+        if len(cells) != len(self._columns):
+            raise ValueError(f'{len(cells)} cells, expected {len(self._columns)}')
+        path, *scores, width, height, error = cells
+        return ScoreRow(
+            path,
+            tuple(float(score) if score else None for score in scores),
+            int(width) if width else None,
+            int(height) if height else None,
+            error,
+        )
+
+    def records(self, file: BinaryIO) -> Iterator[bytes]:
+        """Whole records after the header; half of one at the end is left out.
+
+        Raises:
+            UserError: the file has other columns.
+        """
+        whole = _csv_records(file)
+        if next(whole, None) != self.header:
+            raise _other_columns(file.name, self._columns)
+        yield from whole
+
+
+class JsonLines:
+    """Rows as JSON objects, one a line; null where there is nothing."""
+
+    header = b''
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._columns = _columns(metrics)
+
+    def encode(self, row: ScoreRow) -> bytes:
+        """As :meth:`Csv.encode`."""
+        values = (row.path, *row.scores, row.width, row.height, row.error or None)
+        line = dict(zip(self._columns, values, strict=True))
+        return json.dumps(line).encode() + b'\n'
+
+    def decode(self, record: bytes) -> ScoreRow:
+        """As :meth:`Csv.decode`; no digit of a score is lost."""
+        values = json.loads(record)
+        if not isinstance(values, dict) or list(values) != self._columns:
+            raise ValueError('other keys than expected')
+        return _row_of(values.values())
+
+    def records(self, file: BinaryIO) -> Iterator[bytes]:
+        """Whole records; half of one at the end is left out."""
+        return (line for line in file if line.endswith(b'\n'))
 
 
 class ResultFile:
-    """What :func:`result_file` gives."""
+    """A file of rows that grows; see :func:`result_file`."""
 
-    def __init__(self, path: Path, row_format: RowFormat) -> None:
-        self._path, self._format = path, row_format
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            raise UserError(
-                f'{str(path)!r} is being written by another run; wait for it, or give '
-                'another --out'
-            ) from error
+    def __init__(self, file: io.FileIO, row_format: Csv | JsonLines) -> None:
+        self._file, self._format = file, row_format
 
     def clear(self) -> None:
         """Start with no rows."""
-        os.ftruncate(self._file, 0)
+        self._file.truncate(0)
         self._append(self._format.header)
 
     def repair(self) -> None:
@@ -53,21 +126,18 @@ class ResultFile:
         Raises:
             UserError: the file has other columns, or is damaged elsewhere.
         """
-        if os.fstat(self._file).st_size == 0:
+        if self._size() == 0:
             self.clear()
             return
         whole = len(self._format.header)
-        with self._path.open('rb') as file:
-            for record in self._format.records(file):
-                self._decoded(record)
-                whole += len(record)
-        os.ftruncate(self._file, whole)
+        for record, _ in self._records():
+            whole += len(record)
+        self._file.truncate(whole)
 
     def rows(self) -> Iterator[ScoreRow]:
         """The rows that are written."""
-        with self._path.open('rb') as file:
-            for record in self._format.records(file):
-                yield self._decoded(record)
+        for _, row in self._records():
+            yield row
 
     def write(self, row: ScoreRow) -> None:
         """Append a row.
@@ -77,40 +147,40 @@ class ResultFile:
         """
         self._append(self._format.encode(row))
 
-    def close(self) -> None:
-        os.close(self._file)
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
 
     def _append(self, record: bytes) -> None:
-        before = os.fstat(self._file).st_size
+        before, fault = self._size(), 'the disk is full'
         try:
-            written = os.write(self._file, record)
+            if self._file.write(record) == len(record):
+                return
         except OSError as error:
-            os.ftruncate(self._file, before)
-            raise UserError(
-                f'{str(self._path)!r} can not be written: {error}'
-            ) from error
-        if written < len(record):
-            os.ftruncate(self._file, before)
-            raise UserError(
-                f'{str(self._path)!r}: the disk is full; make room and go on with '
-                '--resume'
-            )
+            fault = error.strerror
+        self._file.truncate(before)
+        raise UserError(
+            f'{self._file.name!r} cannot be written ({fault}); make room and go on '
+            'with --resume'
+        )
 
-    def _decoded(self, record: bytes) -> ScoreRow:
-        try:
-            return self._format.decode(record)
-        except (ValueError, StopIteration) as error:
-            raise UserError(
-                f'{str(self._path)!r} has a line that is no row of such a table: '
-                f'{record[:80]!r}; give another --out'
-            ) from error
+    def _records(self) -> Iterator[tuple[bytes, ScoreRow]]:
+        with open(self._file.name, 'rb') as file:
+            for record in self._format.records(file):
+                try:
+                    row = self._format.decode(record)
+                except ValueError as error:
+                    raise UserError(
+                        f'{self._file.name!r} has a line that is no row of such a '
+                        f'table: {record[:80]!r}; give another --out'
+                    ) from error
+                yield record, row
 
 
-@contextmanager
+@contextlib.contextmanager
 def result_file(
     path: str | os.PathLike,
     metrics: Sequence[str],
-    settings: dict,
+    settings: dict[str, Any],
     resume: bool = False,
     overwrite: bool = False,
 ) -> Iterator[ResultFile]:
@@ -135,43 +205,53 @@ def result_file(
             f'out={str(path)!r}: expected a name that ends in {", ".join(SUFFIXES)}'
         )
     parquet = path.suffix == '.parquet'
-    growing = path.with_name(f'{path.name}.unfinished.jsonl') if parquet else path
-    mark = path.with_name(f'{path.name}.unfinished.json')
-    begun = mark.exists()
-    if not resume and not overwrite and (path.exists() or begun):
-        what = 'is unfinished' if begun else 'exists'
+    mark, lock, growing = (
+        path.with_name(f'{path.name}.unfinished.{end}')
+        for end in ('json', 'lock', 'jsonl')
+    )
+    growing = growing if parquet else path
+    finished = path.exists() and not mark.exists()
+    if not (resume or overwrite) and (path.exists() or mark.exists()):
         raise UserError(
-            f'out={str(path)!r} {what}; go on with --resume, or replace it with '
-            '--overwrite'
+            f'out={str(path)!r} {"exists" if finished else "is unfinished"}; go on '
+            'with --resume, or replace it with --overwrite'
         )
-    if resume and begun:
+    if resume and mark.exists():
         _check_settings(mark, settings)
-    before = resume and parquet and not begun and path.exists()
-    if before:
-        _check_columns(path, metrics)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    table = _Parquet(path, metrics) if parquet else None
+    earlier = table.rows() if parquet and resume and finished else ()
+    check_output(path, overwrite=True)
     row_format = Csv(metrics) if path.suffix == '.csv' else JsonLines(metrics)
-    rows = ResultFile(growing, row_format)
-    try:
-        if resume:
-            rows.repair()
-        else:
-            rows.clear()
-        if before:
-            for row in _parquet_rows(path, metrics):
+    busy = f'{str(path)!r} is being written by another run; wait, or give another --out'
+    with locked(lock, busy), _removed(lock):
+        with open(str(growing), 'ab', buffering=0) as file:
+            rows = ResultFile(file, row_format)
+            if resume:
+                rows.repair()
+            else:
+                rows.clear()
+            for row in earlier:
                 rows.write(row)
-        with replacing(mark) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2), encoding='utf-8')
-        yield rows
+            with replacing(mark) as temporary:
+                temporary.write_text(json.dumps(settings, indent=2), encoding='utf-8')
+            yield rows
         if parquet:
-            _write_parquet(path, metrics, rows.rows())
+            table.write(rows.rows())
             growing.unlink()
         mark.unlink()
+
+
+@contextlib.contextmanager
+def _removed(lock: Path) -> Iterator[None]:
+    """Remove the lock file at the end; in Windows one that is open stays."""
+    try:
+        yield
     finally:
-        rows.close()
+        with contextlib.suppress(PermissionError):
+            lock.unlink(missing_ok=True)
 
 
-def _check_settings(mark: Path, settings: dict) -> None:
+def _check_settings(mark: Path, settings: dict[str, Any]) -> None:
     """Raises UserError where a run was begun with others."""
     before = json.loads(mark.read_text(encoding='utf-8'))
     settings = json.loads(json.dumps(settings))
@@ -183,66 +263,82 @@ def _check_settings(mark: Path, settings: dict) -> None:
             )
 
 
-def _write_parquet(
-    path: Path, metrics: Sequence[str], rows: Iterator[ScoreRow]
-) -> None:
-    with needing('tables'):
-        import pyarrow
-        import pyarrow.parquet
-    schema = pyarrow.schema(
-        [
-            (PATH, pyarrow.string()),
-            *((name, pyarrow.float64()) for name in metrics),
-            (WIDTH, pyarrow.int32()),
-            (HEIGHT, pyarrow.int32()),
-            (ERROR, pyarrow.string()),
-        ]
-    )
-    with (
-        replacing(path) as temporary,
-        pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
-    ):
-        for some in _chunks(rows):
-            lines = [
-                [
-                    _valid(row.path),
-                    *row.scores,
-                    row.width,
-                    row.height,
-                    _valid(row.error),
-                ]
-                for row in some
-            ]
-            arrays = [list(column) for column in zip(*lines, strict=True)]
-            writer.write_table(pyarrow.table(arrays, schema=schema))
+class _Parquet:
+    """A whole table; raises UserError where pyarrow is not installed."""
 
-
-def _check_columns(path: Path, metrics: Sequence[str]) -> None:
-    """Raises UserError where a Parquet file is of other metrics."""
-    with needing('tables'):
-        import pyarrow.parquet
-    if pyarrow.parquet.read_schema(path).names != columns(metrics):
-        raise UserError(
-            f'{str(path)!r} has other columns than {",".join(columns(metrics))}; give '
-            'the same metrics in the same order, or another --out'
+    def __init__(self, path: Path, metrics: Sequence[str]) -> None:
+        with needing('tables'):
+            import pyarrow
+            import pyarrow.parquet
+        self._pyarrow, self._path = pyarrow, path
+        types = ['string', *['float64'] * len(metrics), 'int32', 'int32', 'string']
+        named = zip(_columns(metrics), types, strict=True)
+        self._schema = pyarrow.schema(
+            [(name, getattr(pyarrow, kind)()) for name, kind in named]
         )
 
+    def rows(self) -> Iterator[ScoreRow]:
+        """Rows of the file that is there; raises UserError for other columns."""
+        file = self._pyarrow.parquet.ParquetFile(self._path)
+        if file.schema_arrow.names != self._schema.names:
+            raise _other_columns(str(self._path), self._schema.names)
+        return (
+            _row_of(values.values())
+            for batch in file.iter_batches(ROWS)
+            for values in batch.to_pylist()
+        )
 
-def _parquet_rows(path: Path, metrics: Sequence[str]) -> Iterator[ScoreRow]:
-    import pyarrow.parquet
-
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(ROWS):
-        for values in batch.to_pylist():
-            scores = tuple(values[name] for name in metrics)
-            error = values[ERROR] or ''
-            yield ScoreRow(values[PATH], scores, values[WIDTH], values[HEIGHT], error)
-
-
-def _chunks(rows: Iterator[ScoreRow]) -> Iterator[list[ScoreRow]]:
-    while some := list(itertools.islice(rows, ROWS)):
-        yield some
+    def write(self, rows: Iterator[ScoreRow]) -> None:
+        lines = (
+            [_valid(row.path), *row.scores, row.width, row.height, _valid(row.error)]
+            for row in rows
+        )
+        with (
+            replacing(self._path) as temporary,
+            self._pyarrow.parquet.ParquetWriter(temporary, self._schema) as writer,
+        ):
+            while some := list(itertools.islice(lines, ROWS)):
+                arrays = [list(column) for column in zip(*some, strict=True)]
+                writer.write_table(self._pyarrow.table(arrays, schema=self._schema))
 
 
 def _valid(text: str) -> str | None:
     """Text for Parquet, which takes no bytes that are not UTF-8; None for none."""
     return text.encode('utf-8', 'backslashreplace').decode() or None
+
+
+def _columns(metrics: Sequence[str]) -> list[str]:
+    return [PATH, *metrics, WIDTH, HEIGHT, ERROR]
+
+
+def _row_of(values: Iterable[Any]) -> ScoreRow:
+    """A row from the values of its columns."""
+    path, *scores, width, height, error = values
+    return ScoreRow(path, tuple(scores), width, height, error or '')
+
+
+def _other_columns(name: str, columns: Sequence[str]) -> UserError:
+    return UserError(
+        f'{name!r} has other columns than {",".join(columns)}; give the same metrics '
+        'in the same order, or another --out'
+    )
+
+
+def _csv_line(cells: Sequence) -> bytes:
+    line = io.StringIO(newline='')
+    # the module csv leaves a carriage return bare, and cannot read that
+    bare = any('\r' in str(cell) for cell in cells)
+    quoting = csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
+    csv.writer(line, lineterminator='\n', quoting=quoting).writerow(cells)
+    return line.getvalue().encode('utf-8', 'surrogateescape')
+
+
+def _csv_records(file: BinaryIO) -> Iterator[bytes]:
+    """Records may have ends of lines inside of quotes."""
+    lines, open_quote = [], False
+    for line in file:
+        lines.append(line)
+        open_quote ^= line.count(b'"') % 2 == 1
+        if not open_quote and line.endswith(b'\n'):
+            yield b''.join(lines)
+            lines = []

@@ -9,35 +9,37 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork
-from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score.engines import Engine, open_engine
+from metaiqa_plugin.errors import UserError, one_of
+from metaiqa_plugin.score.engines import Engine, EngineName, Precision, open_engine
 from metaiqa_plugin.score.metrics import open_metric
 
 __all__ = [
     'MetricScorer',
     'NetworkScorer',
     'Scorer',
-    'least_side',
+    'min_side',
     'open_scorers',
     'scorer_names',
 ]
 
-MOST_VIEWS = 64
+MAX_VIEWS = 64
 """Views that are scored together at most; a single image may have more."""
 
 
 class Scorer(Protocol):
-    """Attributes:
-    name: of the metric.
-    lower_better: its direction.
-    batch_size: images of like shape that are scored together.
+    """What scores prepared images.
+
+    Attributes:
+        name: of the metric.
+        lower_better: its direction.
+        batch_size: images of like shape that are scored together.
     """
 
     name: str
@@ -81,7 +83,7 @@ class NetworkScorer:
 
     def submit(self, prepared: Sequence[Tensor]) -> Callable[[], Sequence[float]]:
         views = len(prepared[0])
-        together = max(1, MOST_VIEWS // views)
+        together = max(1, MAX_VIEWS // views)
         waiting = [
             self._engine.submit(_joined(prepared[start : start + together]))
             for start in range(0, len(prepared), together)
@@ -126,8 +128,8 @@ class MetricScorer:
 def open_scorers(
     metrics: Sequence[str],
     names: Sequence[str] | None = None,
-    engine: str = 'auto',
-    precision: str = 'fp32',
+    engine: EngineName = 'auto',
+    precision: Precision = 'fp32',
     batch_size: int | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -142,9 +144,12 @@ def open_scorers(
         device: of torch; None: a GPU if there is one.
 
     Raises:
-        UserError: no such metric, engine or precision; or its weights can not be had.
+        UserError: no such metric, engine or precision; or its weights cannot be
+            downloaded.
         CheckpointError: a file is not there, or no checkpoint of ours.
     """
+    one_of('engine', engine, get_args(EngineName))
+    one_of('precision', precision, get_args(Precision))
     placed = {} if device is None else {'device': device}
     scorers: list[Scorer] = []
     for metric, name in zip(metrics, names or scorer_names(metrics), strict=True):
@@ -157,8 +162,8 @@ def open_scorers(
     return scorers
 
 
-def least_side(scorers: Sequence[Scorer]) -> int:
-    """Shorter side in pixels that all of them shrink larger images to.
+def min_side(scorers: Sequence[Scorer]) -> int:
+    """Shorter side in pixels that none of them shrinks larger images below.
 
     Raises:
         UserError: one takes images at their own size.

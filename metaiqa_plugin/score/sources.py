@@ -1,18 +1,25 @@
-"""Which images to score: files, folders, patterns, lists and columns of tables."""
+"""Which images: files, folders, patterns, lists, tables; and how they are read."""
 
 from __future__ import annotations
 
 import glob
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from metaiqa_plugin.data.images import iterate_images
+from PIL import Image
+
+from metaiqa_plugin.data.images import as_rgb, as_seen, decoded, iterate_images
 from metaiqa_plugin.data.labels import IMAGE_COLUMNS, CsvTable, find_column
 from metaiqa_plugin.errors import UserError, needing
 
-__all__ = ['Sources']
+__all__ = ['FILE_SIZE', 'Reader', 'Sources']
+
+FILE_SIZE = 'size of the file'
+"""In an image's ``info``: width and height before it was turned or decoded smaller."""
 
 TABLES = ('.csv', '.parquet')
 ROWS = 10_000
@@ -31,7 +38,7 @@ class Sources:
         given: at least one.
         column: of tables; None: the first of the usual names.
         root: folder that paths of tables and lists are below; None: as they stand.
-        stdin: the list for ``-``.
+        stdin: the list for ``-``; None: standard input.
 
     Raises:
         UserError: nothing is given; and when iterated, a folder, pattern or table has
@@ -48,7 +55,7 @@ class Sources:
         if not given:
             raise UserError('no images are given; name files, folders or - for a list')
         self._given, self._column, self._root = list(given), column, root
-        self._stdin = stdin or sys.stdin.buffer
+        self._stdin = stdin
 
     def __iter__(self) -> Iterator[str]:
         """Each path once, in the order given; what is inside of a folder sorted."""
@@ -78,7 +85,9 @@ class Sources:
 
     def _paths(self, name: str) -> Iterator[str]:
         if name == STDIN:
-            yield from self._below_root(map(os.fsdecode, _lines(self._stdin)))
+            yield from self._below_root(
+                map(os.fsdecode, _lines(self._stdin or sys.stdin.buffer))
+            )
         elif os.path.isdir(name):
             found = (os.path.join(name, below) for below in iterate_images(name))
             yield from _some(found, f'images={name!r}: no image in this folder')
@@ -92,11 +101,7 @@ class Sources:
             yield name
 
     def _below_root(self, names: Iterator[str]) -> Iterator[str]:
-        return (
-            names
-            if self._root is None
-            else (os.path.join(self._root, name) for name in names)
-        )
+        return (os.path.join(self._root or '', name) for name in names)
 
     def _of_table(self, name: str) -> Iterator[str]:
         if not os.path.isfile(name):
@@ -126,7 +131,7 @@ class Sources:
                     None, batch.column(0).cast(pyarrow.string()).to_pylist()
                 )
         except pyarrow.ArrowException as error:
-            raise UserError(f'images={name!r} can not be read: {error}') from error
+            raise UserError(f'images={name!r} cannot be read: {error}') from error
 
     def _chosen(self, name: str, header: Sequence[str]) -> int:
         column = find_column(
@@ -138,6 +143,46 @@ class Sources:
                 f'{list(IMAGE_COLUMNS)}; name it with --column'
             )
         return column
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads an image in RGB.
+
+    Attributes:
+        as_seen: turn it upright by its EXIF orientation and scale 16 bits to 8; pyiqa
+            does neither, and cuts deeper pixels off at 255.
+        min_side: decode a JPEG at half, a quarter or an eighth of its size where its
+            shorter side stays at least so many pixels; None: never.
+        root: folder that paths are below; None: the current one.
+    """
+
+    as_seen: bool = False
+    min_side: int | None = None
+    root: str | None = None
+
+    def __call__(self, path: str, content: bytes | None = None) -> Image.Image:
+        """The image; its ``info`` has :data:`FILE_SIZE`.
+
+        Args:
+            path: of the file.
+            content: of the file, where it is in memory.
+
+        Raises:
+            UserError: the file is missing or cannot be decoded; names it.
+        """
+
+        def convert(image: Image.Image) -> Image.Image:
+            size = image.size
+            if self.min_side is not None:
+                part = self.min_side / min(size)
+                image.draft('RGB', tuple(math.ceil(side * part) for side in size))
+            image = as_seen(image) if self.as_seen else as_rgb(image)
+            image.info[FILE_SIZE] = size
+            return image
+
+        where = path if self.root is None else os.path.join(self.root, path)
+        return decoded(where, convert, content)
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

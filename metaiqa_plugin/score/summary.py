@@ -5,39 +5,18 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from metaiqa_plugin.score.rows import ScoreRow
+from metaiqa_plugin.score.pipeline import ScoreRow
 
-__all__ = ['Chosen', 'Distribution', 'Summary', 'drawn']
+__all__ = ['Chosen', 'Summary', 'drawn']
 
 BINS = 20
 BAR = 40
 EIGHTHS = ' ▏▎▍▌▋▊▉█'
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Scores of a metric.
-
-    Attributes:
-        images: that have one.
-        mean, sd: NaN without any; the standard deviation is of a sample.
-        least, median, most: NaN without any.
-        counts: of ``BINS`` equal bins from the least to the most.
-        edges: of the bins, one more.
-    """
-
-    images: int
-    mean: float
-    sd: float
-    least: float
-    median: float
-    most: float
-    counts: tuple[int, ...]
-    edges: tuple[float, ...]
+SLACK = 10_000
 
 
 class Summary:
@@ -48,32 +27,42 @@ class Summary:
     """
 
     def __init__(self, metrics: Sequence[str]) -> None:
-        self.metrics = tuple(metrics)
         self.images = self.failed = 0
-        self._scores = [array('f') for _ in metrics]
+        self._scores = {metric: array('f') for metric in metrics}
 
     def add(self, row: ScoreRow) -> None:
         self.images += 1
         self.failed += bool(row.error)
-        for scores, score in zip(self._scores, row.scores, strict=True):
+        for scores, score in zip(self._scores.values(), row.scores, strict=True):
             if score is not None:
                 scores.append(score)
 
-    def distribution(self, metric: str) -> Distribution:
-        scores = np.frombuffer(self._scores[self.metrics.index(metric)], np.float32)
-        if not len(scores):
-            return Distribution(0, *[float('nan')] * 5, (), ())
-        counts, edges = np.histogram(scores, BINS)
-        return Distribution(
-            len(scores),
-            float(scores.mean(dtype=np.float64)),
-            float(scores.std(dtype=np.float64, ddof=1)) if len(scores) > 1 else 0.0,
-            float(scores.min()),
-            float(np.median(scores)),
-            float(scores.max()),
-            tuple(counts.tolist()),
-            tuple(edges.tolist()),
-        )
+    def distributions(self) -> dict[str, dict[str, Any]]:
+        """By metric: ``images`` that have a score, and if there are any: ``mean``;
+        ``sd`` of a sample; ``minimum``, ``median``, ``maximum``; ``counts`` of ``BINS``
+        equal bins from the minimum to the maximum; and the ``edges`` of these bins.
+        """
+        return {
+            metric: _distribution(np.frombuffer(scores, np.float32))
+            for metric, scores in self._scores.items()
+        }
+
+
+def _distribution(scores: np.ndarray) -> dict[str, Any]:
+    if not len(scores):
+        return {'images': 0}
+    counts, edges = np.histogram(scores, BINS)
+    sd = scores.std(dtype=np.float64, ddof=1) if len(scores) > 1 else 0.0
+    return {
+        'images': len(scores),
+        'mean': float(scores.mean(dtype=np.float64)),
+        'sd': float(sd),
+        'minimum': float(scores.min()),
+        'median': float(np.median(scores)),
+        'maximum': float(scores.max()),
+        'counts': counts.tolist(),
+        'edges': edges.tolist(),
+    }
 
 
 class Chosen:
@@ -90,47 +79,34 @@ class Chosen:
     def __init__(
         self, which: str, limit: float, place: int, lower_better: bool
     ) -> None:
-        self._which, self._limit, self._place = which, limit, place
-        self._sign = -1 if lower_better == (which == 'top') else 1
+        self._below, self._limit, self._place = which == 'below', limit, place
+        self._sign = 1 if lower_better == (which == 'top') else -1
         self._kept: list[ScoreRow] = []
-        self._heap: list[tuple[float, _Backwards, int, ScoreRow]] = []
-        self._seen = 0
 
     def add(self, row: ScoreRow) -> None:
         score = row.scores[self._place]
-        if score is None:
+        if score is None or (self._below and score >= self._limit):
             return
-        if self._which == 'below':
-            if score < self._limit:
-                self._kept.append(row)
-            return
-        self._seen += 1
-        entry = (self._sign * score, _Backwards(row.path), self._seen, row)
-        if len(self._heap) < self._limit:
-            heapq.heappush(self._heap, entry)
-        else:
-            heapq.heappushpop(self._heap, entry)
+        self._kept.append(row)
+        if not self._below and len(self._kept) > self._limit + SLACK:
+            self._kept = self.rows()
 
     def rows(self) -> list[ScoreRow]:
-        if self._which == 'below':
+        """Of equal scores the first path comes first."""
+        if self._below:
             return self._kept
-        return [entry[-1] for entry in sorted(self._heap, reverse=True)]
+        return heapq.nsmallest(self._limit, self._kept, self._order)
+
+    def _order(self, row: ScoreRow) -> tuple[float, str]:
+        return self._sign * row.scores[self._place], row.path
 
 
-class _Backwards(str):
-    """Text in the opposite order: of equal scores the first path is kept."""
-
-    def __lt__(self, other: str) -> bool:
-        return str.__gt__(self, other)
-
-
-def drawn(distribution: Distribution) -> str:
+def drawn(distribution: dict[str, Any]) -> str:
     """A histogram in text, one line a bin."""
-    highest = max(distribution.counts, default=0)
+    counts, edges = distribution.get('counts', []), distribution.get('edges', [])
     lines = []
-    edges = zip(distribution.edges, distribution.edges[1:], strict=False)
-    for (low, high), count in zip(edges, distribution.counts, strict=True):
-        eighths = round(8 * BAR * count / highest)
+    for count, low, high in zip(counts, edges, edges[1:], strict=False):
+        eighths = round(8 * BAR * count / max(counts))
         bar = EIGHTHS[8] * (eighths // 8) + EIGHTHS[eighths % 8].strip()
         lines.append(f'{low:10.4g} to {high:<10.4g} {bar} {count}')
     return '\n'.join(lines)

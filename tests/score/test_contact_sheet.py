@@ -13,14 +13,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score.contact_sheet import (
-    SheetMetric,
-    thumbnail,
-    write_contact_sheet,
-)
-from metaiqa_plugin.score.rows import ScoreRow
+from metaiqa_plugin.score.contact_sheet import thumbnail, write_contact_sheet
+from metaiqa_plugin.score.pipeline import ScoreRow
 
-METRICS = (SheetMetric('up', False), SheetMetric('<b>down</b>', True))
+UP, DOWN = {'up': False}, {'<b>down</b>': True}
+METRICS = UP | DOWN
 HOSTILE = (
     '"><img src=x onerror=alert(1)>.png',
     '</script><script>alert(2)</script>.png',
@@ -326,7 +323,7 @@ def test_of_many_images_the_worst_and_the_best_are_shown(tmp_path, open_page):
     images = [sheet_image(f'{place:02}.png', -place / 10) for place in range(20)]
     images.append(sheet_image('unknown.png', float('nan')))
     sheet = tmp_path / 'sheet.html'
-    write_contact_sheet(sheet, images, METRICS[:1], most=5, progress=False)
+    write_contact_sheet(sheet, images, UP, max_images=5, progress=False)
     page = open_page(sheet.as_uri())
     shown = page.evaluate(ORDER)
     assert shown == [f'{place}.png' for place in ('19', '18', '17', '01', '00')]
@@ -339,7 +336,7 @@ def test_of_many_images_the_worst_and_the_best_are_shown(tmp_path, open_page):
 def test_the_worst_of_many_are_the_highest_where_lower_is_better(tmp_path):
     images = [sheet_image(f'{place}.png', float(place)) for place in range(9)]
     sheet = tmp_path / 'sheet.html'
-    write_contact_sheet(sheet, images, METRICS[1:], most=3, progress=False)
+    write_contact_sheet(sheet, images, DOWN, max_images=3, progress=False)
     assert [row['name'] for row in rows_of(sheet)['images']] == [
         '0.png',
         '7.png',
@@ -358,7 +355,7 @@ def test_no_image_at_all_is_a_page_that_says_so(tmp_path, open_page):
 def test_alike_scores_have_a_scale(tmp_path, open_page):
     images = [sheet_image(f'{place}.png', 0.5) for place in range(3)]
     sheet = tmp_path / 'sheet.html'
-    write_contact_sheet(sheet, images, METRICS[:1], progress=False)
+    write_contact_sheet(sheet, images, UP, progress=False)
     page = open_page(sheet.as_uri())
     assert page.locator('#low').inner_text() == '0.000'
     assert page.locator('#count').inner_text() == '0 of 3 below'
@@ -367,7 +364,7 @@ def test_alike_scores_have_a_scale(tmp_path, open_page):
 def test_scores_that_are_no_numbers_are_missing(tmp_path):
     images = [sheet_image('a.png', float('inf')), sheet_image('b.png', 1.0)]
     sheet = tmp_path / 'sheet.html'
-    write_contact_sheet(sheet, images, METRICS[:1], progress=False)
+    write_contact_sheet(sheet, images, UP, progress=False)
     rows = rows_of(sheet)
     assert rows['scores'] == [[1.0]]
     assert [row['scores'] for row in rows['images']] == [[None], [1.0]]
@@ -377,7 +374,7 @@ def test_names_are_told_apart_by_their_folders(tmp_path):
     paths = [tmp_path / 'one' / 'a.png', tmp_path / 'two' / 'a.png']
     sheet = tmp_path / 'sheet.html'
     images = [sheet_image(path, 0.5) for path in paths]
-    write_contact_sheet(sheet, images, METRICS[:1], progress=False)
+    write_contact_sheet(sheet, images, UP, progress=False)
     assert [row['name'] for row in rows_of(sheet)['images']] == [
         'one/a.png',
         'two/a.png',
@@ -388,7 +385,7 @@ def test_a_name_that_is_no_unicode_can_be_written_and_linked(tmp_path):
     name = os.fsdecode(b'\xff.png')
     sheet = tmp_path / 'sheet.html'
     image = sheet_image(tmp_path / name, 0.5)
-    write_contact_sheet(sheet, [image], METRICS[:1], progress=False)
+    write_contact_sheet(sheet, [image], UP, progress=False)
     [row] = rows_of(sheet)['images']
     assert (row['link'], row['listable']) == ('%FF.png', False)
 
@@ -398,7 +395,7 @@ def test_the_same_images_give_the_same_bytes_in_any_order(tmp_path, folder):
     pages = []
     for place, order in enumerate((images, images[::-1])):
         sheet = tmp_path / f'{place}.html'
-        write_contact_sheet(sheet, order, METRICS[:1], progress=False)
+        write_contact_sheet(sheet, order, UP, progress=False)
         pages.append(sheet.read_bytes())
     assert pages[0] == pages[1]
 
@@ -441,9 +438,9 @@ def test_a_damaged_file_has_no_thumbnail(tmp_path, photos):
 @pytest.mark.parametrize(
     ('images', 'metrics', 'most', 'message'),
     [
-        ([], (), 1, 'metrics='),
+        ([], {}, 1, 'metrics='),
         ([sheet_image('a.png', 0.5)], METRICS, 1, "'a.png' has 1 scores of 2"),
-        ([], METRICS, 0, 'most=0'),
+        ([], METRICS, 0, 'max_images=0'),
     ],
 )
 def test_bad_input_names_itself_and_leaves_the_page(

@@ -1,6 +1,7 @@
 """The same scores as pyiqa's, whatever is read how and scored together with what."""
 
 import itertools
+import math
 
 import numpy as np
 import pyiqa
@@ -18,18 +19,18 @@ from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score import engines, open_metric
 from metaiqa_plugin.score.pipeline import (
     Item,
+    ScoreRow,
     score_images,
     score_items,
     score_network,
 )
-from metaiqa_plugin.score.reading import Reader
-from metaiqa_plugin.score.rows import ScoreRow
 from metaiqa_plugin.score.scorers import (
     MetricScorer,
-    least_side,
+    min_side,
     open_scorers,
     scorer_names,
 )
+from metaiqa_plugin.score.sources import Reader
 
 TINY = 'test_efficientnet'
 
@@ -197,6 +198,18 @@ def test_whatever_loading_raises_is_the_error_of_its_row():
     ]
 
 
+def test_each_error_is_told_once_before_scores_that_are_not_finite():
+    def refuse(image):
+        raise ValueError('too small')
+
+    metrics = (lambda image: image.sum() * math.nan, torch.mean, refuse, refuse)
+    scorers = [MetricScorer('any', metric, lower_better=False) for metric in metrics]
+    items = [Item('a', lambda: Image.new('RGB', (3, 4)))]
+    (row,) = score_items(items, scorers)
+    error = 'too small; the score is nan'
+    assert row == ScoreRow('a', (None, 0.0, None, None), 3, 4, error)
+
+
 def test_a_bare_network_scores_strictly(checkpoints, odd_images, tmp_path):
     network = open_metric(checkpoints['meta']).net
     scores = score_network(network.train(), odd_images)
@@ -251,14 +264,14 @@ def test_a_shrunken_jpeg_is_decoded_small_and_told_at_its_size(
     path = str(tmp_path / 'large.jpg')
     read_rgb(photos[0]).resize((800, 600)).save(path)
     scorers = open_scorers([checkpoints['meta']])
-    reader = Reader(least_side=least_side(scorers))
+    reader = Reader(min_side=min_side(scorers))
     assert reader(path).size == (100, 75)
     (row,) = score_images([path], scorers, reader=reader)
     (whole,) = score_images([path], scorers)
     assert (row.width, row.height) == (800, 600)
     assert row.scores == pytest.approx(whole.scores, abs=0.02)
     with pytest.raises(UserError, match='own size'):
-        least_side(open_scorers([checkpoints['meta'], checkpoints['rank']]))
+        min_side(open_scorers([checkpoints['meta'], checkpoints['rank']]))
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,34 @@
 """A table that grows: whole rows only, gone on with, replaced only when asked."""
 
-import errno
+import io
 import json
+import math
 import os
+import resource
 
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score.result_file import result_file
-from metaiqa_plugin.score.rows import ScoreRow
+from metaiqa_plugin.score.pipeline import ScoreRow
+from metaiqa_plugin.score.result_file import Csv, JsonLines, result_file
 
 SETTINGS = {'metrics': {'m': 'abc'}, 'precision': 'fp32'}
 ROWS = [
     ScoreRow('a.jpg', (0.5,), 10, 20),
-    ScoreRow('line\n"break".jpg', (None,), None, None, 'can not be read'),
+    ScoreRow('line\n"break".jpg', (None,), None, None, 'cannot be read'),
     ScoreRow('c.jpg', (0.25,), 30, 40),
 ]
 SUFFIXES = ['.csv', '.jsonl', '.parquet']
+TEXT = st.text(st.characters(exclude_characters='\0', codec='utf-8')) | st.binary().map(
+    lambda name: os.fsdecode(name.replace(b'\0', b''))
+)
+SCORES = st.none() | st.floats(-1e6, 1e6)
+SIDES = st.none() | st.integers(1, 100_000)
+ANY_ROWS = st.builds(ScoreRow, TEXT, st.tuples(SCORES, SCORES), SIDES, SIDES, TEXT)
+FORMATS = (Csv, JsonLines)
 
 
 class Interrupted(Exception):
@@ -87,23 +98,20 @@ def test_half_a_row_is_cut_off(tmp_path, suffix, left):
     assert contents(path) == ([row.path for row in ROWS], [0.5, -1, 0.25])
 
 
-@pytest.mark.parametrize('written', [0, 7])
-def test_a_full_disk_leaves_whole_rows(tmp_path, monkeypatch, written):
+@pytest.mark.parametrize('left', [0, 7])
+def test_a_full_disk_leaves_whole_rows(tmp_path, left):
     path = tmp_path / 'scores.csv'
-    write_as_usual = os.write
-
-    def full(file, record):
-        if b'c.jpg' not in record:
-            return write_as_usual(file, record)
-        if not written:
-            raise OSError(errno.ENOSPC, 'No space left on device')
-        return write_as_usual(file, record[:written])
-
-    monkeypatch.setattr(os, 'write', full)
-    with pytest.raises(UserError, match=r"scores\.csv'.*(full|No space)"):
-        write(path, ROWS)
-    monkeypatch.undo()
-    assert path.read_bytes().endswith(b'can not be read\n')
+    with pytest.raises(Interrupted):
+        write(path, ROWS[:2], stop=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = len(path.read_bytes()) + left
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"scores\.csv' cannot be written \("):
+            write(path, ROWS[2:], resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes().endswith(b'cannot be read\n')
     write(path, ROWS[2:], resume=True)
     assert contents(path)[0] == [row.path for row in ROWS]
 
@@ -159,3 +167,63 @@ def test_two_runs_do_not_write_one_table(tmp_path):
 def test_a_suffix_that_is_no_table(tmp_path):
     with pytest.raises(UserError, match=r"scores\.txt'.*\.csv, \.jsonl, \.parquet"):
         write(tmp_path / 'scores.txt', ROWS)
+
+
+def stored(text_format, rows):
+    return text_format.header + b''.join(map(text_format.encode, rows))
+
+
+def read(text_format, content):
+    file = io.BytesIO(content)
+    file.name = 'scores'
+    return [text_format.decode(record) for record in text_format.records(file)]
+
+
+@pytest.mark.parametrize('kind', FORMATS)
+@example(rows=[ScoreRow('a\rb', (None, 1.0), error='\r')], cut=0)
+@given(rows=st.lists(ANY_ROWS), cut=st.integers(0, 300))
+def test_rows_come_back_but_for_what_was_cut_off(kind, rows, cut):
+    text_format = kind(['one', 'two'])
+    content = stored(text_format, rows)
+    kept = max(len(text_format.header), len(content) - cut)
+    found = read(text_format, content[:kept])
+    whole, length = 0, len(text_format.header)
+    for row in rows:
+        length += len(text_format.encode(row))
+        whole += length <= kept
+    assert len(found) == whole
+    for row, again in zip(rows, found, strict=False):
+        assert (row.path, row.width, row.height, row.error) == (
+            again.path,
+            again.width,
+            again.height,
+            again.error,
+        )
+        for before, after in zip(row.scores, again.scores, strict=True):
+            assert (before is None) == (after is None)
+            assert before is None or math.isclose(before, after, rel_tol=1e-7)
+
+
+def test_what_a_table_looks_like():
+    row = ScoreRow('a, "b".jpg', (0.123456789, None), 640, 480, 'two: small')
+    assert stored(Csv(['one', 'two']), [row]) == (
+        b'path,one,two,width,height,error\n'
+        b'"a, ""b"".jpg",0.12345679,,640,480,two: small\n'
+    )
+    assert json.loads(stored(JsonLines(['one', 'two']), [row])) == {
+        'path': 'a, "b".jpg',
+        'one': 0.123456789,
+        'two': None,
+        'width': 640,
+        'height': 480,
+        'error': 'two: small',
+    }
+    assert b'"error": null' in stored(JsonLines(['one']), [ScoreRow('a', (1.0,))])
+
+
+def test_other_columns_are_refused():
+    content = stored(Csv(['one']), [ScoreRow('a', (1.0,))])
+    with pytest.raises(UserError, match="'scores' has other columns than path,two"):
+        read(Csv(['two']), content)
+    with pytest.raises(ValueError):
+        read(JsonLines(['two']), stored(JsonLines(['one']), [ScoreRow('a', (1.0,))]))

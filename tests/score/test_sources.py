@@ -94,7 +94,7 @@ def test_a_spreadsheets_mark_at_the_start_is_no_part_of_the_name(tree):
         (['nowhere.csv'], 'no such table'),
         (['header.csv'], 'the table has no rows'),
         (['other.csv'], r"none of its columns \['a', 'b'\].*--column"),
-        (['broken.parquet'], "'broken.parquet' can not be read"),
+        (['broken.parquet'], "'broken.parquet' cannot be read"),
     ],
 )
 def test_what_has_no_image_is_named(tree, given, message):

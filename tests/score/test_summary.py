@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaiqa_plugin.score.rows import ScoreRow
+from metaiqa_plugin.score.pipeline import ScoreRow
 from metaiqa_plugin.score.summary import Chosen, Summary, drawn
 
 SCORES = st.lists(st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
@@ -42,21 +42,23 @@ def test_a_distribution_is_that_of_numpy():
     summary = Summary(['m'])
     for row in rows([*map(float, scores), None]):
         summary.add(row)
-    found = summary.distribution('m')
-    assert (summary.images, summary.failed, found.images) == (501, 1, 500)
-    assert found.mean == pytest.approx(scores.astype(float).mean(), abs=1e-9)
-    assert found.sd == pytest.approx(scores.astype(float).std(ddof=1), abs=1e-9)
-    assert (found.least, found.most) == (scores.min(), scores.max())
-    assert found.median == pytest.approx(np.median(scores))
-    assert sum(found.counts) == 500 and len(found.edges) == len(found.counts) + 1
+    found = summary.distributions()['m']
+    assert (summary.images, summary.failed, found['images']) == (501, 1, 500)
+    assert found['mean'] == pytest.approx(scores.astype(float).mean(), abs=1e-9)
+    assert found['sd'] == pytest.approx(scores.astype(float).std(ddof=1), abs=1e-9)
+    assert (found['minimum'], found['maximum']) == (scores.min(), scores.max())
+    assert found['median'] == pytest.approx(np.median(scores))
+    assert (
+        sum(found['counts']) == 500 and len(found['edges']) == len(found['counts']) + 1
+    )
     lines = drawn(found).splitlines()
-    assert len(lines) == len(found.counts)
+    assert len(lines) == len(found['counts'])
     longest = max(lines, key=lambda line: line.count('█'))
-    assert longest.endswith(f' {max(found.counts)}') and longest.count('█') == 40
+    assert longest.endswith(f' {max(found["counts"])}') and longest.count('█') == 40
 
 
 def test_no_score_at_all():
     summary = Summary(['m'])
     summary.add(ScoreRow('a', (None,), error='bad'))
-    assert summary.distribution('m').images == 0
-    assert drawn(summary.distribution('m')) == ''
+    assert summary.distributions()['m'] == {'images': 0}
+    assert drawn(summary.distributions()['m']) == ''
