@@ -50,7 +50,7 @@ def run_prepare(options: argparse.Namespace) -> int:
     given = {name: value for name, value in given.items() if value is not None}
     common = {
         'out': options.out,
-        'force': options.overwrite,
+        'overwrite': options.overwrite,
         'skip_missing': options.skip_missing,
         'score_range': options.score_range,
     }

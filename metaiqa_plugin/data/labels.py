@@ -28,6 +28,7 @@ __all__ = [
     'image_and_mos',
     'low_high',
     'number',
+    'outside',
     'read_rows',
 ]
 
@@ -249,16 +250,18 @@ def number(text: object, column: str, where: str) -> float:
     return value
 
 
-def low_high(mos_range: Sequence[float]) -> tuple[float, float]:
-    """The two bounds; raises UserError where they are no range."""
+def low_high(
+    bounds: Sequence[float], argument: str = 'mos_range'
+) -> tuple[float, float]:
+    """The two bounds; raises UserError with the argument where they are no range."""
     try:
-        low, high = (float(bound) for bound in mos_range)
+        low, high = (float(bound) for bound in bounds)
     except (TypeError, ValueError):
         raise UserError(
-            f'mos_range={mos_range!r}: expected two numbers, low high'
+            f'{argument}={bounds!r}: expected two numbers, low high'
         ) from None
     if not (low < high and math.isfinite(high - low)):
-        raise UserError(f'mos_range={mos_range!r}: expected low < high')
+        raise UserError(f'{argument}={bounds!r}: expected low < high')
     return low, high
 
 

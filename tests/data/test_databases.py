@@ -16,9 +16,8 @@ from scipy.io import loadmat, savemat
 
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.databases.authentic import read_koniq10k
-from metaiqa_plugin.data.databases.meta_info import as_text
 from metaiqa_plugin.data.databases.names import describe_names
-from metaiqa_plugin.data.databases.prepare import prepare
+from metaiqa_plugin.data.databases.prepare import as_text, prepare
 from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.distortions import DISTORTIONS
 from metaiqa_plugin.data.splits import split_columns, subset_split_columns
@@ -208,7 +207,7 @@ def test_out_is_not_replaced_unless_forced(tmp_path, published, run, refused):
     assert 'is a folder' in refused('bid', tmp_path, '--out', tmp_path)
     (tmp_path / 'file').touch()
     line = refused('bid', tmp_path, '--out', tmp_path / 'file' / 'x.csv')
-    assert 'can not be written' in line
+    assert 'cannot be written' in line
 
 
 def test_everything_that_is_missing_is_said_at_once(tmp_path, refused):
@@ -498,7 +497,7 @@ def test_damaged_workbooks_and_a_missing_reader(
     path.write_bytes(b'PK not a workbook')
     assert 'no readable .xlsx' in refused('bid', tmp_path)
     monkeypatch.setitem(sys.modules, 'openpyxl', None)
-    assert 'pip install openpyxl' in refused('bid', tmp_path)
+    assert 'openpyxl is not installed: pip install' in refused('bid', tmp_path)
 
 
 @pytest.fixture
@@ -560,9 +559,9 @@ def test_columns_of_a_csv_can_be_named(own, run):
 @pytest.mark.parametrize(
     ('text', 'options', 'message'),
     [
-        ('name;mos\na.png;1\n', [], 'image_column (--image-column)'),
-        ('image,x\na.png,1\n', [], 'score_column (--score-column)'),
-        ('image,mos\na.png,1\n', ['--group-column', 'g'], "no column ['g']"),
+        ('name;mos\na.png;1\n', [], '--image-column and --score-column'),
+        ('image,x\na.png,1\n', [], '--image-column and --score-column'),
+        ('image,mos\na.png,1\n', ['--group-column', 'g'], "no column 'g'"),
         ('image,mos\na.png,1\n', ['--out', 'SCORES'], 'is the file of scores'),
         ('image,mos\na.png\n', [], 'row 2: 1 cells under 2'),
         ('image,mos\na.png,\n', [], "row 2: mos='' is no number"),
@@ -571,7 +570,7 @@ def test_columns_of_a_csv_can_be_named(own, run):
         ('image,mos\na.png,2\n', [], 'outside the range 0 to 1'),
         ('image,mos\n\na.png,1\nA.PNG,1\n', [], 'row 4: image'),
         ('image,mos\n', [], 'has no row'),
-        ('', [], 'has no row'),
+        ('', [], 'expected columns of image names and MOS'),
         ('image,mos\n../scores.csv,1\n', [], '1 of 1 images are not below'),
         (
             'image,mos,r,g\na.png,1,p,1\nb c.png,1,p,2\n',
@@ -588,7 +587,9 @@ def test_odd_csvs_are_refused(own, refused, text, options, message):
 
 
 def test_odd_files_of_scores_are_refused(own, refused, tmp_path):
-    assert 'no UTF-8 text' in refused(*own.write('image,mos\né.png,1\n', 'latin-1'))
+    assert 'no readable csv in UTF-8' in refused(
+        *own.write('image,mos\né.png,1\n', 'latin-1')
+    )
     line = refused('csv', own.folder, '--scores', tmp_path / 'no.csv')
     assert 'scores=' in line and 'no such file' in line
     assert '--scores' in refused('csv', own.folder)

@@ -1,30 +1,28 @@
-"""Readers of databases of photos as cameras took them, and of any csv."""
+"""Readers of databases of photos as cameras took them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from metaiqa_plugin.data.databases.rows import LabelledRow, Labels, number
-from metaiqa_plugin.data.databases.sources import read_csv, read_mat, read_sheet
+from metaiqa_plugin.data.databases.sources import (
+    Labels,
+    published,
+    read_csv,
+    read_mat,
+    read_sheet,
+)
+from metaiqa_plugin.data.labels import number
 from metaiqa_plugin.errors import UserError
 
-__all__ = [
-    'read_any_csv',
-    'read_bid',
-    'read_cid2013',
-    'read_koniq10k',
-    'read_livec',
-    'read_spaq',
-]
+__all__ = ['read_bid', 'read_cid2013', 'read_koniq10k', 'read_livec', 'read_spaq']
 
-IMAGE_COLUMNS = ('img_name', 'image', 'image_name', 'dist_name', 'name', 'filename')
-SCORE_COLUMNS = ('mos', 'score', 'dmos', 'pseudo_mos')
 LIVEC_TRAINING_NAME = re.compile(r't\d+\.\w+', re.ASCII | re.IGNORECASE)
 KONIQ_SCORES = 'koniq10k_scores_and_distributions.csv'
 KONIQ_SETS = 'koniq10k_distributions_sets.csv'
 KONIQ_VOTES = ('c1', 'c2', 'c3', 'c4', 'c5')
+KONIQ_COLUMNS = ('image_name', *KONIQ_VOTES, 'c_total', 'SD')
 KONIQ_PARTS = {'training': 'train', 'validation': 'val', 'test': 'test'}
 KONIQ_TOLERANCE = 0.01
 CID2013_NAME = re.compile(r'IS_(I|II|III|IV|V|VI)_C\d+_D\d+', re.ASCII)
@@ -38,30 +36,26 @@ def read_livec(root: Path) -> Labels:
     published work: 1,162 of 1,169 remain.
     """
     data = root / 'Data'
-    path = data / 'AllImages_release.mat'
-    (names,) = read_mat(path, 'AllImages_release')
-    (scores,) = read_mat(data / 'AllMOS_release.mat', 'AllMOS_release')
-    (stds,) = read_mat(data / 'AllStdDev_release.mat', 'AllStdDev_release')
+    files = ('AllImages_release', 'AllMOS_release', 'AllStdDev_release')
+    names, scores, stds = (read_mat(data / f'{name}.mat', name)[0] for name in files)
     if not len(names) == len(scores) == len(stds):
         raise UserError(
             f'{data} has {len(names)} names, {len(scores)} MOS and {len(stds)} '
             'standard deviations; the three files belong together'
         )
-    rows = []
-    for row, (name, score, std) in enumerate(
-        zip(names, scores, stds, strict=True), start=1
-    ):
-        if LIVEC_TRAINING_NAME.fullmatch(str(name)):
-            continue
-        source = f'{path}, row {row}'
-        rows.append(
-            LabelledRow(
-                str(name),
-                number(score, 'MOS', source),
-                source,
-                number(std, 'StdDev', source),
-            )
+    rows = [
+        published(
+            f'{data / files[0]}.mat, row {row}',
+            {'MOS': score, 'StdDev': std},
+            str(name),
+            'MOS',
+            'StdDev',
         )
+        for row, (name, score, std) in enumerate(
+            zip(names, scores, stds, strict=True), start=1
+        )
+        if not LIVEC_TRAINING_NAME.fullmatch(str(name))
+    ]
     return Labels(rows)
 
 
@@ -73,25 +67,24 @@ def read_koniq10k(root: Path) -> Labels:
     scale of the votes in both.
     """
     scores, sets = root / KONIQ_SCORES, root / KONIQ_SETS
-    parts = {}
-    if sets.is_file():
-        columns = ('image_name', *KONIQ_VOTES, 'c_total', 'SD', 'set')
-        in_sets = list(read_csv(sets, columns))
-        parts = {cells['image_name']: _part(cells, source) for source, cells in in_sets}
-    if scores.is_file():
-        table = _checked_koniq_scores(scores)
-    else:
-        table = iter(in_sets)
-    rows = [
-        LabelledRow(
-            cells['image_name'],
-            _mean_vote(cells, source),
-            source,
-            number(cells['SD'], 'SD', source),
-            official_split=parts.get(cells['image_name'], ''),
-        )
-        for source, cells in table
-    ]
+    in_sets = list(read_csv(sets, (*KONIQ_COLUMNS, 'set'))) if sets.is_file() else []
+    parts = {cells['image_name']: _part(cells, source) for source, cells in in_sets}
+    counted = scores.is_file()
+    table = read_csv(scores, (*KONIQ_COLUMNS, 'MOS')) if counted else in_sets
+    rows = []
+    for source, cells in table:
+        mean = _mean_vote(cells, source)
+        if counted and abs(mean - number(cells['MOS'], 'MOS', source)) > (
+            KONIQ_TOLERANCE
+        ):
+            raise UserError(
+                f'{source}: MOS={cells["MOS"]} but the mean of the votes c1 ... c5 is '
+                f'{mean:.4f}; the file is damaged or of another kind'
+            )
+        image = cells['image_name']
+        part = parts.get(image, '')
+        given = cells | {'mean': mean}
+        rows.append(published(source, given, image, 'mean', 'SD', official_split=part))
     partless = sum(not row.official_split for row in rows)
     if not parts or not partless:
         return Labels(rows)
@@ -112,103 +105,30 @@ def read_cid2013(root: Path) -> Labels:
             raise UserError(
                 f'{source}: Source_ID={name!r}: expected names like IS_IV_C01_D02'
             )
-        rows.append(
-            LabelledRow(
-                f'{name}.jpg',
-                number(cells['Realigned MOS'], 'Realigned MOS', source),
-                source,
-                subset=f'IS{CID2013_SUBSETS[match[1]]}',
-            )
-        )
+        subset = f'IS{CID2013_SUBSETS[match[1]]}'
+        rows.append(published(source, cells, f'{name}.jpg', columns[1], subset=subset))
     return Labels(rows)
 
 
 def read_spaq(root: Path) -> Labels:
     """Columns ``Image name`` and ``MOS`` of the workbook of attribute scores."""
     path = root / 'Annotations' / 'MOS and Image attribute scores.xlsx'
-    return Labels(
-        [
-            LabelledRow(
-                str(cells['Image name']).strip(),
-                number(cells['MOS'], 'MOS', source),
-                source,
-            )
-            for source, cells in read_sheet(path, ('Image name', 'MOS'))
-        ]
-    )
+    rows = [
+        published(source, cells, str(cells['Image name']).strip(), 'MOS')
+        for source, cells in read_sheet(path, ('Image name', 'MOS'))
+    ]
+    return Labels(rows)
 
 
 def read_bid(root: Path) -> Labels:
     """``DatabaseGrades.xlsx``: image numbers and grades, in some copies their std."""
-    path = root / 'DatabaseGrades.xlsx'
     rows = []
     columns = ('Image Number', 'Average Subjective Grade')
-    for source, cells in read_sheet(path, columns):
-        place = number(cells['Image Number'], 'Image Number', source)
-        std = cells.get('std')
-        rows.append(
-            LabelledRow(
-                f'DatabaseImage{int(place):04d}.JPG',
-                number(cells[columns[1]], columns[1], source),
-                source,
-                None if std is None else number(std, 'std', source),
-            )
-        )
+    for source, cells in read_sheet(root / 'DatabaseGrades.xlsx', columns):
+        place = int(number(cells[columns[0]], columns[0], source))
+        name = f'DatabaseImage{place:04d}.JPG'
+        rows.append(published(source, cells, name, columns[1], 'std'))
     return Labels(rows)
-
-
-def read_any_csv(
-    path: Path,
-    image_column: str | None = None,
-    score_column: str | None = None,
-    reference_column: str | None = None,
-    group_column: str | None = None,
-) -> Labels:
-    """Labels of a csv with columns of one's own.
-
-    Args:
-        path: the csv.
-        image_column, score_column: None: the first of :data:`IMAGE_COLUMNS` and
-            :data:`SCORE_COLUMNS` that it has, whatever their case.
-        reference_column, group_column: None: it has none.
-
-    Raises:
-        UserError: no such column, a score that is no number, no image name.
-    """
-    if not path.is_file():
-        raise UserError(f'scores={str(path)!r}: no such file')
-    wanted = (image_column, score_column, reference_column, group_column)
-    table = list(read_csv(path, [name for name in wanted if name is not None]))
-    if not table:
-        raise UserError(f'scores={str(path)!r} has no row')
-    header = list(table[0][1])
-    image_column = image_column or _usual(header, IMAGE_COLUMNS, 'image_column', path)
-    score_column = score_column or _usual(header, SCORE_COLUMNS, 'score_column', path)
-    return Labels(
-        [
-            LabelledRow(
-                cells[image_column],
-                number(cells[score_column], score_column, source),
-                source,
-                ref_name=cells[reference_column] if reference_column else '',
-                group=cells[group_column] if group_column else '',
-            )
-            for source, cells in table
-        ]
-    )
-
-
-def _usual(
-    header: Sequence[str], usual: Sequence[str], argument: str, path: Path
-) -> str:
-    for wanted in usual:
-        for name in header:
-            if name.casefold() == wanted:
-                return name
-    raise UserError(
-        f'{path}: none of the columns {list(usual)}; name one of {list(header)} with '
-        f'{argument} (--{argument.replace("_", "-")})'
-    )
 
 
 def _part(cells: Mapping[str, str], source: str) -> str:
@@ -219,25 +139,12 @@ def _part(cells: Mapping[str, str], source: str) -> str:
     return KONIQ_PARTS[cells['set']]
 
 
-def _checked_koniq_scores(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of the file with counts; its votes and its MOS must agree."""
-    columns = ('image_name', *KONIQ_VOTES, 'c_total', 'MOS', 'SD')
-    for source, cells in read_csv(path, columns):
-        mean, published = _mean_vote(cells, source), number(cells['MOS'], 'MOS', source)
-        if abs(mean - published) > KONIQ_TOLERANCE:
-            raise UserError(
-                f'{source}: MOS={cells["MOS"]} but the mean of the votes c1 ... c5 is '
-                f'{mean:.4f}; the file is damaged or of another kind'
-            )
-        yield source, cells
-
-
 def _mean_vote(cells: Mapping[str, str], source: str) -> float:
     """Mean of the votes; shares are turned back into counts, so that it is exact."""
     votes = [number(cells[column], column, source) for column in KONIQ_VOTES]
     total = number(cells['c_total'], 'c_total', source)
     if min(votes) < 0 or sum(votes) <= 0 or total < 1:
-        raise UserError(f'{source}: votes {votes} of c_total={total:g} can not be')
+        raise UserError(f'{source}: votes {votes} of c_total={total:g} are impossible')
     if sum(votes) < 1.5:
         votes = [round(vote * total) for vote in votes]
     weighted = sum(grade * vote for grade, vote in enumerate(votes, start=1))

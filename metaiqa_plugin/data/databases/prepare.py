@@ -1,26 +1,51 @@
-"""From a downloaded database to a ``meta_info`` csv that pyiqa's data sets read."""
+"""From a downloaded database to a ``meta_info`` csv that pyiqa's data sets read.
+
+The first columns are image name and MOS, in the database's own unit; then, as far as
+the database has them, ``std``, ``ref_name``, ``distortion``, ``level``, ``subset``,
+``group`` and ``official_split``; then ten splits. A split never tears a group, or where
+there are none a reference, apart; CID2013 is split by its sub-sets. Splits depend on
+the score file alone: leaving images out moves none from one part to another.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metaiqa_plugin.data.databases.authentic import read_any_csv
 from metaiqa_plugin.data.databases.disk import ImagesOnDisk, name_key
-from metaiqa_plugin.data.databases.meta_info import (
-    as_text,
-    check_rows,
-    refuse_repeated,
-    write_meta_info,
-)
 from metaiqa_plugin.data.databases.registry import DATABASES
-from metaiqa_plugin.data.databases.rows import LabelledRow, Labels
-from metaiqa_plugin.errors import UserError, real_number
+from metaiqa_plugin.data.databases.sources import Labels, PublishedRow
+from metaiqa_plugin.data.labels import (
+    CsvTable,
+    image_and_mos,
+    low_high,
+    number,
+    outside,
+)
+from metaiqa_plugin.data.splits import split_columns, subset_split_columns
+from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import check_output, write_table
 from metaiqa_plugin.option_yaml import dump
 
-__all__ = ['Prepared', 'prepare', 'prepare_csv']
+__all__ = ['Prepared', 'as_text', 'prepare', 'prepare_csv']
+
+COUNTED = {
+    'ref_name': 'references',
+    'distortion': 'types',
+    'subset': 'sub-sets',
+    'group': 'groups',
+}
+OPTIONAL_COLUMNS = (
+    'std',
+    'ref_name',
+    'distortion',
+    'level',
+    'subset',
+    'group',
+    'official_split',
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +65,7 @@ class Prepared:
     name: str
     meta_info: Path
     images_folder: Path
-    rows: Sequence[LabelledRow]
+    rows: Sequence[PublishedRow]
     mos_range: tuple[float, float]
     lower_better: bool
     left_out: Sequence[str]
@@ -49,12 +74,7 @@ class Prepared:
     def summary(self) -> str:
         """One line: how many images, references, types; the scores found."""
         counts = [f'{len(self.rows)} images']
-        for column, words in (
-            ('ref_name', 'references'),
-            ('distortion', 'types'),
-            ('subset', 'sub-sets'),
-            ('group', 'groups'),
-        ):
+        for column, words in COUNTED.items():
             values = {getattr(row, column) for row in self.rows} - {''}
             if values:
                 counts.append(f'{len(values)} {words}')
@@ -70,19 +90,15 @@ class Prepared:
             'mos_range': list(self.mos_range),
             'lower_better': self.lower_better,
         }
-        return dump(
-            block,
-            allow_unicode=True,
-            default_flow_style=None,
-            width=10_000,
-        ).rstrip()
+        style = {'allow_unicode': True, 'default_flow_style': None, 'width': 10_000}
+        return dump(block, **style).rstrip()
 
 
 def prepare(
     name: str,
     root: str | os.PathLike,
     out: str | os.PathLike | None = None,
-    force: bool = False,
+    overwrite: bool = False,
     skip_missing: bool = False,
     score_range: Sequence[float] | None = None,
 ) -> Prepared:
@@ -92,7 +108,7 @@ def prepare(
         name: a key of ``DATABASES``.
         root: folder of the download.
         out: csv to write; None: ``meta_info_NAME.csv`` in ``root``.
-        force: replace ``out`` if it exists.
+        overwrite: replace ``out`` if it exists.
         skip_missing: leave out labelled images that are not on disk.
         score_range: (low, high), where the scores do not fit the published range.
 
@@ -102,24 +118,13 @@ def prepare(
     """
     if name not in DATABASES:
         raise UserError(f'database={name!r}: expected csv or one of {list(DATABASES)}')
-    database = DATABASES[name]
-    root = Path(root)
-    out = _free(root / f'meta_info_{name}.csv' if out is None else Path(out), force)
+    database, root = DATABASES[name], Path(root)
     folder = database.images_folder(root)
+    out = _free(out or root / database.meta_info_name, overwrite)
     labels = database.read(root)
+    mos_range = _range(score_range) or labels.mos_range or database.mos_range
     prepared = _write(
-        Prepared(
-            name,
-            out,
-            folder,
-            labels.rows,
-            _range(score_range) or labels.mos_range or database.mos_range,
-            database.lower_better,
-            (),
-            tuple(labels.notes),
-        ),
-        labels,
-        skip_missing,
+        name, out, folder, labels, mos_range, database.lower_better, skip_missing
     )
     written = len(prepared.rows)
     if written == database.images:
@@ -132,7 +137,7 @@ def prepare_csv(
     images: str | os.PathLike,
     scores: str | os.PathLike | None,
     out: str | os.PathLike | None = None,
-    force: bool = False,
+    overwrite: bool = False,
     skip_missing: bool = False,
     score_range: Sequence[float] | None = None,
     lower_better: bool = False,
@@ -147,10 +152,10 @@ def prepare_csv(
         images: folder of the images.
         scores: csv with a column of image names and one of scores.
         out: csv to write; None: ``meta_info_FOLDER.csv`` in ``images``.
-        force, skip_missing: as for :func:`prepare`.
+        overwrite, skip_missing: as for :func:`prepare`.
         score_range: (low, high) of the study; None: scores must lie in [0, 1].
         lower_better: low scores are good ones.
-        image_column, score_column: None: the usual names.
+        image_column, score_column: None: found by name, see ``image_and_mos``.
         reference_column: images of one reference stay together in a split.
         group_column: images of one group stay together in a split; each reference
             must be in one group.
@@ -163,74 +168,109 @@ def prepare_csv(
         raise UserError('scores=None: name the csv with the scores (--scores)')
     if not folder.is_dir():
         raise UserError(f'root={str(folder)!r}: no such folder')
+    table = CsvTable(scores, 'scores')
     name = folder.resolve().name
-    default = folder / f'meta_info_{name}.csv'
-    out = _free(default if out is None else Path(out), force)
+    out = Path(out or folder / f'meta_info_{name}.csv')
     if out.resolve() == Path(scores).resolve():
         raise UserError(f'out={str(out)!r} is the file of scores; name another (--out)')
-    labels = read_any_csv(
-        Path(scores), image_column, score_column, reference_column, group_column
-    )
-    mos_range = _range(score_range) or (0, 1)
-    planned = Prepared(
-        name, out, folder, labels.rows, mos_range, lower_better, (), tuple(labels.notes)
-    )
-    return _write(planned, labels, skip_missing)
-
-
-def _free(out: Path, force: bool) -> Path:
-    if out.is_dir():
-        raise UserError(f'out={str(out)!r} is a folder; name a csv file')
-    if out.exists() and not force:
-        raise UserError(
-            f'out={str(out)!r} exists; force=True (--overwrite) replaces it, or name '
-            'another file'
+    _free(out, overwrite)
+    image, mos = image_and_mos(table, image_column, score_column)
+    ref_name = table.column('--reference-column', reference_column, ())
+    group = table.column('--group-column', group_column, ())
+    rows = [
+        PublishedRow(
+            cells[image],
+            number(cells[mos], table.header[mos], table.where(line)),
+            table.where(line),
+            ref_name='' if ref_name is None else cells[ref_name],
+            group='' if group is None else cells[group],
         )
-    return out
+        for line, cells in table.rows()
+    ]
+    mos_range = _range(score_range) or (0, 1)
+    return _write(
+        name, out, folder, Labels(rows), mos_range, lower_better, skip_missing
+    )
+
+
+def _free(out: str | os.PathLike, overwrite: bool) -> Path:
+    if os.path.isdir(out):
+        raise UserError(f'out={str(out)!r} is a folder; name a csv file')
+    return check_output(out, overwrite)
 
 
 def _range(score_range: Sequence[float] | None) -> tuple[float, float] | None:
     if score_range is None:
         return None
-    if len(score_range) != 2:
-        raise UserError(f'score_range={list(score_range)}: expected two numbers')
-    low, high = score_range
-    real_number('score_range', low)
-    real_number('score_range', high)
-    if not low < high:
-        raise UserError(f'score_range={list(score_range)}: expected low < high')
-    return tuple(int(bound) if bound == int(bound) else bound for bound in (low, high))
+    bounds = low_high(score_range, 'score_range')
+    return tuple(int(bound) if bound == int(bound) else bound for bound in bounds)
 
 
-def _write(planned: Prepared, labels: Labels, skip_missing: bool) -> Prepared:
+def _write(
+    name: str,
+    out: Path,
+    folder: Path,
+    labels: Labels,
+    mos_range: tuple[float, float],
+    lower_better: bool,
+    skip_missing: bool,
+) -> Prepared:
     """Check the labels, join them with the images, write the csv."""
     if not labels.rows:
-        raise UserError(f'{planned.name}: the score file has no row with an image')
-    check_rows(labels.rows, planned.mos_range)
-    disk = ImagesOnDisk(planned.images_folder)
-    images, left_out = _on_disk(planned, disk, skip_missing)
-    rows = [
-        row._replace(image=images[row.image])
-        for row in labels.rows
-        if row.image in images
-    ]
-    refuse_repeated(rows)
-    try:
-        write_meta_info(planned.meta_info, labels.rows, images)
-    except OSError as error:
-        raise UserError(
-            f'out={str(planned.meta_info)!r} can not be written: {error.strerror}'
-        ) from error
-    notes = (*planned.notes, *_unscored_note(planned, labels, disk, rows))
-    return replace(planned, rows=rows, left_out=left_out, notes=notes)
+        raise UserError(f'{name}: the score file has no row with an image')
+    _check_rows(labels.rows, mos_range)
+    disk = ImagesOnDisk(folder)
+    images, left_out = _on_disk(name, labels.rows, disk, skip_missing)
+    present = [row for row in labels.rows if row.image in images]
+    rows = [row._replace(image=images[row.image]) for row in present]
+    _refuse_repeated(rows)
+    units = [_unit(row) for row in present]
+    _write_meta_info(out, rows, units, _splits(labels.rows))
+    notes = (*labels.notes, *_unscored_note(rows, labels.unscored, disk))
+    return Prepared(name, out, folder, rows, mos_range, lower_better, left_out, notes)
+
+
+def _check_rows(rows: Sequence[PublishedRow], mos_range: tuple[float, float]) -> None:
+    """Every row has a name of its own, a score in the range, a group of its reference.
+
+    Raises:
+        UserError: names file and row of the first fault.
+    """
+    low, high = mos_range
+    _refuse_repeated(rows)
+    first: dict[str, PublishedRow] = {}
+    for row in rows:
+        if not row.image:
+            raise UserError(f'{row.source}: no image name')
+        if not low <= row.mos <= high:
+            raise UserError(outside(row.source, row.image, row.mos, low, high))
+        other = first.setdefault(row.ref_name, row)
+        if row.ref_name and row.group != other.group:
+            raise UserError(
+                f'{row.source}: reference {row.ref_name!r} is in group {row.group!r} '
+                f'here and in {other.group!r} in {other.source}; no split can keep '
+                'both together (group_column, --group-column)'
+            )
+
+
+def _refuse_repeated(rows: Sequence[PublishedRow]) -> None:
+    """Raises a UserError that names both rows if an image has two."""
+    seen: dict[str, PublishedRow] = {}
+    for row in rows:
+        other = seen.setdefault(row.image, row)
+        if other is not row:
+            raise UserError(
+                f'{row.source}: image {row.image!r} has a second score; the first is '
+                f'in {other.source}; remove one'
+            )
 
 
 def _on_disk(
-    planned: Prepared, disk: ImagesOnDisk, skip_missing: bool
+    name: str, rows: Sequence[PublishedRow], disk: ImagesOnDisk, skip_missing: bool
 ) -> tuple[dict[str, str], list[str]]:
     """Names on disk by labelled name, and the labelled names that are not there."""
     found, missing = {}, []
-    for row in planned.rows:
+    for row in rows:
         image = disk.find(row.image)
         if image is None:
             missing.append(row)
@@ -239,31 +279,67 @@ def _on_disk(
     if missing and (not skip_missing or not found):
         way_out = 'complete the folder, or leave them out with --skip-missing'
         raise UserError(
-            f'{planned.name}: {len(missing)} of {len(planned.rows)} images are not '
-            f'below {str(planned.images_folder)!r}, the first is {missing[0].image!r} '
+            f'{name}: {len(missing)} of {len(rows)} images are not below '
+            f'{str(disk.folder)!r}, the first is {missing[0].image!r} '
             f'({missing[0].source}); {way_out if found else "is it the right folder?"}'
         )
     return found, [row.image for row in missing]
 
 
+def _write_meta_info(
+    path: Path,
+    rows: Sequence[PublishedRow],
+    units: Sequence[str],
+    splits: Mapping[str, Mapping[str, str]],
+) -> None:
+    columns = [
+        column
+        for column in OPTIONAL_COLUMNS
+        if any(getattr(row, column) not in ('', None) for row in rows)
+    ]
+    table = (
+        [row.image, as_text(row.mos)]
+        + [as_text(getattr(row, column)) for column in columns]
+        + [split[unit] for split in splits.values()]
+        for row, unit in zip(rows, units, strict=True)
+    )
+    write_table(path, ['img_name', 'mos', *columns, *splits], table)
+
+
+def as_text(value: str | float | None) -> str:
+    """A cell; the shortest text that is exactly the number."""
+    if value is None:
+        return ''
+    return value if isinstance(value, str) else repr(value).removesuffix('.0')
+
+
+def _splits(rows: Sequence[PublishedRow]) -> dict[str, dict[str, str]]:
+    units = sorted({_unit(row) for row in rows})
+    if all(row.subset for row in rows):
+        return subset_split_columns(units)
+    return split_columns(units)
+
+
+def _unit(row: PublishedRow) -> str:
+    """What a split keeps together."""
+    return row.subset or row.group or row.ref_name or row.image
+
+
 def _unscored_note(
-    planned: Prepared,
-    labels: Labels,
-    disk: ImagesOnDisk,
-    rows: Sequence[LabelledRow],
+    rows: Sequence[PublishedRow], unscored: Sequence[str], disk: ImagesOnDisk
 ) -> list[str]:
     """On images that lie beside the labelled ones, and are no references."""
-    known = {name_key(row.image) for row in rows}
-    known |= {name_key(image) for image in labels.unscored}
+    known = {name_key(row.image) for row in rows} | set(map(name_key, unscored))
     references = {name_key(row.ref_name) for row in rows}
-    unscored = []
-    for image in disk.beside(row.image for row in rows):
-        key = name_key(image)
-        if key not in known and key.rpartition('/')[2] not in references:
-            unscored.append(image)
-    if not unscored:
+    found = [
+        image
+        for image in disk.beside(row.image for row in rows)
+        if (key := name_key(image)) not in known
+        and key.rpartition('/')[2] not in references
+    ]
+    if not found:
         return []
     return [
-        f'{len(unscored)} images in {str(planned.images_folder)!r} have no score, the '
-        f'first is {unscored[0]!r}'
+        f'{len(found)} images in {str(disk.folder)!r} have no score, the first is '
+        f'{found[0]!r}'
     ]

@@ -15,7 +15,7 @@ from metaiqa_plugin.data.databases.authentic import (
     read_livec,
     read_spaq,
 )
-from metaiqa_plugin.data.databases.rows import Labels
+from metaiqa_plugin.data.databases.sources import Labels
 from metaiqa_plugin.data.databases.synthetic import (
     read_csiq,
     read_kadid10k,

@@ -1,32 +1,128 @@
-"""Reading the score files of databases: text, csv, xlsx and MATLAB files.
+"""Labels as databases publish them: text, csv, xlsx and MATLAB files.
 
 Everything raises a UserError that names the file, and the row where there is one.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.data.labels import CsvTable, number
+from metaiqa_plugin.errors import UserError, needing
 
-__all__ = ['read_csv', 'read_lines', 'read_mat', 'read_sheet']
+__all__ = [
+    'Labels',
+    'PublishedRow',
+    'published',
+    'read_csv',
+    'read_lines',
+    'read_mat',
+    'read_sheet',
+]
 
 HEADER_ROWS = 50
+UNREADABLE_MAT = (MatReadError, NotImplementedError, ValueError, TypeError)
+UNREADABLE_MAT += (OSError, zlib.error)
+
+
+class PublishedRow(NamedTuple):
+    """One labelled image; what a database does not have is ``''`` or None.
+
+    Attributes:
+        image: path below the images folder with ``/``, or a bare name that may be
+            anywhere below it; upper and lower case are not told apart.
+        mos: finite, as published.
+        source: file and row of the label, for messages.
+        std: standard deviation of the opinions on this image.
+        ref_name: file name of the pristine photo.
+        distortion: type.
+        level: severity, a whole number as text.
+        subset: part of the database that was judged together.
+        group: whatever must not be torn apart by a split.
+        official_split: ``train``, ``val`` or ``test``, if the authors publish one.
+    """
+
+    image: str
+    mos: float
+    source: str
+    std: float | None = None
+    ref_name: str = ''
+    distortion: str = ''
+    level: str = ''
+    subset: str = ''
+    group: str = ''
+    official_split: str = ''
+
+
+@dataclass(frozen=True)
+class Labels:
+    """All labels of a database.
+
+    Attributes:
+        rows: one an image.
+        unscored: images that the database leaves without a label on purpose.
+        mos_range: where it differs from that of the database's description.
+        notes: what the user should know about the files read.
+    """
+
+    rows: Sequence[PublishedRow]
+    unscored: Sequence[str] = ()
+    mos_range: tuple[float, float] | None = None
+    notes: Sequence[str] = ()
+
+
+def published(
+    source: str,
+    cells: Mapping[str, Any],
+    image: str,
+    mos: str,
+    std: str = '',
+    **told: str,
+) -> PublishedRow:
+    """A row of a table.
+
+    Args:
+        source: file and row, for messages.
+        cells: values by column.
+        image: its name.
+        mos, std: columns of numbers; that of ``std`` may be missing or None.
+        told: the other fields of :class:`PublishedRow`.
+
+    Raises:
+        UserError: a score or deviation that is no number.
+    """
+    spread = cells.get(std)
+    return PublishedRow(
+        image,
+        number(cells[mos], mos, source),
+        source,
+        None if spread is None else number(spread, std, source),
+        **told,
+    )
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """``(source, line)`` of each line that is not blank, stripped."""
-    for row, line in enumerate(_text(path).splitlines(), start=1):
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'{path} is no UTF-8 text (byte {error.start}); save it as UTF-8'
+        ) from error
+    for row, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            yield _source(path, row), line.strip()
+            yield f'{path}, row {row}', line.strip()
 
 
 def read_csv(
@@ -38,24 +134,12 @@ def read_csv(
         path: comma-separated, UTF-8 with or without a byte order mark.
         columns: names that the first line must have; it may have more.
     """
-    reader = csv.reader(io.StringIO(_text(path), newline=''))
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _require_columns(path, header, columns)
-        for cells in reader:
-            source = _source(path, reader.line_num)
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise UserError(
-                    f'{source}: {len(cells)} cells under {len(header)} column names'
-                )
-            yield (
-                source,
-                dict(zip(header, (cell.strip() for cell in cells), strict=True)),
-            )
-    except csv.Error as error:
-        raise UserError(f'{_source(path, reader.line_num)}: {error}') from error
+    table = CsvTable(path, 'labels')
+    missing = [name for name in columns if name not in table.header]
+    if missing:
+        raise UserError(f'{path} has no column {missing}; it has {table.header}')
+    for line, cells in table.rows():
+        yield table.where(line), dict(zip(table.header, cells, strict=True))
 
 
 def read_sheet(
@@ -76,7 +160,7 @@ def read_sheet(
     for row, cells in enumerate(rows[first:], start=first + 1):
         values = dict.fromkeys(header) | dict(zip(header, cells, strict=False))
         if values.get(columns[0]) is not None:
-            yield _source(path, row), values
+            yield f'{path}, row {row}', values
 
 
 def read_mat(path: Path, *variables: str) -> list[list[Any]]:
@@ -84,13 +168,9 @@ def read_mat(path: Path, *variables: str) -> list[list[Any]]:
 
     Text in cell arrays comes as str. All variables have one length.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    unreadable = (MatReadError, NotImplementedError, ValueError, TypeError)
     try:
         content = loadmat(path, squeeze_me=True)
-    except (*unreadable, OSError, zlib.error) as error:
+    except UNREADABLE_MAT as error:
         raise UserError(
             f'{path} is no readable MATLAB file (version 5 to 7.2): {error}'
         ) from error
@@ -101,25 +181,10 @@ def read_mat(path: Path, *variables: str) -> list[list[Any]]:
     return [np.reshape(content[name], -1).tolist() for name in variables]
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding='utf-8-sig')
-    except OSError as error:
-        raise UserError(f'{path} can not be read: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f'{path} is no UTF-8 text (byte {error.start}); save it as UTF-8'
-        ) from error
-
-
 def _sheet_rows(path: Path, sheet: str | None) -> list[tuple]:
-    try:
+    with needing('train'):
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
-    except ImportError as error:
-        raise UserError(
-            f'{path}: reading it needs openpyxl; pip install openpyxl'
-        ) from error
     unreadable = (zipfile.BadZipFile, InvalidFileException, KeyError, OSError)
     try:
         book = load_workbook(path, read_only=True, data_only=True)
@@ -149,13 +214,3 @@ def _sheet_header(
         f'{path}: none of the first {HEADER_ROWS} rows has all of the columns '
         f'{list(columns)}'
     )
-
-
-def _require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise UserError(f'{path} has no column {missing}; it has {list(header)}')
-
-
-def _source(path: Path, row: int) -> str:
-    return f'{path}, row {row}'

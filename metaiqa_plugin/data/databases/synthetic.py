@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from metaiqa_plugin.data.databases.disk import ImagesOnDisk
 from metaiqa_plugin.data.databases.names import (
@@ -14,13 +15,16 @@ from metaiqa_plugin.data.databases.names import (
     parse_kadid10k,
     parse_tid2013,
 )
-from metaiqa_plugin.data.databases.rows import LabelledRow, Labels, number
 from metaiqa_plugin.data.databases.sources import (
+    Labels,
+    PublishedRow,
+    published,
     read_csv,
     read_lines,
     read_mat,
     read_sheet,
 )
+from metaiqa_plugin.data.labels import number
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['read_csiq', 'read_kadid10k', 'read_live', 'read_tid2013']
@@ -42,25 +46,16 @@ def read_tid2013(root: Path) -> Labels:
 
     References are named as in ``reference_images``, else ``I01.BMP``.
     """
-    path = root / 'mos_with_names.txt'
-    lines = list(read_lines(path))
+    lines = list(read_lines(root / 'mos_with_names.txt'))
     stds = _tid2013_stds(root, len(lines))
     references = ImagesOnDisk(root / 'reference_images')
     rows = []
     for (source, line), std in zip(lines, stds, strict=True):
         score, image = _two_words(line, source, line.split(maxsplit=1))
         parts = _parts(parse_tid2013, image, source, 'i01_08_3.bmp')
-        rows.append(
-            LabelledRow(
-                image,
-                number(score, 'MOS', source),
-                source,
-                std,
-                references.find(parts.reference) or parts.reference,
-                parts.distortion,
-                parts.level,
-            )
-        )
+        photo = references.find(parts.reference) or parts.reference
+        cells = {'MOS': score, 'std': std}
+        rows.append(_distorted(source, cells, image, 'MOS', 'std', parts, photo))
     return Labels(rows)
 
 
@@ -73,19 +68,9 @@ def read_kadid10k(root: Path) -> Labels:
     rows = []
     columns = ('dist_img', 'ref_img', 'dmos', 'var')
     for source, cells in read_csv(root / 'dmos.csv', columns):
-        image = cells['dist_img']
+        image, photo = cells['dist_img'], cells['ref_img']
         parts = _parts(parse_kadid10k, image, source, 'I01_08_03.png')
-        rows.append(
-            LabelledRow(
-                image,
-                number(cells['dmos'], 'dmos', source),
-                source,
-                number(cells['var'], 'var', source),
-                cells['ref_img'],
-                parts.distortion,
-                parts.level,
-            )
-        )
+        rows.append(_distorted(source, cells, image, 'dmos', 'var', parts, photo))
     return Labels(rows)
 
 
@@ -116,17 +101,9 @@ def read_live(root: Path) -> Labels:
             unscored.append(image)
             continue
         source = f'{path}, {index + 1} of {LIVE_IMAGES}'
-        std = stds[index]
-        rows.append(
-            LabelledRow(
-                image,
-                number(scores[index], 'dmos', source),
-                source,
-                None if std is None else number(std, 'dmos_std', source),
-                str(references[index]),
-                folder,
-            )
-        )
+        cells = {'dmos': scores[index], 'dmos_std': stds[index]}
+        told = {'ref_name': str(references[index]), 'distortion': folder}
+        rows.append(published(source, cells, image, 'dmos', 'dmos_std', **told))
     if realigned:
         return Labels(rows, unscored)
     note = (
@@ -139,12 +116,27 @@ def read_live(root: Path) -> Labels:
 def read_csiq(root: Path) -> Labels:
     """Sheet ``all_by_image`` of ``csiq.DMOS.xlsx``, else ``csiq_label.txt``."""
     path = root / 'csiq.DMOS.xlsx'
-    labelled = _csiq_sheet(path) if path.is_file() else _csiq_text(root)
     rows = []
-    for source, image, score, std in labelled:
+    for source, cells, image in (
+        _csiq_sheet(path) if path.is_file() else _csiq_text(root)
+    ):
         parts = _parts(parse_csiq, image, source, '1600.AWGN.1.png')
-        rows.append(LabelledRow(image, score, source, std, *parts))
+        rows.append(_distorted(source, cells, image, 'dmos', 'dmos_std', parts))
     return Labels(rows)
+
+
+def _distorted(
+    source: str,
+    cells: Mapping[str, Any],
+    image: str,
+    mos: str,
+    std: str,
+    parts: NameParts,
+    photo: str = '',
+) -> PublishedRow:
+    told = {'distortion': parts.distortion, 'level': parts.level}
+    told['ref_name'] = photo or parts.reference
+    return published(source, cells, image, mos, std, **told)
 
 
 def _parts(
@@ -169,9 +161,7 @@ def _tid2013_stds(root: Path, count: int) -> list[float | None]:
     path = root / 'mos_std.txt'
     if not path.is_file():
         return [None] * count
-    stds: list[float | None] = [
-        number(line, 'std', source) for source, line in read_lines(path)
-    ]
+    stds = [number(line, 'std', source) for source, line in read_lines(path)]
     if len(stds) != count:
         raise UserError(
             f'{path} has {len(stds)} lines, mos_with_names.txt has {count}; they '
@@ -206,7 +196,7 @@ def _whole_live(path: Path, values: list) -> None:
         )
 
 
-def _csiq_sheet(path: Path) -> Iterator[tuple[str, str, float, float]]:
+def _csiq_sheet(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
     columns = ('image', 'dst_type', 'dst_lev', 'dmos_std', 'dmos')
     for source, cells in read_sheet(path, columns, 'all_by_image'):
         photo, level = str(cells['image']).strip(), cells['dst_lev']
@@ -216,17 +206,11 @@ def _csiq_sheet(path: Path) -> Iterator[tuple[str, str, float, float]]:
                 f'{source}: dst_type={cells["dst_type"]!r}: expected one of '
                 f'{list(CSIQ_SHEET_TYPES)}'
             )
-        yield (
-            source,
-            f'{photo}.{CSIQ_SHEET_TYPES[word]}.{level}.png',
-            number(cells['dmos'], 'dmos', source),
-            number(cells['dmos_std'], 'dmos_std', source),
-        )
+        yield source, cells, f'{photo}.{CSIQ_SHEET_TYPES[word]}.{level}.png'
 
 
-def _csiq_text(root: Path) -> Iterator[tuple[str, str, float, None]]:
+def _csiq_text(root: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
     for source, line in read_lines(root / 'csiq_label.txt'):
         image, score = _two_words(line, source, line.rsplit(maxsplit=1))
-        if not image.lower().endswith('.png'):
-            image += '.png'
-        yield source, image, number(score, 'dmos', source), None
+        suffix = '' if image.lower().endswith('.png') else '.png'
+        yield source, {'dmos': score}, image + suffix
