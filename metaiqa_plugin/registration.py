@@ -11,39 +11,31 @@ taken the name (``register`` raises on a second registration).
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
+from typing import Literal
 
 from pyiqa.default_model_configs import DEFAULT_CONFIGS
-from pyiqa.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+from pyiqa.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+)
 
-__all__ = ['METRICS', 'METRIC_OF_NETWORK', 'register']
+__all__ = ['METRICS', 'METRIC_OF_NETWORK', 'register', 'registered']
+
+
+def _metric(score_range: str, **options: str) -> dict:
+    return {'metric_opts': options, 'metric_mode': 'NR', 'score_range': score_range}
+
 
 METRICS = {
-    'metaiqa': {
-        'metric_opts': {'type': 'MetaIQA'},
-        'metric_mode': 'NR',
-        'score_range': '0, 1',
-    },
-    'metaiqa-prior': {
-        'metric_opts': {'type': 'MetaIQA', 'pretrained': 'prior'},
-        'metric_mode': 'NR',
-        'score_range': '0, 1',
-    },
-    'rankiqa': {
-        'metric_opts': {'type': 'RankIQA'},
-        'metric_mode': 'NR',
-        'score_range': '~0, ~1',
-    },
-    'hyperiqa-lite0': {
-        'metric_opts': {'type': 'HyperIQA'},
-        'metric_mode': 'NR',
-        'score_range': '~0, ~1',
-    },
-    'metaiqa-official': {
-        'metric_opts': {'type': 'MetaIQAOfficial'},
-        'metric_mode': 'NR',
-        'score_range': '0, 1',
-    },
+    'metaiqa': _metric('0, 1', type='MetaIQA'),
+    'metaiqa-prior': _metric('0, 1', type='MetaIQA', pretrained='prior'),
+    'rankiqa': _metric('~0, ~1', type='RankIQA'),
+    'hyperiqa-lite0': _metric('~0, ~1', type='HyperIQA'),
+    'metaiqa-official': _metric('0, 1', type='MetaIQAOfficial'),
 }
 
 METRIC_OF_NETWORK = {
@@ -72,19 +64,33 @@ def register() -> None:
     global _done
     if _done:
         return
-    importlib.import_module('pyiqa.archs.metaiqa_arch')
     from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
-    from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-    from metaiqa_plugin.archs.official_arch import MetaIQAOfficial
+    from metaiqa_plugin.archs.metaiqa_arch import MetaIQA, MetaIQAOfficial
     from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 
     for network in (MetaIQA, MetaIQAOfficial, RankIQA, HyperIQA):
         ARCH_REGISTRY.register(network, override=True)
-    for registry, where in (
-        (MODEL_REGISTRY, MODELS),
-        (DATASET_REGISTRY, DATASETS),
-    ):
+    for registry, where in ((MODEL_REGISTRY, MODELS), (DATASET_REGISTRY, DATASETS)):
         for name, module in where.items():
             registry.register_lazy(name, f'{module}:{name}', override=True)
     DEFAULT_CONFIGS.update(METRICS)
     _done = True
+
+
+def registered(kind: Literal['network', 'loss', 'metric'], name: str) -> Callable:
+    """What pyiqa builds of ``type: name`` in an option file.
+
+    ``'metric'`` is a function of predictions and labels, such as SROCC.
+
+    Raises:
+        KeyError: pyiqa knows none of that name.
+    """
+    from pyiqa.archs import _lazy_import_arch
+    from pyiqa.losses import build_loss  # noqa: F401
+    from pyiqa.metrics import calculate_metric  # noqa: F401
+
+    if kind == 'network':
+        if name not in ARCH_REGISTRY:
+            _lazy_import_arch(name)
+        return ARCH_REGISTRY.get(name)
+    return {'loss': LOSS_REGISTRY, 'metric': METRIC_REGISTRY}[kind].get(name)

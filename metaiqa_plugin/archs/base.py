@@ -7,13 +7,14 @@ trained, preprocessed as it was.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from metaiqa_plugin.archs.backbones import input_facts
+from metaiqa_plugin.archs.backbones import IMAGENET_MEAN, IMAGENET_STD, input_facts
 from metaiqa_plugin.archs.checkpoint import (
     EXTRA_STATE,
     decode_config,
@@ -25,8 +26,6 @@ from metaiqa_plugin.weights import shipped_path
 
 __all__ = ['ConfiguredNetwork', 'NetworkConfig', 'load_exactly', 'network_name']
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 NETWORK = 'network'
 DEFAULT_NETWORK = 'MetaIQA'
 """Of checkpoints that do not name their network: there was one then."""
@@ -56,6 +55,11 @@ class NetworkConfig:
             if len(value) != 3:
                 raise UserError(f'{name}={value!r}: expected three numbers, R, G, B')
             object.__setattr__(self, name, value)
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal:
+                one_of(name, getattr(self, name), get_args(kind))
+            elif kind is bool:
+                one_of(name, getattr(self, name), (True, False))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -69,17 +73,53 @@ class NetworkConfig:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class ForeignLayout:
+    """Checkpoints of another program, whose weights are those of a network of ours.
+
+    Attributes:
+        config: of that network.
+        prefixes: how keys begin there, and here; the first one marks such a file.
+        ignored: keys that are no weights.
+    """
+
+    config: NetworkConfig
+    prefixes: dict[str, str]
+    ignored: tuple[str, ...] = ()
+
+    def fits(self, state: dict[str, Tensor]) -> bool:
+        """Whether the keys are of this layout."""
+        mark = next(iter(self.prefixes))
+        return any(key.startswith(mark) for key in state)
+
+    def translated(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same weights in our layout, with the configuration."""
+        renamed = {}
+        for key, value in state.items():
+            for theirs, ours in self.prefixes.items():
+                if key.startswith(theirs):
+                    key = ours + key.removeprefix(theirs)
+                    break
+            if key not in self.ignored:
+                renamed[key] = value
+        renamed[EXTRA_STATE] = encode_config(asdict(self.config))
+        return renamed
+
+
 class ConfiguredNetwork(nn.Module):
     """A network that scores (N, C, H, W) images, built from its configuration.
 
     A subclass names its configuration's class in ``CONFIG``, what it is registered as
-    in ``NAME``, its weights by the value of ``pretrained`` in ``SHIPPED``, and in
-    ``SIZE`` the argument that says how large the backbone's inputs are; it builds
-    itself in :meth:`_build`.
+    in ``NAME``, its weights by the value of ``pretrained`` in ``SHIPPED``, in ``SIZE``
+    the argument that says how large the backbone's inputs are, and in ``FOREIGN`` the
+    checkpoints of another program that load. It makes its layers in :meth:`_build`,
+    timm's network as ``backbone`` among them.
 
     Args:
-        given: arguments of the configuration; None stands for the default, or with
-            weights for what they carry.
+        arguments: fields of ``CONFIG``, the first is ``backbone``; None stands for what
+            the weights say, and for the default where there are none to load. With
+            weights to load, ``WEIGHT_FIELDS`` must agree with them, and the others
+            replace what they carry.
         pretrained: a key of ``SHIPPED``: weights that ship; ``'imagenet'``: ImageNet
             weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint; comes before ``pretrained``.
@@ -94,28 +134,44 @@ class ConfiguredNetwork(nn.Module):
     NAME: ClassVar[str]
     SHIPPED: ClassVar[dict[bool | str, str]]
     SIZE: ClassVar[str]
+    FOREIGN: ClassVar[ForeignLayout | None] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if 'CONFIG' in vars(cls):
+            network = inspect.signature(cls.CONFIG).parameters.values()
+            weights = inspect.signature(ConfiguredNetwork.__init__).parameters.values()
+            only = [each for each in weights if each.kind is each.KEYWORD_ONLY]
+            cls.__signature__ = inspect.Signature([*network, *only])
 
     def __init__(
         self,
-        given: dict[str, Any],
-        pretrained: bool | str,
-        pretrained_model_path: str | None,
+        backbone: str | None = None,
+        *,
+        pretrained: bool | str = True,
+        pretrained_model_path: str | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in {'backbone': backbone, **arguments}.items()
+            if value is not None
+        }
         one_of('pretrained', pretrained, (*self.SHIPPED, False, 'imagenet'))
         path = pretrained_model_path
         if path is None and pretrained in self.SHIPPED:
             path = shipped_path(self.SHIPPED[pretrained])
+        imagenet = path is None and pretrained == 'imagenet'
         if path is None:
             self.config = self.CONFIG(**given)
-            self._build(imagenet=pretrained == 'imagenet')
+            self._build(imagenet)
             self._adopt_input_facts(given)
         else:
             state, config = self.read_checkpoint(path)
             _check_agreement(given, config, path)
             self.config = replace(config, **given)
-            self._build(imagenet=False)
+            self._build(imagenet)
             load_exactly(self, state, path)
         fixed, size = self.fixed_input_size, getattr(self.config, self.SIZE)
         if fixed is not None and size != fixed:
@@ -123,14 +179,15 @@ class ConfiguredNetwork(nn.Module):
                 f'{self.SIZE}={size}: {self.config.backbone} takes {fixed}x{fixed} only'
             )
         self.to(memory_format=torch.channels_last)
+        if imagenet:
+            self._fit_to_features()
 
     def _build(self, imagenet: bool) -> None:
         """Make the layers that ``self.config`` describes."""
         raise NotImplementedError
 
-    def _backbone(self) -> nn.Module:
-        """The network of timm, which knows what input it was made for."""
-        raise NotImplementedError
+    def _fit_to_features(self) -> None:
+        """Set what depends on the features that ImageNet's weights give."""
 
     @property
     def shorter_side(self) -> int | None:
@@ -158,12 +215,13 @@ class ConfiguredNetwork(nn.Module):
     @property
     def fixed_input_size(self) -> int | None:
         """Side in pixels where the backbone takes no other size, else None."""
-        return input_facts(self._backbone())['fixed_size']
+        return input_facts(self.backbone)['fixed_size']
 
     def _adopt_input_facts(self, given: dict[str, Any]) -> None:
         """What the backbone was made for, where it was not asked otherwise."""
-        facts = input_facts(self._backbone())
-        self.config = replace(self.config, mean=facts['mean'], std=facts['std'])
+        facts = input_facts(self.backbone)
+        made_for = {'mean': facts['mean'], 'std': facts['std']}
+        self.config = replace(self.config, **made_for | given)
 
     @classmethod
     def read_checkpoint(cls, path: str) -> tuple[dict[str, Tensor], NetworkConfig]:
@@ -174,7 +232,14 @@ class ConfiguredNetwork(nn.Module):
         """
         state = read_state_dict(path)
         if EXTRA_STATE not in state:
-            return cls._read_foreign(state, path)
+            if cls.FOREIGN is None or not cls.FOREIGN.fits(state):
+                examples = ', '.join(sorted(state)[:3])
+                raise CheckpointError(
+                    f'{path!r} is no checkpoint of {cls.NAME}: it has neither network '
+                    f'arguments ({EXTRA_STATE}) nor keys of a layout that {cls.NAME} '
+                    f'knows; found {examples}, ...'
+                )
+            return cls.FOREIGN.translated(state), cls.FOREIGN.config
         values = decode_config(state[EXTRA_STATE])
         theirs = values.pop(NETWORK, DEFAULT_NETWORK)
         if theirs != cls.NAME:
@@ -182,13 +247,6 @@ class ConfiguredNetwork(nn.Module):
                 f'{path!r} is a checkpoint of {theirs}, not of {cls.NAME}'
             )
         return state, cls.CONFIG.from_dict(values)
-
-    @classmethod
-    def _read_foreign(
-        cls, state: dict[str, Tensor], path: str
-    ) -> tuple[dict[str, Tensor], NetworkConfig]:
-        """A checkpoint of others, in our layout."""
-        raise not_ours(cls.NAME, state, path)
 
     def get_extra_state(self) -> Tensor:
         return encode_config(asdict(self.config) | {NETWORK: self.NAME})
@@ -228,21 +286,12 @@ def network_name(path: str) -> str:
     """What the network of a checkpoint is registered as.
 
     Raises:
-        CheckpointError: the file can not be read.
+        CheckpointError: the file cannot be read.
     """
     state = read_state_dict(path)
     if EXTRA_STATE not in state:
         return DEFAULT_NETWORK
     return decode_config(state[EXTRA_STATE]).get(NETWORK, DEFAULT_NETWORK)
-
-
-def not_ours(name: str, state: dict[str, Tensor], path: str) -> CheckpointError:
-    """The error of a file in no layout that the network ``name`` knows."""
-    examples = ', '.join(sorted(state)[:3])
-    return CheckpointError(
-        f'{path!r} is no checkpoint of {name}: it has neither network arguments '
-        f'({EXTRA_STATE}) nor keys of a layout that {name} knows; found {examples}, ...'
-    )
 
 
 def load_exactly(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from metaiqa_plugin.errors import CheckpointError
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.files import check_output, replacing
 
 __all__ = [
     'EXTRA_STATE',
@@ -37,9 +36,8 @@ PREFIXES = ('module.', 'net_g.')
 
 def encode_config(config: dict[str, Any]) -> Tensor:
     """JSON of ``config`` as a 1-D uint8 tensor."""
-    return torch.tensor(
-        list(json.dumps(config, sort_keys=True).encode()), dtype=torch.uint8
-    )
+    text = json.dumps(config, sort_keys=True)
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
 
 def decode_config(encoded: Tensor) -> dict[str, Any]:
@@ -83,22 +81,16 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
             content = load_file(name)
         else:
             content = torch.load(name, map_location='cpu', weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise _unreadable(name, error) from error
-    except Exception as error:  # pickle's UnpicklingError and its many relatives
-        raise _unreadable(name, error) from error
-    return _flatten(content, name)
+    except Exception as error:  # of a damaged file, the readers raise many kinds
+        reason = str(error).strip().split('\n')[0][:200]
+        raise CheckpointError(
+            f'weight file {name!r} cannot be read as tensors ({reason}); '
+            'expected .safetensors, or a torch file that holds nothing but weights'
+        ) from error
+    return _flat(content, name)
 
 
-def _unreadable(name: str, error: Exception) -> CheckpointError:
-    reason = str(error).strip().split('\n')[0][:200]
-    return CheckpointError(
-        f'weight file {name!r} can not be read as tensors ({reason}); '
-        'expected .safetensors, or a torch file that holds nothing but weights'
-    )
-
-
-def _flatten(content: Any, name: str) -> dict[str, Tensor]:
+def _flat(content: Any, name: str) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -112,14 +104,11 @@ def _flatten(content: Any, name: str) -> dict[str, Tensor]:
                 f'weight file {name!r}: entry {key!r} is {type(value).__name__}, '
                 'not a tensor'
             )
-        state[_without_prefix(str(key))] = value
+        short = str(key)
+        for prefix in PREFIXES:
+            short = short.removeprefix(prefix)
+        state[short] = value
     return state
-
-
-def _without_prefix(key: str) -> str:
-    for prefix in PREFIXES:
-        key = key.removeprefix(prefix)
-    return key
 
 
 def write_state_dict(
@@ -137,8 +126,7 @@ def write_state_dict(
         overwrite: replace an existing file.
 
     Raises:
-        CheckpointError: unknown suffix, or the file exists and ``overwrite`` is
-            not set.
+        UserError: see :func:`check_target`.
     """
     path = Path(path)
     check_target(path, overwrite)
@@ -150,15 +138,20 @@ def write_state_dict(
             torch.save({'params': tensors}, temporary)
 
 
-def check_target(path: Path, overwrite: bool = False) -> None:
-    """Raises CheckpointError where ``write_state_dict`` would, before any work."""
-    if path.suffix not in ('.safetensors', '.pth', '.pt'):
+def check_target(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Prove that ``write_state_dict`` can write a file, before any work is done.
+
+    Raises:
+        CheckpointError: unknown suffix.
+        UserError: the file exists, or its folder is not writable.
+    """
+    suffix = Path(path).suffix
+    if suffix not in ('.safetensors', '.pth', '.pt'):
         raise CheckpointError(
-            f'weight file {str(path)!r}: suffix {path.suffix!r} is unknown; '
+            f'weight file {os.fspath(path)!r}: suffix {suffix!r} is unknown; '
             'use .safetensors or .pth'
         )
-    if path.exists() and not overwrite:
-        raise CheckpointError(f'weight file {str(path)!r} exists; choose another name')
+    check_output(path, overwrite)
 
 
 def _storable(value: Tensor, half: bool) -> Tensor:

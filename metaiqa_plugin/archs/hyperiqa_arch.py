@@ -29,7 +29,7 @@ fifth that gives the score.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple
 
@@ -37,24 +37,11 @@ import torch
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.backbones import build_feature_maps
-from metaiqa_plugin.archs.base import not_ours
-from metaiqa_plugin.archs.checkpoint import EXTRA_STATE, encode_config
-from metaiqa_plugin.archs.sub_image_network import (
-    CHUNK,
-    SubImageConfig,
-    SubImageNetwork,
-)
-from metaiqa_plugin.errors import UserError, one_of
+from metaiqa_plugin.archs.base import ForeignLayout
+from metaiqa_plugin.archs.sub_images import CHUNK, SubImageConfig, SubImageNetwork
+from metaiqa_plugin.errors import UserError
 
-__all__ = [
-    'FixedHead',
-    'HyperIQA',
-    'HyperIQAConfig',
-    'HyperNetwork',
-    'SemanticFeatures',
-    'TargetWeights',
-    'target_network',
-]
+__all__ = ['FixedHead', 'HyperIQA', 'TargetWeights', 'target_network']
 
 TARGET = (224, 112, 56, 28, 14, 1)
 """Widths of the target network, from the features to the score."""
@@ -86,16 +73,7 @@ class HyperIQAConfig(SubImageConfig):
     local_features: bool = True
     hyper_network: bool = True
 
-    WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = (
-        'backbone',
-        'local_features',
-        'hyper_network',
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of('local_features', self.local_features, (True, False))
-        one_of('hyper_network', self.hyper_network, (True, False))
+    WEIGHT_FIELDS = ('backbone', 'local_features', 'hyper_network')
 
 
 class TargetWeights(NamedTuple):
@@ -159,18 +137,11 @@ class HyperNetwork(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.reduce = nn.Sequential(
-            nn.Conv2d(channels, max(channels // 2, HYPER_CHANNELS), 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(
-                max(channels // 2, HYPER_CHANNELS),
-                max(channels // 4, HYPER_CHANNELS),
-                1,
-            ),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(max(channels // 4, HYPER_CHANNELS), HYPER_CHANNELS, 1),
-            nn.ReLU(inplace=True),
-        )
+        reduced = [max(channels // part, HYPER_CHANNELS) for part in (2, 4)]
+        layers: list[nn.Module] = []
+        for width, out in pairwise((channels, *reduced, HYPER_CHANNELS)):
+            layers += [nn.Conv2d(width, out, 1), nn.ReLU(inplace=True)]
+        self.reduce = nn.Sequential(*layers)
         sizes = list(pairwise(TARGET))
         self.weights = nn.ModuleList(
             nn.Conv2d(HYPER_CHANNELS, width * out // SEMANTIC_CELLS**2, 3, padding=1)
@@ -202,52 +173,28 @@ class FixedHead(nn.Sequential):
 class HyperIQA(SubImageNetwork):
     """Quality score of an image by a network that is written for it.
 
-    The network arguments default to what the weights say, and to
-    :class:`HyperIQAConfig` where there are none to load.
-
     Args:
-        backbone, local_features, hyper_network, resize, crop_size, crops, sampling,
-            seed: see :class:`HyperIQAConfig`. With weights to load, the first three
-            must agree with them and the others replace what they carry.
+        backbone: and the other fields of :class:`HyperIQAConfig`.
         pretrained: ``True``: the weights that ship, of LIVE Challenge; ``'imagenet'``:
             ImageNet weights for the backbone, the rest fresh; ``False``: random.
-        pretrained_model_path: a checkpoint of ours or of pyiqa's ``HyperNet``; comes
-            before ``pretrained``.
-
-    Raises:
-        UserError: an argument is out of its range or contradicts the weights.
-        CheckpointError: the file is not there, damaged, of another network, or has a
-            key too many or too few.
+        pretrained_model_path: a checkpoint of ours or of pyiqa's ``HyperNet``; see
+            ``ConfiguredNetwork`` for how these go together, and for exceptions.
     """
 
     CONFIG = HyperIQAConfig
     NAME = 'HyperIQA'
     SHIPPED: ClassVar = {True: 'hyperiqa-lite0'}
 
-    def __init__(
-        self,
-        backbone: str | None = None,
-        local_features: bool | None = None,
-        hyper_network: bool | None = None,
-        resize: int | None = None,
-        crop_size: int | None = None,
-        crops: int | None = None,
-        sampling: str | None = None,
-        seed: int | None = None,
-        pretrained: bool | str = True,
-        pretrained_model_path: str | None = None,
-    ) -> None:
-        given = {
-            'backbone': backbone,
-            'local_features': local_features,
-            'hyper_network': hyper_network,
-            'resize': resize,
-            'crop_size': crop_size,
-            'crops': crops,
-            'sampling': sampling,
-            'seed': seed,
-        }
-        super().__init__(given, pretrained, pretrained_model_path)
+    FOREIGN = ForeignLayout(
+        HyperIQAConfig(backbone='resnet50'),
+        {
+            'base_model.': 'features.backbone.',
+            'lda_modules.': 'features.local.',
+            'conv1.': 'hyper.reduce.',
+            'fc_w_modules.': 'hyper.weights.',
+            'fc_b_modules.': 'hyper.biases.',
+        },
+    )
 
     def _build(self, imagenet: bool) -> None:
         config = self.config
@@ -261,7 +208,8 @@ class HyperIQA(SubImageNetwork):
         else:
             self.head = FixedHead()
 
-    def _backbone(self) -> nn.Module:
+    @property
+    def backbone(self) -> nn.Module:
         return self.features.backbone
 
     def generated_weights(self, images: Tensor) -> TargetWeights:
@@ -279,20 +227,18 @@ class HyperIQA(SubImageNetwork):
                 'fixed'
             )
         every = []
-        for image in self.as_rgb(images):
-            crops = self.sub_images_of(image.unsqueeze(0))
-            parts = [
-                self.hyper(self.features(self.normalised(chunk))[1])
-                for chunk in crops.split(CHUNK)
-            ]
-            every.append(
-                [_mean_of_layer(parts, place) for place in range(len(TARGET) - 1)]
+        for image in self.as_rgb(images).split(1):
+            sub_images = _joined(
+                [
+                    self.hyper(self.features(self.normalised(chunk))[1])
+                    for chunk in self.views(image).split(CHUNK)
+                ]
             )
-        layers = [list(layer) for layer in zip(*every, strict=True)]
-        return TargetWeights(
-            [torch.cat([weight for weight, _ in layer]) for layer in layers],
-            [torch.cat([bias for _, bias in layer]) for layer in layers],
-        )
+            means = (
+                [layer.mean(0, keepdim=True) for layer in kind] for kind in sub_images
+            )
+            every.append(TargetWeights(*means))
+        return _joined(every)
 
     def view_scores(self, views: Tensor) -> Tensor:
         features, semantic = self.features(self.normalised(views))
@@ -300,24 +246,6 @@ class HyperIQA(SubImageNetwork):
             if not self.config.hyper_network:
                 return self.head(features)
             return target_network(features, self.hyper(semantic))
-
-    @classmethod
-    def _read_foreign(
-        cls, state: dict[str, Tensor], path: str
-    ) -> tuple[dict[str, Tensor], HyperIQAConfig]:
-        if not any(key.startswith('base_model.') for key in state):
-            raise not_ours(cls.NAME, state, path)
-        return _from_pyiqa(state), PYIQA_CONFIG
-
-
-PYIQA_CONFIG = HyperIQAConfig(backbone='resnet50')
-PYIQA_LAYOUT = {
-    'base_model.': 'features.backbone.',
-    'lda_modules.': 'features.local.',
-    'conv1.': 'hyper.reduce.',
-    'fc_w_modules.': 'hyper.weights.',
-    'fc_b_modules.': 'hyper.biases.',
-}
 
 
 def target_network(features: Tensor, generated: TargetWeights) -> Tensor:
@@ -340,10 +268,12 @@ def _pooled_linear(out: int) -> nn.Sequential:
     )
 
 
-def _mean_of_layer(parts: list[TargetWeights], place: int) -> tuple[Tensor, Tensor]:
-    weights = torch.cat([part.weights[place] for part in parts])
-    biases = torch.cat([part.biases[place] for part in parts])
-    return weights.mean(0, keepdim=True), biases.mean(0, keepdim=True)
+def _joined(parts: list[TargetWeights]) -> TargetWeights:
+    """Of the images of all parts, one after the other."""
+    kinds = zip(*parts, strict=True)
+    return TargetWeights(
+        *([torch.cat(layer) for layer in zip(*kind, strict=True)] for kind in kinds)
+    )
 
 
 def _initialise(part: nn.Module) -> None:
@@ -351,15 +281,3 @@ def _initialise(part: nn.Module) -> None:
     for module in part.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
-
-
-def _from_pyiqa(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    renamed = {}
-    for key, value in state.items():
-        for theirs, ours in PYIQA_LAYOUT.items():
-            if key.startswith(theirs):
-                key = ours + key.removeprefix(theirs)
-                break
-        renamed[key] = value
-    renamed[EXTRA_STATE] = encode_config(asdict(PYIQA_CONFIG))
-    return renamed

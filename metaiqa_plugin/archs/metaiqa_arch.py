@@ -24,33 +24,106 @@ classifier and puts 1000-1024-512-1 with BatchNorm behind it (``head='authors'``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+from urllib.error import URLError
 
-import numpy as np
 import torch
+from PIL import Image
+from pyiqa.archs.metaiqa_arch import MetaIQA as PyiqaMetaIQA
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.functional import to_tensor
 
-from metaiqa_plugin.archs.backbones import build_backbone
-from metaiqa_plugin.archs.base import ConfiguredNetwork, not_ours
-from metaiqa_plugin.archs.metaiqa_config import (
-    AUTHORS_CONFIG,
-    MetaIQAConfig,
-    from_authors_layout,
-    is_of_authors,
+from metaiqa_plugin.archs.backbones import (
+    PooledStages,
+    build_backbone,
+    pooled_width,
 )
-from metaiqa_plugin.archs.stages import PooledStages
-from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.archs.base import ConfiguredNetwork, ForeignLayout, NetworkConfig
+from metaiqa_plugin.errors import UserError, real_number, whole_number
 from metaiqa_plugin.photos import carried_photos
 
-__all__ = ['AuthorsHead', 'MetaIQA', 'RegressionHead', 'target_size']
+__all__ = [
+    'MetaIQA',
+    'MetaIQAConfig',
+    'MetaIQAOfficial',
+    'longest_side',
+    'scaled_side',
+    'target_size',
+]
 
 MAX_ASPECT = 3.0
 SMALLEST_DEVIATION = 1e-3
+
+
+@dataclass(frozen=True)
+class MetaIQAConfig(NetworkConfig):
+    """All that rebuilds a network and its preprocessing, as a checkpoint carries it.
+
+    Attributes:
+        backbone, mean, std: see :class:`NetworkConfig`.
+        levels: stages of the backbone, from 1, whose maps are pooled to their means and
+            standard deviations, see ``PooledStages``; none: what the backbone itself
+            pools at its end, as in the paper.
+        frozen: stages that training leaves as they are, 0: none.
+        head: ``'paper'`` (features-hidden-1) or ``'authors'`` (1000-1024-512-1).
+        hidden: width of the first fully connected layer of the paper's head.
+        standardised: whether the paper's head takes features less their mean and
+            divided by their deviation over the photos that the package carries, from
+            ImageNet weights; both stay as they are in training.
+        dropout: probability in the head, training only.
+        input_size: pixels: the shorter side (``'shorter'``) or both (``'squash'``).
+        resize: ``'shorter'`` keeps the aspect ratio, ``'squash'`` does not.
+        interpolation: of that resize.
+        antialias: filter before shrinking.
+    """
+
+    levels: tuple[int, ...] = ()
+    frozen: int = 0
+    head: Literal['paper', 'authors'] = 'paper'
+    hidden: int = 512
+    standardised: bool = False
+    dropout: float = 0.5
+    input_size: int = 256
+    resize: Literal['shorter', 'squash'] = 'shorter'
+    interpolation: Literal['bicubic', 'bilinear'] = 'bilinear'
+    antialias: bool = True
+
+    WEIGHT_FIELDS = ('backbone', 'levels', 'head', 'hidden', 'standardised')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, 'levels', tuple(self.levels))
+        self._check_stages()
+        if self.levels and self.head == 'authors':
+            raise UserError(
+                f"levels={list(self.levels)}: the authors' head takes a classifier's "
+                "1000 outputs; use head='paper'"
+            )
+        whole_number('hidden', self.hidden)
+        whole_number('input_size', self.input_size)
+        real_number('dropout', self.dropout, 0, 1)
+
+    def _check_stages(self) -> None:
+        levels, frozen = list(self.levels), self.frozen
+        for level in levels:
+            whole_number('levels', level)
+        if levels != sorted(set(levels)):
+            raise UserError(
+                f'levels={levels}: expected different stages, the finest first'
+            )
+        whole_number('frozen', frozen, least=0)
+        if frozen and not levels:
+            raise UserError(
+                f'frozen={frozen} needs levels: only a backbone that is pooled at its '
+                'stages can be cut at one'
+            )
+        if levels and frozen > levels[0]:
+            raise UserError(
+                f'frozen={frozen}: maps of stage {levels[0]} are pooled (levels='
+                f'{levels}), so the cut cannot lie above it'
+            )
 
 
 class Standardise(nn.Module):
@@ -129,25 +202,15 @@ class AuthorsHead(nn.Module):
 class MetaIQA(ConfiguredNetwork):
     """Quality score of an image, Eq. 1: y^ = f_theta(x).
 
-    The network arguments default to what the weights say, and to
-    :class:`MetaIQAConfig` where there are none to load.
-
     Args:
-        backbone, levels, head, hidden, standardised, frozen, dropout, input_size,
-            resize, interpolation, antialias: see :class:`MetaIQAConfig`. With weights
-            to load, the first five must agree with them and the others replace what
-            they carry.
+        backbone: and the other fields of :class:`MetaIQAConfig`.
         pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
             ``'prior'``: the prior that it comes from (distorted Kodak photos alone);
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint of ours, or of the authors' network in
             their key layout (``resnet_layer.*``, ``net.*``) or pyiqa's
-            (``resnet_layer.*``, ``head.*``); comes before ``pretrained``.
-
-    Raises:
-        UserError: an argument is out of its range or contradicts the weights.
-        CheckpointError: the file is not there, damaged, of another network, or
-            has a key too many or too few.
+            (``resnet_layer.*``, ``head.*``); see ``ConfiguredNetwork`` for how these go
+            together, and for exceptions.
     """
 
     CONFIG = MetaIQAConfig
@@ -155,39 +218,17 @@ class MetaIQA(ConfiguredNetwork):
     SHIPPED: ClassVar = {True: 'metaiqa', 'prior': 'metaiqa-prior'}
     SIZE = 'input_size'
 
-    def __init__(
-        self,
-        backbone: str | None = None,
-        levels: Sequence[int] | None = None,
-        head: str | None = None,
-        hidden: int | None = None,
-        frozen: int | None = None,
-        standardised: bool | None = None,
-        dropout: float | None = None,
-        input_size: int | None = None,
-        resize: str | None = None,
-        interpolation: str | None = None,
-        antialias: bool | None = None,
-        pretrained: bool | str = True,
-        pretrained_model_path: str | None = None,
-    ) -> None:
-        given = {
-            'backbone': backbone,
-            'levels': None if levels is None else tuple(levels),
-            'head': head,
-            'hidden': hidden,
-            'frozen': frozen,
-            'standardised': standardised,
-            'dropout': dropout,
-            'input_size': input_size,
-            'resize': resize,
-            'interpolation': interpolation,
-            'antialias': antialias,
-        }
-        super().__init__(given, pretrained, pretrained_model_path)
-        fresh = pretrained == 'imagenet' and pretrained_model_path is None
-        if fresh and self.config.standardised:
-            self._standardise()
+    FOREIGN = ForeignLayout(
+        MetaIQAConfig(
+            backbone='resnet18',
+            head='authors',
+            input_size=224,
+            resize='squash',
+            antialias=False,
+        ),
+        {'resnet_layer.': 'backbone.', 'net.': 'head.'},
+        ignored=('mean', 'std'),
+    )
 
     def _build(self, imagenet: bool) -> None:
         config = self.config
@@ -201,25 +242,26 @@ class MetaIQA(ConfiguredNetwork):
         if config.head == 'authors':
             self.head = AuthorsHead(config.dropout)
         else:
-            features = self.backbone.num_features
-            features = getattr(self.backbone, 'head_hidden_size', features)
             self.head = RegressionHead(
-                features, config.hidden, config.dropout, config.standardised
+                pooled_width(self.backbone),
+                config.hidden,
+                config.dropout,
+                config.standardised,
             )
 
-    def _standardise(self) -> None:
-        """By the features of the carried photos, as they are."""
+    @torch.no_grad()
+    def _fit_to_features(self) -> None:
+        """Standardise by the features of the carried photos."""
+        if not self.config.standardised:
+            return
         self.eval()
-        with torch.no_grad():
-            features = [
-                self.backbone(self.normalised(self._resized(_tensor(path))))
-                for path in carried_photos()
-            ]
+        features = []
+        for path in carried_photos():
+            with Image.open(path) as photo:
+                image = to_tensor(photo.convert('RGB'))[None]
+            features.append(self.backbone(self.normalised(self._resized(image))))
         self.head[0].fit(torch.cat(features))
         self.train()
-
-    def _backbone(self) -> nn.Module:
-        return self.backbone
 
     def _adopt_input_facts(self, given: dict[str, Any]) -> None:
         super()._adopt_input_facts(given)
@@ -227,19 +269,6 @@ class MetaIQA(ConfiguredNetwork):
         if fixed is not None:
             size = given.get('input_size', fixed)
             self.config = replace(self.config, input_size=size, resize='squash')
-
-    @classmethod
-    def _read_foreign(
-        cls, state: dict[str, Tensor], path: str
-    ) -> tuple[dict[str, Tensor], MetaIQAConfig]:
-        if not is_of_authors(state):
-            raise not_ours(cls.NAME, state, path)
-        return from_authors_layout(state), AUTHORS_CONFIG
-
-    @property
-    def head_dtype(self) -> torch.dtype:
-        """The head runs in the precision of its weights, outside autocast."""
-        return next(self.head.parameters()).dtype
 
     def forward(self, images: Tensor) -> Tensor:
         """Score a batch.
@@ -293,8 +322,10 @@ class MetaIQA(ConfiguredNetwork):
         return self._scores_of(self.backbone(self.normalised(views)))
 
     def _scores_of(self, features: Tensor) -> Tensor:
+        """The head runs in the precision of its weights, outside autocast."""
+        dtype = next(self.head.parameters()).dtype
         with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.to(self.head_dtype))
+            return self.head(features.to(dtype))
 
     def _resized(self, images: Tensor) -> Tensor:
         size = target_size(images.shape[-2:], self.config)
@@ -309,19 +340,46 @@ class MetaIQA(ConfiguredNetwork):
         )
 
 
-def _tensor(path: Path) -> Tensor:
-    """(1, 3, H, W) in [0, 1] of an image file."""
-    pixels = torch.from_numpy(np.array(read_photo(path)))
-    return pixels.permute(2, 0, 1)[None].float().div_(255)
-
-
 def target_size(size: tuple[int, int], config: MetaIQAConfig) -> tuple[int, int]:
     """Height and width in pixels that an image of ``size`` is resized to."""
     if config.resize == 'squash':
         return config.input_size, config.input_size
-    shorter = min(size)
-    longest = round(config.input_size * MAX_ASPECT)
+    shorter, longest = min(size), longest_side(config)
     height, width = (
-        min(max(1, round(side * config.input_size / shorter)), longest) for side in size
+        scaled_side(side, shorter, config.input_size, longest) for side in size
     )
     return height, width
+
+
+def longest_side(config: MetaIQAConfig) -> int:
+    """Pixels that no side of a resized image is longer than."""
+    return round(config.input_size * MAX_ASPECT)
+
+
+def scaled_side(length: int, shorter: int, target: int, longest: int) -> int:
+    """Pixels of a side of ``length`` where ``shorter`` becomes ``target``.
+
+    Halves are rounded to even. TorchScript compiles it, whose ``round`` gives a float.
+    """
+    return min(max(1, int(round(length * target / shorter))), longest)  # noqa: RUF046
+
+
+class MetaIQAOfficial(PyiqaMetaIQA):
+    """pyiqa's own inference wrapper, under the metric name ``metaiqa-official``.
+
+    It fetches the authors' checkpoint from pyiqa's model hub. Without a network pyiqa
+    0.1.16 ends in a bare ``URLError``; this class says what to do.
+
+    Raises:
+        UserError: the hub cannot be reached and no local file was given.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except (URLError, ConnectionError, TimeoutError) as error:
+            raise UserError(
+                "metric 'metaiqa-official' needs the authors' weights from pyiqa's "
+                f'model hub, which cannot be reached ({error}); give a local file '
+                'with pretrained_model_path=FILE'
+            ) from error

@@ -35,8 +35,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import alexnet
 
-from metaiqa_plugin.archs.backbones import build_backbone
-from metaiqa_plugin.archs.sub_image_network import SubImageConfig, SubImageNetwork
+from metaiqa_plugin.archs.backbones import build_backbone, pooled_width
+from metaiqa_plugin.archs.sub_images import SubImageConfig, SubImageNetwork
 from metaiqa_plugin.errors import UserError, real_number
 
 __all__ = ['RankIQA', 'RankIQAConfig', 'Shallow']
@@ -54,9 +54,9 @@ class RankIQAConfig(SubImageConfig):
         mean, std, resize, crop_size, crops, sampling, seed: see
             :class:`SubImageConfig`.
         dropout: probability before the last layer, training only.
-        least_part: of the photo's shorter side that a sub-image covers, at least, where
-            the network takes any size: then it may be larger than ``crop_size``. 0: no
-            least.
+        least_part: of the photo's shorter side that a sub-image covers at least, where
+            the network takes any size: then it may be larger than ``crop_size``. 0:
+            always ``crop_size``.
     """
 
     dropout: float = 0.5
@@ -107,78 +107,37 @@ class _AlexNet(nn.Module):
 class RankIQA(SubImageNetwork):
     """Quality score of an image, the mean over its sub-images.
 
-    The network arguments default to what the weights say, and to
-    :class:`RankIQAConfig` where there are none to load.
-
     Args:
-        backbone, dropout, resize, crop_size, crops, sampling, seed, least_part: see
-            :class:`RankIQAConfig`. With weights to load, the first must agree with them
-            and the others replace what they carry.
+        backbone: and the other fields of :class:`RankIQAConfig`.
         pretrained: ``True``: the metric that ships (rankings, then LIVE Challenge);
             ``'imagenet'``: ImageNet weights and a fresh last layer; ``False``: random.
-        pretrained_model_path: a checkpoint; comes before ``pretrained``.
-
-    Raises:
-        UserError: an argument is out of its range or contradicts the weights.
-        CheckpointError: the file is not there, damaged, of another network, or has a
-            key too many or too few.
+        pretrained_model_path: a checkpoint; see ``ConfiguredNetwork`` for how these
+            go together, and for exceptions.
     """
 
     CONFIG = RankIQAConfig
     NAME = 'RankIQA'
     SHIPPED: ClassVar = {True: 'rankiqa'}
 
-    def __init__(
-        self,
-        backbone: str | None = None,
-        dropout: float | None = None,
-        resize: int | None = None,
-        crop_size: int | None = None,
-        crops: int | None = None,
-        sampling: str | None = None,
-        seed: int | None = None,
-        least_part: float | None = None,
-        pretrained: bool | str = True,
-        pretrained_model_path: str | None = None,
-    ) -> None:
-        given = {
-            'backbone': backbone,
-            'dropout': dropout,
-            'resize': resize,
-            'crop_size': crop_size,
-            'crops': crops,
-            'sampling': sampling,
-            'seed': seed,
-            'least_part': least_part,
-        }
-        super().__init__(given, pretrained, pretrained_model_path)
-
     def _build(self, imagenet: bool) -> None:
         name = self.config.backbone
         if name in ('shallow', 'alexnet'):
             if imagenet:
                 raise UserError(
-                    f"pretrained='imagenet': there are no such weights for "
+                    "pretrained='imagenet': there are no such weights for "
                     f'backbone={name!r} here; give pretrained=False, or another '
                     'backbone'
                 )
             self.backbone = Shallow() if name == 'shallow' else _AlexNet()
         else:
             self.backbone = build_backbone(name, imagenet)
-        features = self.backbone.num_features
-        features = getattr(self.backbone, 'head_hidden_size', features)
         self.head = nn.Sequential(
-            nn.Dropout(self.config.dropout), nn.Linear(features, 1)
+            nn.Dropout(self.config.dropout), nn.Linear(pooled_width(self.backbone), 1)
         )
 
-    def _backbone(self) -> nn.Module:
-        return self.backbone
-
     def sub_image_side(self, size: tuple[int, int]) -> int:
-        """Side in pixels of the sub-images of an image of ``size`` (height, width)."""
         config = self.config
-        fixed = self.fixed_input_size is not None
-        if fixed or config.backbone in OF_FIXED_VIEW:
+        if self.fixed_input_size is not None or config.backbone in OF_FIXED_VIEW:
             return config.crop_size
         return max(config.crop_size, math.ceil(min(size) * config.least_part))
 

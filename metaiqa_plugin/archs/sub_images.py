@@ -1,119 +1,87 @@
-"""Sub-images of an image that networks of a fixed view score in its place."""
+"""Networks that score an image by the mean over its sub-images, and where these lie."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.archs.base import ConfiguredNetwork, NetworkConfig
+from metaiqa_plugin.errors import UserError, whole_number
 
-__all__ = ['PLACEMENTS', 'corners', 'enlarged', 'enlargement', 'resized', 'sub_images']
+__all__ = ['CHUNK', 'SubImageConfig', 'SubImageNetwork', 'SubImages', 'resized']
 
-PLACEMENTS = ('centre', 'grid', 'random', 'uniform')
-
-
-def sub_images(
-    image: Tensor, side: int, placement: str, count: int, seed: int = 0
-) -> Tensor:
-    """Square sub-images, cut out and never shrunk.
-
-    Args:
-        image: (1, C, H, W); one with a shorter side below ``side`` is enlarged to it
-            first, see :func:`enlarged`.
-        side: of the squares, pixels.
-        placement: see :func:`corners`.
-        count: how many.
-        seed: of random ones.
-
-    Returns:
-        (count, C, side, side).
-    """
-    # pyiqa's uniform_crop enlarges an image of just the crop's size by a pixel, too
-    least = side + 1 if placement == 'uniform' and min(image.shape[-2:]) <= side else 0
-    image = enlarged(image, max(least, side))
-    cut = [
-        image[..., top : top + side, left : left + side]
-        for top, left in corners(image.shape[-2:], side, placement, count, seed)
-    ]
-    return torch.cat(cut)
+CHUNK = 32
+"""Sub-images that go through the network at a time."""
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
-def resized(image: Tensor, shorter: int) -> Tensor:
-    """(N, C, H, W) of a shorter side of ``shorter`` pixels, bilinear, antialiased.
+@dataclass(frozen=True)
+class SubImageConfig(NetworkConfig):
+    """What these networks share.
 
-    0 leaves it as it is. It is what the data sets do to training images.
-    """
-    before = min(image.shape[-2:])
-    if not shorter or before == shorter:
-        return image
-    size = [max(shorter, round(side * shorter / before)) for side in image.shape[-2:]]
-    return functional.interpolate(
-        image, size, mode='bilinear', align_corners=False, antialias=True
-    )
-
-
-def enlarged(image: Tensor, least: int) -> Tensor:
-    """(N, C, H, W), bilinearly enlarged where the shorter side is below ``least``."""
-    shorter = min(image.shape[-2:])
-    if shorter >= least:
-        return image
-    return functional.interpolate(
-        image,
-        scale_factor=enlargement(shorter, least),
-        mode='bilinear',
-        align_corners=False,
-    )
-
-
-def enlargement(shorter: int, least: int) -> float:
-    """Factor to enlarge by, of which torch makes ``least`` pixels and not one less."""
-    factor = least / shorter
-    while math.floor(shorter * factor) < least:
-        factor = math.nextafter(factor, math.inf)
-    return factor
-
-
-def corners(
-    size: tuple[int, int], side: int, placement: str, count: int, seed: int = 0
-) -> list[tuple[int, int]]:
-    """Top left corners of squares in an image.
-
-    Args:
-        size: height and width of the image, both at least ``side``.
-        side: of the squares.
-        placement: ``'centre'``: one, in the middle; ``'grid'``: evenly spaced rows and
-            columns from edge to edge; ``'uniform'``: those of pyiqa's
+    Attributes:
+        backbone, mean, std: see :class:`NetworkConfig`.
+        resize: shorter side in pixels that images are brought to in evaluation before
+            sub-images are cut; 0: never, as in the papers.
+        crop_size: side in pixels of the sub-images.
+        crops: how many there are: a square number for ``'grid'`` and ``'uniform'``, 1
+            for ``'centre'``.
+        sampling: where they lie. ``'centre'``: one, in the middle; ``'grid'``: evenly
+            spaced rows and columns from edge to edge; ``'uniform'``: those of pyiqa's
             ``uniform_crop``, which end before the far edges; ``'random'``: where the
             image would be cut as often everywhere, the same for images of one size.
-        count: how many; a square number for ``'grid'`` and ``'uniform'``, 1 for
-            ``'centre'``.
         seed: of random ones.
-
-    Raises:
-        UserError: a number that the placement can not have.
     """
-    height, width = size[0] - side, size[1] - side
-    if placement == 'centre':
-        _require(count == 1, placement, count, 'expected 1')
-        return [(height // 2, width // 2)]
-    if placement == 'random':
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.rand(count, 2, generator=generator, dtype=torch.float64)
-        return [
-            (int(top * (height + 1)), int(left * (width + 1)))
-            for top, left in drawn.tolist()
-        ]
-    rows = math.isqrt(count)
-    _require(rows * rows == count, placement, count, 'expected a square: 1, 4, 9, ...')
-    if placement == 'uniform':
-        tops = [row * (height // rows) for row in range(rows)]
-        lefts = [column * (width // rows) for column in range(rows)]
-    else:
-        tops, lefts = _spread(height, rows), _spread(width, rows)
-    return [(top, left) for top in tops for left in lefts]
+
+    resize: int = 0
+    crop_size: int = 224
+    crops: int = 9
+    sampling: Literal['centre', 'grid', 'random', 'uniform'] = 'grid'
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number('resize', self.resize, least=0)
+        whole_number('crop_size', self.crop_size, least=32)
+        whole_number('crops', self.crops)
+        whole_number('seed', self.seed, least=0)
+        if self.sampling == 'centre' and self.crops != 1:
+            self._refuse_crops('1')
+        square = math.isqrt(self.crops) ** 2 == self.crops
+        if self.sampling in ('grid', 'uniform') and not square:
+            self._refuse_crops('a square: 1, 4, 9, ...')
+
+    def _refuse_crops(self, expected: str) -> None:
+        raise UserError(
+            f'crops={self.crops}: expected {expected} with sampling={self.sampling!r}'
+        )
+
+    def corners(self, size: Size, side: int) -> list[tuple[int, int]]:
+        """Top left corners of the sub-images of an image, squares of ``side`` pixels.
+
+        Both sides of the image are at least that.
+        """
+        height, width = size[0] - side, size[1] - side
+        if self.sampling == 'random':
+            generator = torch.Generator().manual_seed(self.seed)
+            drawn = torch.rand(self.crops, 2, generator=generator, dtype=torch.float64)
+            return [
+                (int(top * (height + 1)), int(left * (width + 1)))
+                for top, left in drawn.tolist()
+            ]
+        rows = math.isqrt(self.crops)
+        if self.sampling == 'uniform':
+            tops = [row * (height // rows) for row in range(rows)]
+            lefts = [column * (width // rows) for column in range(rows)]
+        else:
+            tops, lefts = _spread(height, rows), _spread(width, rows)
+        return [(top, left) for top in tops for left in lefts]
 
 
 def _spread(room: int, count: int) -> list[int]:
@@ -122,6 +90,130 @@ def _spread(room: int, count: int) -> list[int]:
     return [round(room * place / (count - 1)) for place in range(count)]
 
 
-def _require(fits: bool, placement: str, count: int, expected: str) -> None:
-    if not fits:
-        raise UserError(f'crops={count}: {expected} with sampling={placement!r}')
+@dataclass(frozen=True)
+class SubImages:
+    """The sub-images of images of one size, cut out and never shrunk.
+
+    Attributes:
+        size: that the images are brought to first, antialiased; None: they stay.
+        enlarged_by: factor that comes next, where a side is too short for a sub-image;
+            1: none.
+        side: of the sub-images, squares.
+        corners: top left, of each.
+    """
+
+    size: Size | None
+    enlarged_by: float
+    side: int
+    corners: list[tuple[int, int]]
+
+    def of(self, images: Tensor) -> Tensor:
+        """(k * N, C, side, side) of (N, C, H, W): the first of all N come first."""
+        if self.size is not None:
+            images = functional.interpolate(
+                images, self.size, mode='bilinear', align_corners=False, antialias=True
+            )
+        if self.enlarged_by > 1:
+            images = functional.interpolate(
+                images,
+                scale_factor=self.enlarged_by,
+                mode='bilinear',
+                align_corners=False,
+            )
+        side = self.side
+        cut = [
+            images[..., top : top + side, left : left + side]
+            for top, left in self.corners
+        ]
+        return torch.cat(cut)
+
+
+class SubImageNetwork(ConfiguredNetwork):
+    """Scores crops in training and images in evaluation.
+
+    A subclass scores crops in :meth:`view_scores`. Arguments and exceptions are those
+    of ``ConfiguredNetwork``.
+    """
+
+    SIZE = 'crop_size'
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score a batch.
+
+        Args:
+            images: (N, C, H, W) floating, C = 1 (gray) or 3 (RGB), in [0, 1], any size.
+                In training mode they are taken at the size they have (crops), in
+                evaluation mode an image's score is the mean over its sub-images,
+                whatever other images are in the batch.
+
+        Returns:
+            (N, 1), not bounded, about 0 to 1 where the network was trained on MOS in
+            [0, 1]; higher is better. Differentiable.
+        """
+        images = self.as_rgb(images)
+        if self.training:
+            return self.view_scores(images)
+        return torch.cat([self._mean_score(image.unsqueeze(0)) for image in images])
+
+    def sub_image_side(self, size: Size) -> int:
+        """Side in pixels of the sub-images of an image of ``size`` (height, width)."""
+        return self.config.crop_size
+
+    @property
+    def shorter_side(self) -> int | None:
+        return self.config.resize or None
+
+    def sub_images(self, size: Size) -> SubImages:
+        """Of images of ``size`` (height, width)."""
+        resized_to = _scaled(size, self.config.resize)
+        side = self.sub_image_side(resized_to)
+        shorter = min(resized_to)
+        # pyiqa's uniform_crop enlarges an image of just the crop's size by a pixel, too
+        uniform = self.config.sampling == 'uniform' and shorter <= side
+        factor = _enlargement(shorter, side + uniform)
+        enlarged = tuple(math.floor(length * factor) for length in resized_to)
+        return SubImages(
+            None if resized_to == size else resized_to,
+            factor,
+            side,
+            self.config.corners(enlarged, side),
+        )
+
+    def views(self, images: Tensor) -> Tensor:
+        """The sub-images of (1, 1 or 3, H, W)."""
+        images = self.as_rgb(images)
+        return self.sub_images(tuple(images.shape[-2:])).of(images)
+
+    def _mean_score(self, image: Tensor) -> Tensor:
+        chunks = self.views(image).split(CHUNK)
+        scores = torch.cat([self.view_scores(chunk) for chunk in chunks])
+        return scores.mean(0, keepdim=True)
+
+
+def resized(image: Tensor, shorter: int) -> Tensor:
+    """(N, C, H, W) of a shorter side of ``shorter`` pixels, bilinear, antialiased.
+
+    0 leaves it as it is. It is what the data sets do to training images.
+    """
+    size = _scaled(tuple(image.shape[-2:]), shorter)
+    if size == tuple(image.shape[-2:]):
+        return image
+    return functional.interpolate(
+        image, size, mode='bilinear', align_corners=False, antialias=True
+    )
+
+
+def _scaled(size: Size, shorter: int) -> Size:
+    before = min(size)
+    if not shorter or before == shorter:
+        return size
+    height, width = (max(shorter, round(side * shorter / before)) for side in size)
+    return height, width
+
+
+def _enlargement(shorter: int, minimum: int) -> float:
+    """Factor to enlarge by, of which torch makes ``minimum`` pixels, not one less."""
+    factor = max(1.0, minimum / shorter)
+    while math.floor(shorter * factor) < minimum:
+        factor = math.nextafter(factor, math.inf)
+    return factor

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from metaiqa_plugin.cli import common
+from metaiqa_plugin.errors import UserError
 
-__all__ = ['add_parser', 'export']
+__all__ = ['add_parser', 'read_size', 'run_export']
+
+LEAST_SIDE = 8
 
 
 def add_parser(verbs) -> None:
@@ -16,6 +20,7 @@ def add_parser(verbs) -> None:
     )
     common.add_metric(verb)
     common.add_out(verb, 'FILE.onnx, or FILE.torchscript.pt for TorchScript')
+    common.add_overwrite(verb)
     verb.add_argument(
         '--input',
         default='dynamic',
@@ -29,21 +34,24 @@ def add_parser(verbs) -> None:
         help='float (default): (N, 3, H, W) float32 RGB in [0, 1]; uint8: '
         '(N, H, W, 3) RGB of 0 to 255',
     )
-    verb.set_defaults(command=export)
+    verb.set_defaults(command=run_export)
 
 
-def export(options: argparse.Namespace) -> int:
+def run_export(options: argparse.Namespace) -> int:
     """Write the file; the exit code.
 
     Raises:
-        UserError: an argument is wrong, or the metric can not be exported.
+        UserError: an argument is wrong, or the metric cannot be exported.
     """
     from metaiqa_plugin.export import export_metric
-    from metaiqa_plugin.export.plan import read_size
 
-    size = read_size(options.input)
-    name = options.metric
-    exported = export_metric(name, options.out, size, options.pixels)
+    exported = export_metric(
+        options.metric,
+        options.out,
+        read_size(options.input),
+        options.pixels,
+        options.overwrite,
+    )
     facts = exported.facts
     print(f'{options.out}: {facts["input"]} -> {facts["output"]}')
     print(
@@ -51,3 +59,21 @@ def export(options: argparse.Namespace) -> int:
         f'photos at most {exported.difference:.1e} from the original'
     )
     return 0
+
+
+def read_size(text: str) -> tuple[int, int] | None:
+    """Height and width of ``'HxW'``; None of ``'dynamic'``.
+
+    Raises:
+        UserError: neither, or a side of less than 8 pixels.
+    """
+    if text == 'dynamic':
+        return None
+    found = re.fullmatch(r'([0-9]{1,5})x([0-9]{1,5})', text)
+    size = tuple(map(int, found.groups())) if found else (0, 0)
+    if min(size) < LEAST_SIDE:
+        raise UserError(
+            f'input={text!r}: expected dynamic, or height x width such as 480x640, '
+            f'sides of at least {LEAST_SIDE}'
+        )
+    return size

@@ -17,12 +17,10 @@ import onnx
 import onnxruntime
 import torch
 from onnx import compose, parser
-from torch import Tensor
+from torch import Tensor, nn
 
-from metaiqa_plugin.archs.metaiqa_arch import MAX_ASPECT
-from metaiqa_plugin.archs.metaiqa_config import MetaIQAConfig
-from metaiqa_plugin.export.modules import OfBytes
-from metaiqa_plugin.export.plan import Plan
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQAConfig, longest_side
+from metaiqa_plugin.export.plan import Plan, real_planes
 
 __all__ = ['open_onnx', 'write_onnx']
 
@@ -71,6 +69,17 @@ SHORTER = """
     least = Max (rounded, one)
     size = Min (least, longest)
 """
+
+
+class OfBytes(nn.Module):
+    """Takes (N, H, W, 3) uint8 for what takes (N, 3, H, W) in [0, 1]."""
+
+    def __init__(self, scores: nn.Module) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scores(real_planes(images))
 
 
 def write_onnx(path: str | os.PathLike, plan: Plan) -> None:
@@ -136,14 +145,10 @@ def _of_one_size(plan: Plan) -> onnx.ModelProto:
             dynamo=True,
             verbose=False,
         )
-    return _without_traces(program.model_proto)
-
-
-def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The exporter notes source lines, with the paths of this machine."""
+    model = program.model_proto
     graph = model.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
-        del part.metadata_props[:]
+        del part.metadata_props[:]  # source lines, with the paths of this machine
     return model
 
 
@@ -154,14 +159,13 @@ def _front(plan: Plan) -> str:
     taken = f'float[batch, 3, {height}, {width}] image'
     if plan.of_bytes:
         taken = f'uint8[batch, {height}, {width}, 3] image'
-    longest = round(config.input_size * MAX_ASPECT)
     size = SQUASHED if config.resize == 'squash' else SHORTER
     return FRONT.format(
         ir=IR_VERSION,
         opset=OPSET,
         taken=taken,
         pixels=BYTES if plan.of_bytes else FLOATS,
-        size=size.format(side=config.input_size, longest=longest),
+        size=size.format(side=config.input_size, longest=longest_side(config)),
         resize=_resize_attributes(config),
     )
 

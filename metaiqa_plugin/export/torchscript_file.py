@@ -9,14 +9,77 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from metaiqa_plugin.export.modules import Entry, Resize
-from metaiqa_plugin.export.plan import Plan
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQAConfig, longest_side, scaled_side
+from metaiqa_plugin.export.plan import Plan, real_planes
 
-__all__ = ['FACTS', 'open_torchscript', 'write_torchscript']
+__all__ = ['Resize', 'open_torchscript', 'write_torchscript']
 
 FACTS = 'facts.json'
 EXAMPLE = (96, 128)
+
+
+class Resize(nn.Module):
+    """MetaIQA's resize in evaluation, see ``metaiqa_arch.target_size``."""
+
+    def __init__(self, config: MetaIQAConfig) -> None:
+        super().__init__()
+        self.side, self.longest = config.input_size, longest_side(config)
+        self.squash = config.resize == 'squash'
+        self.mode = config.interpolation
+        self.antialias = config.antialias
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2], images.shape[3]
+        size = [self.side, self.side]
+        if not self.squash:
+            shorter = min(height, width)
+            size = [
+                scaled_side(height, shorter, self.side, self.longest),
+                scaled_side(width, shorter, self.side, self.longest),
+            ]
+        return functional.interpolate(
+            images,
+            size,
+            mode=self.mode,
+            align_corners=False,
+            antialias=self.antialias,
+        )
+
+
+class Entry(nn.Module):
+    """Checks what comes in.
+
+    Args:
+        scores: (N, 3, H, W) in [0, 1] to (N, 1).
+        plan: says which images it takes.
+    """
+
+    def __init__(self, scores: nn.Module, plan: Plan) -> None:
+        super().__init__()
+        self.scores = scores
+        self.height, self.width = plan.size or (0, 0)
+        self.single = plan.single
+        self.of_bytes = plan.of_bytes
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.dim() != 4:
+            raise ValueError(f'images have {images.dim()} dimensions, not 4')
+        if self.of_bytes:
+            if images.dtype != torch.uint8:
+                raise ValueError('images are not uint8')
+            images = real_planes(images)
+        if images.shape[1] != 3:
+            raise ValueError('images are not RGB')
+        height, width = images.shape[2], images.shape[3]
+        if self.height > 0 and (height != self.height or width != self.width):
+            raise ValueError(
+                f'images are {height}x{width}, not {self.height}x{self.width}'
+            )
+        if self.single:
+            return torch.cat([self.scores(image.unsqueeze(0)) for image in images])
+        return self.scores(images)
 
 
 def write_torchscript(path: str | os.PathLike, plan: Plan) -> None:
@@ -26,8 +89,7 @@ def write_torchscript(path: str | os.PathLike, plan: Plan) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        scores = _compiled(plan)
-        entry = torch.jit.script(Entry(scores, plan.size, plan.single, plan.of_bytes))
+        entry = torch.jit.script(Entry(_compiled(plan), plan))
         torch.jit.save(
             entry.eval(), os.fspath(path), {FACTS: json.dumps(plan.facts, indent=1)}
         )
@@ -37,21 +99,16 @@ def open_torchscript(path: str | os.PathLike) -> Callable[[Tensor], Tensor]:
     """What a file computes, on the CPU."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        model = torch.jit.load(os.fspath(path), map_location='cpu')
-    return model
+        return torch.jit.load(os.fspath(path), map_location='cpu')
 
 
 def _compiled(plan: Plan) -> nn.Module:
     if not plan.resizes:
         example = torch.rand(1 if plan.single else 2, 3, *plan.size)
         return torch.jit.trace(plan.scores, example, check_trace=False)
-    resize = torch.jit.script(Resize(plan.network.config))
-    return torch.jit.script(nn.Sequential(resize, _any_size(plan.scores)))
-
-
-def _any_size(scores: nn.Module) -> nn.Module:
-    """Scripted, which keeps what depends on the size; traced where it can not be."""
-    try:
-        return torch.jit.script(scores)
+    try:  # scripting keeps what depends on the size
+        scores = torch.jit.script(plan.scores)
     except (RuntimeError, torch.jit.frontend.FrontendError):
-        return torch.jit.trace(scores, torch.rand(2, 3, *EXAMPLE), check_trace=False)
+        example = torch.rand(2, 3, *EXAMPLE)
+        scores = torch.jit.trace(plan.scores, example, check_trace=False)
+    return torch.jit.script(nn.Sequential(Resize(plan.network.config), scores))

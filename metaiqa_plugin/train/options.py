@@ -14,11 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pyiqa.archs import _lazy_import_arch
-from pyiqa.data import build_dataset  # noqa: F401
-from pyiqa.losses import build_loss  # noqa: F401
-from pyiqa.metrics import calculate_metric  # noqa: F401
-from pyiqa.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
 from metaiqa_plugin.data.database_block import (
     LOADER_OPTIONS,
@@ -31,6 +26,7 @@ from metaiqa_plugin.data.labelled_dataset import LabelledDataset
 from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.errors import UserError, file_name
 from metaiqa_plugin.option_yaml import parse
+from metaiqa_plugin.registration import registered
 from metaiqa_plugin.train.settings import (
     HeadFirst,
     MetaSettings,
@@ -202,27 +198,19 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
     yield from _unknown('', options, TOP)
     for section, known in SECTIONS.items():
         yield from _unknown(section, options.get(section), known)
-    _import_network(options.get('network'))
-    yield from _signature('network', options.get('network'), ARCH_REGISTRY)
+    yield from _signature('network', options.get('network'), 'network')
     train = options.get('train') or {}
     for loss in ('mos_loss_opt', 'metric_loss_opt'):
-        yield from _signature(f'train.{loss}', train.get(loss), LOSS_REGISTRY)
+        yield from _signature(f'train.{loss}', train.get(loss), 'loss')
     yield from _torch_class('train.optim', train.get('optim'), torch.optim)
     yield from _scheduler_faults(train.get('scheduler'))
     for settings in (HeadFirst, MetaSettings, RankingSettings):
         yield from _raised(settings.from_options, train.get(settings.BLOCK) or {})
     for name, metric in ((options.get('val') or {}).get('metrics') or {}).items():
         allowed = {'better'}
-        yield from _signature(f'val.metrics.{name}', metric, METRIC_REGISTRY, allowed)
+        yield from _signature(f'val.metrics.{name}', metric, 'metric', allowed)
     for phase, block in (options.get('datasets') or {}).items():
         yield from _dataset_faults(f'datasets.{phase}', block)
-
-
-def _import_network(block: Any) -> None:
-    """pyiqa 0.1.16 imports the module of a network only when it builds one."""
-    name = block.get('type') if isinstance(block, dict) else None
-    if isinstance(name, str) and name not in ARCH_REGISTRY:
-        _lazy_import_arch(name)
 
 
 def _raised(check: Callable, *arguments: Any) -> Iterator[str]:
@@ -269,7 +257,7 @@ def _unknown(where: str, block: Any, known: set[str] | frozenset[str]) -> Iterat
 
 
 def _signature(
-    where: str, block: Any, registry, extra: set[str] | frozenset[str] = frozenset()
+    where: str, block: Any, kind: str, extra: set[str] | frozenset[str] = frozenset()
 ) -> Iterator[str]:
     """``type`` is registered and takes the other keys."""
     if block is None:
@@ -278,7 +266,7 @@ def _signature(
         yield f'{where}.type is missing'
         return
     try:
-        target = registry.get(block['type'])
+        target = registered(kind, str(block['type']))
     except KeyError as error:
         yield f'{where}.type: {error.args[0]}'
         return

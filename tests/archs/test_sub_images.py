@@ -1,4 +1,4 @@
-"""Where sub-images lie."""
+"""Where sub-images lie, and what networks make of them."""
 
 import numpy as np
 import pytest
@@ -7,20 +7,26 @@ from pyiqa.archs.arch_util import uniform_crop
 from torchvision.transforms import functional
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.archs.sub_images import corners, enlarged, resized, sub_images
+from metaiqa_plugin.archs.sub_images import SubImageConfig, resized
 from metaiqa_plugin.errors import UserError
 
 
+def network(**arguments):
+    torch.manual_seed(0)
+    given = {'crop_size': 32, 'crops': 4, 'least_part': 0}
+    return RankIQA('test_efficientnet', pretrained=False, **given | arguments).eval()
+
+
 def numbered(height, width):
-    """A gray image whose pixels say where they are."""
+    """An image whose pixels say where they are."""
     rows, columns = torch.meshgrid(
         torch.arange(height), torch.arange(width), indexing='ij'
     )
-    return (1000.0 * rows + columns)[None, None]
+    return (1000.0 * rows + columns)[None, None].expand(1, 3, -1, -1)
 
 
 @pytest.mark.parametrize(
-    ('placement', 'count', 'expected'),
+    ('sampling', 'count', 'expected'),
     [
         ('centre', 1, [(3, 10)]),
         ('grid', 1, [(3, 10)]),
@@ -28,53 +34,74 @@ def numbered(height, width):
         ('uniform', 4, [(0, 0), (0, 10), (3, 0), (3, 10)]),
     ],
 )
-def test_corners_by_hand(placement, count, expected):
-    assert corners((16, 30), 10, placement, count) == expected
+def test_corners_by_hand(sampling, count, expected):
+    config = SubImageConfig(sampling=sampling, crops=count)
+    assert config.corners((16, 30), 10) == expected
 
 
 def test_a_grid_reaches_every_edge_and_is_even():
-    found = corners((100, 70), 20, 'grid', 25)
+    found = SubImageConfig(crops=25).corners((100, 70), 20)
     assert len(found) == 25
     assert [top for top, _ in found[::5]] == [0, 20, 40, 60, 80]
     assert {left for _, left in found} == {0, 12, 25, 38, 50}
 
 
 def test_random_ones_stay_inside_reach_everywhere_and_follow_the_seed():
-    found = np.array(corners((40, 50), 32, 'random', 2000, seed=3))
+    def corners(count, seed):
+        config = SubImageConfig(sampling='random', crops=count, seed=seed)
+        return config.corners((40, 50), 32)
+
+    found = np.array(corners(2000, 3))
     assert found.min(axis=0).tolist() == [0, 0]
     assert found.max(axis=0).tolist() == [8, 18]
-    assert corners((40, 50), 32, 'random', 5, 3) == [tuple(p) for p in found[:5]]
-    assert corners((40, 50), 32, 'random', 5, 4) != [tuple(p) for p in found[:5]]
+    assert corners(5, 3) == [tuple(p) for p in found[:5]]
+    assert corners(5, 4) != [tuple(p) for p in found[:5]]
     assert abs(found[:, 1].mean() - 9) < 0.5
 
 
-@pytest.mark.parametrize('size', [(20, 20), (21, 64), (57, 33), (100, 41), (12, 30)])
+def test_the_papers_thirty_at_random_are_the_same_each_time():
+    grid = network()
+    image = torch.rand(1, 3, 96, 128)
+    with torch.no_grad():
+        first, again, other = (
+            network(sampling='random', crops=30, seed=seed)(image) for seed in (0, 0, 1)
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert not torch.equal(first, grid(image))
+
+
+@pytest.mark.parametrize('size', [(32, 32), (33, 64), (57, 43), (100, 41), (12, 30)])
 def test_uniform_ones_are_those_of_pyiqa(size):
     image = torch.rand(1, 3, *size)
-    expected = uniform_crop([image], 20, 9)
-    torch.testing.assert_close(
-        sub_images(image, 20, 'uniform', 9), expected, rtol=0, atol=1e-6
-    )
+    expected = uniform_crop([image], 32, 9)
+    found = network(sampling='uniform', crops=9).views(image)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_they_are_cut_and_not_resized():
-    crops = sub_images(numbered(16, 30), 10, 'grid', 4)
-    assert crops.shape == (4, 1, 10, 10)
-    assert torch.equal(crops[3, 0], numbered(16, 30)[0, 0, 6:, 20:])
+    crops = network().views(numbered(38, 52))
+    assert crops.shape == (4, 3, 32, 32)
+    assert torch.equal(crops[3], numbered(38, 52)[0, :, 6:, 20:])
+    two = torch.cat([numbered(38, 52), 1 + numbered(38, 52)])
+    assert torch.equal(network().sub_images((38, 52)).of(two)[::2], crops)
 
 
-@pytest.mark.parametrize('least', [224, 225, 48])
-def test_a_small_image_of_any_size_is_enlarged_enough(least):
-    for shorter in range(1, least):
-        image = enlarged(torch.zeros(1, 1, shorter, shorter), least)
-        assert image.shape[-2:] == (least, least)
+@pytest.mark.parametrize('side', [224, 225, 48])
+def test_a_small_image_of_any_size_is_enlarged_enough(side):
+    whole = network(crop_size=side, crops=1, sampling='centre')
+    for shorter in range(1, side):
+        views = whole.views(torch.zeros(1, 1, shorter, shorter))
+        assert views.shape[-2:] == (side, side)
 
 
 def test_a_small_image_is_enlarged_with_its_proportions_and_a_large_one_never():
-    assert enlarged(torch.rand(2, 3, 10, 15), 20).shape == (2, 3, 20, 30)
-    image = torch.rand(1, 3, 30, 21)
-    assert enlarged(image, 21) is image
-    assert sub_images(torch.rand(1, 3, 5, 9), 20, 'random', 7).shape == (7, 3, 20, 20)
+    image = torch.rand(1, 3, 16, 32)
+    large = functional.resize(image, [32, 64], antialias=False)
+    expected = torch.cat([large[..., :32], large[..., 32:]])
+    found = network().views(image)[:2]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert network().sub_images((32, 70)).enlarged_by == 1
 
 
 @pytest.mark.parametrize(('shorter', 'size'), [(30, (30, 45)), (120, (120, 180))])
@@ -89,22 +116,17 @@ def test_a_shorter_side_that_is_asked_for_is_torchvisions(shorter, size):
 
 
 def test_a_network_that_resizes_scores_the_resized_image():
-    torch.manual_seed(0)
-    plain = RankIQA('test_efficientnet', pretrained=False, crop_size=32, crops=4)
-    resizing = RankIQA(
-        'test_efficientnet', pretrained=False, crop_size=32, crops=4, resize=40
-    )
-    resizing.load_state_dict(plain.state_dict())
+    plain, resizing = network(), network(resize=40)
     image = torch.rand(1, 3, 80, 120)
     with torch.no_grad():
-        small = plain.eval()(resized(image, 40))
-        assert torch.equal(resizing.eval()(image), small)
+        small = plain(resized(image, 40))
+        assert torch.equal(resizing(image), small)
         assert not torch.equal(plain(image), small)
 
 
 @pytest.mark.parametrize(
-    ('placement', 'count'), [('centre', 2), ('grid', 5), ('uniform', 30)]
+    ('sampling', 'count'), [('centre', 2), ('grid', 5), ('uniform', 30)]
 )
-def test_a_number_that_a_placement_can_not_have_is_named(placement, count):
-    with pytest.raises(UserError, match=f"crops={count}.*sampling='{placement}'"):
-        corners((40, 40), 32, placement, count)
+def test_a_number_that_a_placement_cannot_have_is_named(sampling, count):
+    with pytest.raises(UserError, match=f"crops={count}.*sampling='{sampling}'"):
+        SubImageConfig(sampling=sampling, crops=count)

@@ -5,7 +5,6 @@ import argparse
 import pytest
 import torch
 
-from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.cli import export
 from metaiqa_plugin.errors import run
 
@@ -15,13 +14,6 @@ def execute(*arguments):
     export.add_parser(parser.add_subparsers(required=True))
     options = parser.parse_args(['export', *map(str, arguments)])
     return run(options.command, options)
-
-
-@pytest.fixture
-def checkpoint(tmp_path, tiny_network):
-    path = tmp_path / 'tiny.safetensors'
-    write_state_dict(path, tiny_network.state_dict())
-    return path
 
 
 def test_it_writes_and_tells_what_and_how_close(tmp_path, checkpoint, capfd):
@@ -34,6 +26,8 @@ def test_it_writes_and_tells_what_and_how_close(tmp_path, checkpoint, capfd):
     assert 'at most 0.0e+00 from the original' in printed
     images = torch.zeros(2, 96, 128, 3, dtype=torch.uint8)
     assert torch.jit.load(str(out))(images).shape == (2, 1)
+    assert execute('--metric', checkpoint, '--out', out) == 2
+    assert execute('--metric', checkpoint, '--out', out, '--overwrite') == 0
 
 
 def test_any_size_is_the_default(tmp_path, checkpoint):
@@ -48,7 +42,10 @@ def test_any_size_is_the_default(tmp_path, checkpoint):
     ('arguments', 'message'),
     [
         (['--out', 'a.pb'], "suffix '.pb' is unknown"),
-        (['--out', 'a.pt', '--input', '12'], "input='12'"),
+        *(
+            (['--out', 'a.pt', f'--input={text}'], f"input='{text}'")
+            for text in ('480', '480x', '480x640x3', '-8x8', '7x8', '4 x 4')
+        ),
         (['--out', 'a.pt', '--metric', 'rankiqa'], '--input 480x640'),
         (['--out', 'a.pt', '--metric', 'nowhere.pth'], 'nowhere.pth'),
         (['--out', 'a.pt', '--pixels', 'bgr'], "pixels='bgr'"),

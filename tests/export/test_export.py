@@ -1,5 +1,6 @@
 """Exported files against the metrics that they were made of."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,15 +15,19 @@ from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
-from metaiqa_plugin.archs.metaiqa_arch import MetaIQA, target_size
-from metaiqa_plugin.archs.metaiqa_config import MetaIQAConfig
+from metaiqa_plugin.archs.metaiqa_arch import (
+    MetaIQA,
+    MetaIQAConfig,
+    longest_side,
+    scaled_side,
+    target_size,
+)
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.export import export, export_metric
-from metaiqa_plugin.export.checking import largest_difference
-from metaiqa_plugin.export.modules import Resize, SubImageScores
-from metaiqa_plugin.export.plan import make_plan, read_size
+from metaiqa_plugin.export.export import largest_difference
+from metaiqa_plugin.export.plan import SubImageScores, make_plan
 from metaiqa_plugin.files import sha256_of
 
 TINY = 'test_efficientnet'
@@ -31,22 +36,17 @@ SIZES = ((512, 768), (97, 131), (20, 33), (64, 64), (63, 300), (128, 129))
 
 ALONE = """
 import json, sys
-import numpy as np
-path, pixels = sys.argv[1:]
+import numpy as np, onnxruntime, torch
+pixels, onnx_file, torchscript_file = sys.argv[1:]
 images = np.load(pixels)
-if path.endswith('.onnx'):
-    import onnxruntime
-    session = onnxruntime.InferenceSession(path)
-    scores = session.run(None, {'image': images})[0]
-    facts = session.get_modelmeta().custom_metadata_map
-else:
-    import torch
-    files = {'facts.json': ''}
-    scores = torch.jit.load(path, _extra_files=files)(torch.from_numpy(images)).numpy()
-    facts = json.loads(files['facts.json'])
+session = onnxruntime.InferenceSession(onnx_file)
+files = {'facts.json': ''}
+model = torch.jit.load(torchscript_file, _extra_files=files)
+scores = session.run(None, {'image': images})[0], model(torch.from_numpy(images))
+facts = session.get_modelmeta().custom_metadata_map, json.loads(files['facts.json'])
 packages = {name.split('.')[0] for name in sys.modules}
 ours = sorted(packages & {'metaiqa_plugin', 'pyiqa', 'timm'})
-print(json.dumps([scores.tolist(), facts, ours]))
+print(json.dumps([[each.tolist() for each in scores], facts, ours]))
 """
 
 
@@ -91,11 +91,12 @@ def images(photos):
     )
 
 
-@pytest.fixture(scope='module', params=SUFFIXES)
-def of_any_size(request, folder, networks):
-    """The export of MetaIQA in each format."""
-    out = folder / f'metaiqa{request.param}'
-    return out, export_metric(str(folder / 'metaiqa.safetensors'), out)
+@pytest.fixture(scope='module')
+def of_any_size(folder, networks):
+    """The exports of MetaIQA, by suffix: file and what the export tells."""
+    name = str(folder / 'metaiqa.safetensors')
+    outs = [folder / f'metaiqa{suffix}' for suffix in SUFFIXES]
+    return [(out, export_metric(name, out)) for out in outs]
 
 
 def planes(images):
@@ -116,8 +117,11 @@ def scores_of(network, images):
         return network(images)
 
 
-def test_scores_are_the_networks_at_any_size_and_number(of_any_size, networks, photos):
-    out, exported = of_any_size
+@pytest.mark.parametrize('place', [0, 1], ids=SUFFIXES)
+def test_scores_are_the_networks_at_any_size_and_number(
+    of_any_size, networks, photos, place
+):
+    out, exported = of_any_size[place]
     model = model_of(out)
     seen = []
     for height, width in SIZES:
@@ -134,31 +138,28 @@ def test_scores_are_the_networks_at_any_size_and_number(of_any_size, networks, p
 def test_a_process_without_this_package_gives_the_scores_and_the_facts(
     of_any_size, networks, images, folder
 ):
-    out, exported = of_any_size
     pixels = folder / 'pixels.npy'
     np.save(pixels, planes(images).numpy())
+    paths = [str(pixels), *(str(out) for out, _ in of_any_size)]
     done = subprocess.run(
-        [sys.executable, '-I', '-W', 'ignore', '-c', ALONE, str(out), str(pixels)],
+        [sys.executable, '-I', '-W', 'ignore', '-c', ALONE, *paths],
         check=True,
         capture_output=True,
         text=True,
     )
     scores, facts, ours = json.loads(done.stdout)
     expected = scores_of(networks['metaiqa'], planes(images))
-    assert np.array(scores) == pytest.approx(expected.numpy(), abs=2e-5)
-    assert facts == exported.facts
+    for found in scores:
+        assert np.array(found) == pytest.approx(expected.numpy(), abs=2e-5)
+    assert facts == [exported.facts for _, exported in of_any_size]
     assert ours == []
-
-
-def test_facts_say_what_the_file_is(of_any_size, folder):
-    _, exported = of_any_size
-    facts = exported.facts
-    assert facts['metric'] == 'metaiqa.safetensors'
-    assert facts['network'] == 'MetaIQA'
-    assert facts['input'] == 'float32 (batch, 3, height, width), RGB in [0, 1]'
-    assert facts['output'] == 'float32 (batch, 1)'
-    assert (facts['score_range'], facts['better']) == ('0, 1', 'higher')
-    assert facts['weights_sha256'] == sha256_of(folder / 'metaiqa.safetensors')
+    told = facts[0]
+    assert told['metric'] == 'metaiqa.safetensors'
+    assert told['network'] == 'MetaIQA'
+    assert told['input'] == 'float32 (batch, 3, height, width), RGB in [0, 1]'
+    assert told['output'] == 'float32 (batch, 1)'
+    assert (told['score_range'], told['better']) == ('0, 1', 'higher')
+    assert told['weights_sha256'] == sha256_of(folder / 'metaiqa.safetensors')
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)
@@ -208,19 +209,17 @@ def test_sub_images_lie_where_the_network_has_them(sampling, size):
     network.view_scores = lambda views: seen.append(views) or views.mean((1, 2, 3))
     image = torch.rand(1, 3, *size)
     SubImageScores(network.eval(), size)(image)
-    assert torch.equal(seen[0], network.sub_images_of(image))
+    assert torch.equal(seen[0], network.views(image))
 
 
 @pytest.mark.parametrize('side', [64, 224, 255])
-def test_the_target_size_in_integers_is_pythons(side):
+def test_the_target_size_in_torchscript_is_pythons(side):
     config = MetaIQAConfig(input_size=side)
-    resize = Resize(config)
+    compiled, longest = torch.jit.script(scaled_side), longest_side(config)
     lengths = [*range(1, 60), 127, 128, 129, 255, 512, 765, 767, 4000]
-    for height in lengths:
-        for width in lengths:
-            shorter = min(height, width)
-            found = tuple(resize.scaled(each, shorter) for each in (height, width))
-            assert found == target_size((height, width), config)
+    for size in itertools.product(lengths, lengths):
+        found = tuple(compiled(each, min(size), side, longest) for each in size)
+        assert found == target_size(size, config)
 
 
 def test_the_target_size_in_the_graph_is_pythons(tmp_path, networks, folder):
@@ -262,13 +261,10 @@ def test_a_file_that_scores_otherwise_is_not_left_behind(
     tmp_path, folder, networks, monkeypatch
 ):
     name = str(folder / 'metaiqa.safetensors')
-    right = export._format
-
-    def wrong(out):
-        write, read = right(out)
-        return write, lambda path: lambda image: read(path)(image) + 2e-4
-
-    monkeypatch.setattr(export, '_format', wrong)
+    right = export.open_torchscript
+    monkeypatch.setattr(
+        export, 'open_torchscript', lambda path: lambda image: right(path)(image) + 2e-4
+    )
     with pytest.raises(UserError, match='scores a test photo'):
         export_metric(name, tmp_path / 'a.pt')
     assert list(tmp_path.iterdir()) == []
@@ -303,8 +299,8 @@ def test_metrics_of_others_are_traced_at_one_size(tmp_path, images):
     assert found.flatten().tolist() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_metric_that_can_not_be_followed_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"'piqe' can not be exported"):
+def test_a_metric_that_cannot_be_followed_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"'piqe' cannot be exported"):
         export_metric('piqe', tmp_path / 'piqe.pt', (96, 128))
     assert list(tmp_path.iterdir()) == []
 
@@ -313,14 +309,14 @@ def test_a_metric_that_can_not_be_followed_is_one_line(tmp_path):
     ('name', 'out', 'pixels', 'message'),
     [
         ('metaiqa', 'a.tflite', 'float', "suffix '.tflite' is unknown"),
-        ('metaiqa', 'there.pt', 'float', 'exists'),
+        ('metaiqa', 'there.pt', 'float', 'exists; give --overwrite'),
         ('metaiqa', 'a.pt', 'double', "pixels='double'"),
         ('rankiqa', 'a.pt', 'float', 'input=dynamic'),
         ('entropy', 'a.onnx', 'float', 'input=dynamic'),
         ('ssim', 'a.onnx', 'float', "'ssim' is not a no-reference"),
     ],
 )
-def test_bad_arguments_are_told(tmp_path, name, out, pixels, message):
+def test_bad_arguments_are_named(tmp_path, name, out, pixels, message):
     (tmp_path / 'there.pt').touch()
     with pytest.raises(UserError, match=message):
         export_metric(name, tmp_path / out, None, pixels)
@@ -332,16 +328,3 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     with pytest.raises(UserError, match=r'metaiqa_plugin\[export\]'):
         export_metric('metaiqa', tmp_path / 'a.onnx')
-
-
-@pytest.mark.parametrize(
-    ('text', 'size'), [('dynamic', None), ('480x640', (480, 640)), ('8x9', (8, 9))]
-)
-def test_sizes_are_height_by_width(text, size):
-    assert read_size(text) == size
-
-
-@pytest.mark.parametrize('text', ['480', '480x', '480x640x3', '-8x8', '7x8', '4 x 4'])
-def test_other_sizes_are_refused(text):
-    with pytest.raises(UserError, match='input='):
-        read_size(text)

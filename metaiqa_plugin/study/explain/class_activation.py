@@ -16,9 +16,9 @@ from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metaiqa_plugin.archs.backbones import MeanAndDeviation
 from metaiqa_plugin.archs.base import ConfiguredNetwork
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
-from metaiqa_plugin.archs.stages import MeanAndDeviation
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.study.explain.quality_maps import seen_image
 

