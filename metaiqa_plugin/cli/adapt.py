@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from pathlib import Path
 
 from metaiqa_plugin.cli import common
 
@@ -46,7 +45,7 @@ def run_adapt(options: argparse.Namespace) -> int:
     from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
     from metaiqa_plugin.train.adapt import AdaptSettings, adapt, read_labels
 
-    check_target(Path(options.out))
+    check_target(options.out, options.overwrite)
     labelled = read_labels(
         options.images,
         options.scores,
@@ -63,7 +62,7 @@ def run_adapt(options: argparse.Namespace) -> int:
     pretrained = 'prior' if options.metric == PRIOR else True
     network = MetaIQA(pretrained=pretrained, pretrained_model_path=path)
     losses = adapt(network, labelled, settings)
-    write_state_dict(options.out, network.state_dict())
+    write_state_dict(options.out, network.state_dict(), overwrite=options.overwrite)
     course = f', loss {losses[0]:.4f} -> {losses[-1]:.4f}' if losses else ''
     print(f'{options.out}: {len(labelled.paths)} images, {len(losses)} steps{course}')
     return 0
