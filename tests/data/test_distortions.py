@@ -1,7 +1,5 @@
 """Tests of the distortions: contract, effect and severity of each."""
 
-from __future__ import annotations
-
 import dataclasses
 import doctest
 import io
@@ -28,122 +26,65 @@ from metaiqa_plugin.data.distortions import (
     LIVE_TYPES,
     TID2013_ABBREVIATIONS,
     TID2013_TYPES,
-    Distortion,
     chain_parts,
     distort,
     seed_key,
 )
-from metaiqa_plugin.data.distortions.blur import disk_kernel, line_kernel
-from metaiqa_plugin.data.distortions.spatial import multi_otsu
-
-KADID10K_NAMES = (
-    'gaussian_blur',
-    'lens_blur',
-    'motion_blur',
-    'color_diffusion',
-    'color_shift',
-    'color_quantization',
-    'color_saturation_1',
-    'color_saturation_2',
-    'jpeg2000',
-    'jpeg',
-    'white_noise',
-    'white_noise_color_component',
-    'impulse_noise',
-    'multiplicative_noise',
-    'denoise',
-    'brighten',
-    'darken',
-    'mean_shift',
-    'jitter',
-    'non_eccentricity_patch',
-    'pixelate',
-    'quantization',
-    'color_block',
-    'high_sharpen',
-    'contrast_change',
+from metaiqa_plugin.data.distortions.spatial import (
+    disk_kernel,
+    line_kernel,
+    multi_otsu,
 )
-TID2013_NAMES = (
-    'spatially_correlated_noise',
-    'masked_noise',
-    'high_frequency_noise',
-    'noisy_compression',
-    'chromatic_aberration',
-    'sparse_sampling',
-)
-NAMES = KADID10K_NAMES + TID2013_NAMES
 
-# Types whose severity grows from level to level, each with a metric that sees it.
-GROWING = {
-    'gaussian_blur': 'ssim',
-    'lens_blur': 'vif',
-    'motion_blur': 'vsi',
-    'color_diffusion': 'psnr',
-    'color_shift': 'psnr',
-    'color_quantization': 'psnr',
-    'color_saturation_1': 'psnr',
-    'color_saturation_2': 'psnr',
-    'jpeg2000': 'gmsd',
-    'jpeg': 'fsim',
-    'white_noise': 'vif',
-    'white_noise_color_component': 'psnr',
-    'impulse_noise': 'psnr',
-    'multiplicative_noise': 'nlpd',
-    'denoise': 'gmsd',
-    'brighten': 'nlpd',
-    'darken': 'psnr',
-    'jitter': 'gmsd',
-    'non_eccentricity_patch': 'psnr',
-    'pixelate': 'gmsd',
-    'quantization': 'nlpd',
-    'color_block': 'psnr',
-    'high_sharpen': 'gmsd',
-    'spatially_correlated_noise': 'vif',
-    'masked_noise': 'vif',
-    'high_frequency_noise': 'ssim',
-    'noisy_compression': 'gmsd',
-    'chromatic_aberration': 'fsim',
-    'sparse_sampling': 'gmsd',
+# The types in order: a metric that sees the severity of each grow from level to level,
+# and whether it is random (r) and keeps an image of one colour as it is (f).
+EXPECTED = {
+    'gaussian_blur': ('ssim', 'f'),
+    'lens_blur': ('vif', 'f'),
+    'motion_blur': ('vsi', 'rf'),
+    'color_diffusion': ('psnr', ''),
+    'color_shift': ('psnr', 'rf'),
+    'color_quantization': ('psnr', ''),
+    'color_saturation_1': ('psnr', ''),
+    'color_saturation_2': ('psnr', ''),
+    'jpeg2000': ('gmsd', ''),
+    'jpeg': ('fsim', ''),
+    'white_noise': ('vif', 'r'),
+    'white_noise_color_component': ('psnr', 'r'),
+    'impulse_noise': ('psnr', 'r'),
+    'multiplicative_noise': ('nlpd', 'r'),
+    'denoise': ('gmsd', 'r'),
+    'brighten': ('nlpd', ''),
+    'darken': ('psnr', ''),
+    'mean_shift': (None, ''),
+    'jitter': ('gmsd', 'rf'),
+    'non_eccentricity_patch': ('psnr', 'rf'),
+    'pixelate': ('gmsd', 'f'),
+    'quantization': ('nlpd', 'f'),
+    'color_block': ('psnr', 'r'),
+    'high_sharpen': ('gmsd', 'f'),
+    'contrast_change': (None, ''),
+    'spatially_correlated_noise': ('vif', 'r'),
+    'masked_noise': ('vif', 'r'),
+    'high_frequency_noise': ('ssim', 'r'),
+    'noisy_compression': ('gmsd', 'r'),
+    'chromatic_aberration': ('fsim', 'rf'),
+    'sparse_sampling': ('gmsd', 'rf'),
 }
 LOWER_IS_BETTER = {'gmsd', 'nlpd'}
-
-PHOTOS = ('05', '15', '23')
+NAMES = tuple(EXPECTED)
+TID2013_NAMES = NAMES[25:]
 SIZES = ((1, 1), (1, 2), (3, 5), (16, 16), (1, 40), (40, 1), (33, 31))
 
-# Types that leave an image of one colour as it is, at every level.
-KEEPS_FLAT = (
-    'gaussian_blur',
-    'lens_blur',
-    'motion_blur',
-    'color_shift',
-    'jitter',
-    'non_eccentricity_patch',
-    'pixelate',
-    'quantization',
-    'high_sharpen',
-    'chromatic_aberration',
-    'sparse_sampling',
-)
-RANDOM = (
-    'motion_blur',
-    'color_shift',
-    'white_noise',
-    'white_noise_color_component',
-    'impulse_noise',
-    'multiplicative_noise',
-    'denoise',
-    'jitter',
-    'non_eccentricity_patch',
-    'color_block',
-    *TID2013_NAMES,
-)
+of_each_type = pytest.mark.parametrize('name', NAMES)
 
 
 @pytest.fixture(scope='module')
-def photos() -> list[np.ndarray]:
+def photos():
+    """Three photos of 384x256 pixels."""
     folder = resources.files('metaiqa_plugin') / 'photos' / 'kodak24'
     loaded = []
-    for name in PHOTOS:
+    for name in ('05', '15', '23'):
         with (folder / f'{name}.webp').open('rb') as file, Image.open(file) as photo:
             pixels = np.asarray(photo.convert('RGB'))
         loaded.append(cv2.resize(pixels, (384, 256), interpolation=cv2.INTER_AREA))
@@ -151,49 +92,48 @@ def photos() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope='module')
-def photo(photos: list[np.ndarray]) -> np.ndarray:
+def photo(photos):
     return photos[0]
 
 
-def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+@pytest.fixture(scope='module')
+def small(photo):
+    """96x64 pixels with edges and texture."""
+    return cv2.resize(photo, (96, 64), interpolation=cv2.INTER_AREA)
+
+
+def noise_image(height, width, seed=0):
     generator = np.random.default_rng(seed)
     return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def flat_image(value: int | tuple[int, int, int]) -> np.ndarray:
-    return np.full((64, 96, 3), value, dtype=np.uint8)
+def flat_image(value, height=64, width=96):
+    return np.full((height, width, 3), value, dtype=np.uint8)
 
 
-def max_difference(a: np.ndarray, b: np.ndarray) -> int:
-    return int(np.abs(a.astype(int) - b.astype(int)).max())
+def max_difference(image, other):
+    return int(np.abs(image.astype(int) - other.astype(int)).max())
+
+
+def mean_square(image, other):
+    return float(np.mean((image.astype(float) - other.astype(float)) ** 2))
+
+
+def residual(image, name, level, seed=0):
+    return distort(image, name, level, seed).astype(float) - image
 
 
 # --- Table ---------------------------------------------------------------------
 
 
-def test_the_table_holds_the_types_of_kadid10k_in_order_then_the_others() -> None:
-    assert KADID10K == KADID10K_NAMES
+def test_the_table_holds_the_types_of_kadid10k_in_order_then_the_others():
+    assert NAMES[:25] == KADID10K
     assert tuple(DISTORTIONS) == NAMES
     numbers = [kind.number for kind in DISTORTIONS.values()]
     assert numbers == [*range(1, 26), 103, 104, 105, 121, 123, 124]
     assert all(name == kind.name for name, kind in DISTORTIONS.items())
-    assert all(len(kind.levels) == 5 for kind in DISTORTIONS.values())
     abbreviations = {kind.abbreviation for kind in DISTORTIONS.values()}
     assert len(abbreviations) == len(NAMES)
-
-
-def test_the_families_hold_the_expected_numbers_of_types() -> None:
-    families = [DISTORTIONS[name].family for name in KADID10K]
-    counts = {family: families.count(family) for family in families}
-    assert counts == {
-        'blur': 3,
-        'color': 5,
-        'compression': 2,
-        'noise': 5,
-        'brightness': 3,
-        'spatial': 5,
-        'sharpness': 2,
-    }
 
 
 @pytest.mark.parametrize(
@@ -211,29 +151,26 @@ def test_the_families_hold_the_expected_numbers_of_types() -> None:
         ('chromatic_aberration', (33, 28, 25, 23, 21)),
     ],
 )
-def test_the_parameters_are_the_published_ones(name: str, levels: tuple) -> None:
+def test_the_parameters_are_the_published_ones(name, levels):
     assert DISTORTIONS[name].levels == levels
 
 
-def test_the_table_cannot_be_changed() -> None:
+def test_the_table_cannot_be_changed():
     with pytest.raises(TypeError):
         DISTORTIONS['jpeg'] = DISTORTIONS['jitter']
     with pytest.raises(dataclasses.FrozenInstanceError):
         DISTORTIONS['jpeg'].number = 1
 
 
-def test_the_documented_example_runs() -> None:
+def test_the_documented_example_runs():
     result = doctest.testmod(distortions)
     assert result.attempted > 5
     assert result.failed == 0
 
 
-def test_a_distortion_needs_five_levels() -> None:
+def test_a_distortion_needs_five_levels_and_a_function_that_keeps_the_contract():
     with pytest.raises(ValueError, match=r"levels of distortion 'jpeg'.*5.*\(1, 2\)"):
         dataclasses.replace(DISTORTIONS['jpeg'], levels=(1, 2))
-
-
-def test_a_function_that_breaks_its_contract_is_reported() -> None:
     broken = dataclasses.replace(
         DISTORTIONS['jpeg'], name='broken', function=lambda image, *_: image / 255
     )
@@ -241,21 +178,45 @@ def test_a_function_that_breaks_its_contract_is_reported() -> None:
         distort(flat_image(0), broken, 1)
 
 
+def test_names_of_other_databases_lead_to_types():
+    assert set(TID2013_TYPES.values()) <= set(NAMES)
+    assert set(LIVE_TYPES) == {'GB', 'GN', 'JPEG', 'JP2K'}
+    assert set(LIVE_TYPES.values()) <= set(KADID10K)
+    assert list(TID2013_ABBREVIATIONS) == list(range(1, 25))
+    assert set(range(1, 25)) - set(TID2013_TYPES) == {12, 13, 20}
+    for number, name in TID2013_TYPES.items():
+        if name not in KADID10K:
+            assert DISTORTIONS[name].number == 100 + number
+    rank_iqa = (1, 2, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23)
+    assert len({TID2013_TYPES[number] for number in rank_iqa}) == 17
+    with pytest.raises(TypeError):
+        TID2013_TYPES[12] = 'jpeg'
+
+
+def test_abbreviations_agree_with_the_tables_of_facts():
+    folder = resources.files('metaiqa_plugin.data') / 'facts'
+    for line in (folder / 'tid2013_mos_by_type_and_level.csv').open().readlines()[1:]:
+        number, abbreviation = line.split(',')[:2]
+        assert TID2013_ABBREVIATIONS[int(number)] == abbreviation
+
+
 # --- Contract of distort -------------------------------------------------------
 
 
-@pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('size', SIZES, ids=str)
-def test_every_size_keeps_its_shape(name: str, size: tuple[int, int]) -> None:
-    image = noise_image(*size)
-    for level in LEVELS:
-        distorted = distort(image, name, level)
-        assert distorted.shape == image.shape
-        assert distorted.dtype == np.uint8
-        assert distorted.flags.writeable
+@pytest.mark.parametrize('name', [*NAMES, *COMPOSITES])
+def test_every_size_keeps_its_shape(name):
+    for size in SIZES:
+        image = noise_image(*size)
+        before = image.copy()
+        for level in (1, 2.5, 5):
+            distorted = distort(image, name, level)
+            assert distorted.shape == image.shape
+            assert distorted.dtype == np.uint8
+            assert distorted.flags.writeable
+            np.testing.assert_array_equal(image, before)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     name=st.sampled_from((*NAMES, *COMPOSITES)),
     level=st.one_of(st.sampled_from(LEVELS), st.floats(1, 5)),
@@ -265,8 +226,8 @@ def test_every_size_keeps_its_shape(name: str, size: tuple[int, int]) -> None:
     seed=st.integers(0, 2**32),
 )
 def test_any_small_image_is_distorted_deterministically_and_left_alone(
-    name: str, level: float, height: int, width: int, content: int, seed: int
-) -> None:
+    name, level, height, width, content, seed
+):
     image = noise_image(height, width, content)
     before = image.copy()
     first = distort(image, name, level, seed)
@@ -278,147 +239,130 @@ def test_any_small_image_is_distorted_deterministically_and_left_alone(
     assert not np.shares_memory(first, image)
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_pil_images_give_what_arrays_give(name: str, photo: np.ndarray) -> None:
-    picture = Image.fromarray(photo)
-    distorted = distort(picture, name, 4, 3)
-    assert isinstance(distorted, Image.Image)
-    assert distorted.mode == 'RGB'
-    assert distorted.size == picture.size
-    np.testing.assert_array_equal(distorted, distort(photo, name, 4, 3))
-    np.testing.assert_array_equal(picture, photo)
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_read_only_and_strided_images_are_accepted(
-    name: str, photo: np.ndarray
-) -> None:
-    mirrored = photo[::2, ::-2]
+@pytest.mark.parametrize('name', [*NAMES, *COMPOSITES])
+def test_pil_images_and_strided_ones_give_what_arrays_give(name, small):
+    mirrored = small[::2, ::-2]
     mirrored.flags.writeable = False
-    expected = distort(np.ascontiguousarray(mirrored), name, 3)
-    np.testing.assert_array_equal(distort(mirrored, name, 3), expected)
+    expected = distort(np.ascontiguousarray(mirrored), name, 4, 3)
+    np.testing.assert_array_equal(distort(mirrored, name, 4, 3), expected)
+    picture = Image.fromarray(np.ascontiguousarray(mirrored))
+    distorted = distort(picture, name, 4, 3)
+    assert isinstance(distorted, Image.Image) and distorted.mode == 'RGB'
+    np.testing.assert_array_equal(distorted, expected)
+    np.testing.assert_array_equal(picture, mirrored)
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_the_seed_matters_only_to_random_types(name: str, photo: np.ndarray) -> None:
-    same = np.array_equal(distort(photo, name, 5, 1), distort(photo, name, 5, 2))
-    assert same == (name not in RANDOM)
+@of_each_type
+def test_the_seed_matters_only_to_random_types(name, small):
+    same = np.array_equal(distort(small, name, 5, 1), distort(small, name, 5, 2))
+    assert same == ('r' not in EXPECTED[name][1])
 
 
-def test_global_random_states_are_left_alone(photo: np.ndarray) -> None:
-    numpy_before = np.random.get_state()[1].copy()
+def test_global_random_states_are_neither_read_nor_changed(small):
+    numpy_before = np.random.get_state()[1].tolist()
     python_before = random.getstate()
     torch_before = torch.get_rng_state()
-    for name in NAMES:
-        np.random.seed(3)
-        first = distort(photo, name, 5)
-        np.random.seed(4)
-        np.testing.assert_array_equal(first, distort(photo, name, 5))
-    np.random.seed(5)
-    expected = np.random.get_state()[1].copy()
-    for name in NAMES:
-        distort(photo, name, 5)
-    np.testing.assert_array_equal(np.random.get_state()[1], expected)
+    made = [distort(small, name, 5) for name in NAMES]
+    assert np.random.get_state()[1].tolist() == numpy_before
     assert random.getstate() == python_before
     assert torch.equal(torch.get_rng_state(), torch_before)
-    np.random.set_state(('MT19937', numpy_before, 624, 0, 0.0))
+    random.random()
+    np.random.random()
+    for name, first in zip(NAMES, made, strict=True):
+        np.testing.assert_array_equal(first, distort(small, name, 5))
 
 
-def test_numpy_integers_are_levels_and_seeds(photo: np.ndarray) -> None:
-    expected = distort(photo, 'white_noise', 2, 7)
-    given_as_numpy = distort(photo, 'white_noise', np.int64(2), np.uint32(7))
+def test_numpy_integers_are_levels_and_seeds(small):
+    expected = distort(small, 'white_noise', 2, 7)
+    given_as_numpy = distort(small, 'white_noise', np.int64(2), np.uint32(7))
     np.testing.assert_array_equal(given_as_numpy, expected)
 
 
-def test_a_generator_is_advanced(photo: np.ndarray) -> None:
-    generator = np.random.default_rng(0)
-    first = distort(photo, 'white_noise', 1, generator)
-    second = distort(photo, 'white_noise', 1, generator)
+@pytest.mark.parametrize('name', ['white_noise', 'white_noise+jpeg'])
+def test_a_generator_is_advanced(name, small):
+    generator = np.random.default_rng(2)
+    first, second = (distort(small, name, 2, generator) for _ in range(2))
     assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, distort(small, name, 2, 2))
 
 
 # --- Errors --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'error', 'message'),
-    [
-        ({'distortion': 'jpg'}, ValueError, r"distortion .*'jpg'.*'jpeg'"),
-        ({'distortion': 'Gausian Blur'}, ValueError, r"distortion .*'gaussian_blur'"),
-        ({'distortion': 'xyz'}, ValueError, r"distortion .*'xyz'.*known.*'jitter'"),
-        ({'distortion': 10}, TypeError, r'distortion .*10 of type int'),
-        ({'level': 0}, ValueError, r'level .*1 to 5, got 0'),
-        ({'level': 6}, ValueError, r'level .*1 to 5, got 6'),
-        ({'level': 5.1}, ValueError, r'level .*1 to 5, got 5\.1'),
-        ({'level': 0.999}, ValueError, r'level .*1 to 5, got 0\.999'),
-        ({'level': float('nan')}, ValueError, r'level .*1 to 5, got nan'),
-        ({'level': float('inf')}, ValueError, r'level .*1 to 5, got inf'),
-        ({'level': True}, TypeError, r'level .*True of type bool'),
-        ({'level': np.True_}, TypeError, r'level .*bool'),
-        ({'level': None}, TypeError, r'level .*None'),
-        ({'level': '3'}, TypeError, r"level .*'3' of type str"),
-        ({'distortion': 'jpeg+'}, ValueError, r"'jpeg\+'.*both sides"),
-        ({'distortion': '+jpeg'}, ValueError, r"'\+jpeg'.*both sides"),
-        ({'distortion': 'jpeg++jitter'}, ValueError, r'both sides'),
-        ({'distortion': '+'}, ValueError, r'both sides'),
-        ({'distortion': ''}, ValueError, r"distortion .*got ''"),
-        ({'distortion': 'jpeg+jpg'}, ValueError, r"distortion .*'jpg'.*'jpeg'"),
-        ({'distortion': 'jpeg + jitter'}, ValueError, r"distortion .*'jpeg '"),
-        ({'distortion': 'jpeg+jpeg'}, ValueError, r"'jpeg\+jpeg'.*must differ"),
-        (
-            {'distortion': 'jpeg+jitter+jpeg'},
-            ValueError,
-            r'must differ.*higher level',
-        ),
-        (
-            {'distortion': 'jpeg+jitter+darken+pixelate'},
-            ValueError,
-            r'two or three parts, got 4',
-        ),
-        ({'rng': -1}, ValueError, r'rng .*-1'),
-        ({'rng': None}, TypeError, r'rng .*None'),
-        ({'rng': True}, TypeError, r'rng .*True'),
-        ({'rng': 1.5}, TypeError, r'rng .*1\.5'),
-        ({'image': [[0]]}, TypeError, r'image .*list'),
-        ({'image': 'photo.png'}, TypeError, r'image .*str'),
-        ({'image': np.zeros((4, 4, 3))}, TypeError, r'image .*float64.*uint8'),
-        ({'image': np.zeros((4, 4), np.uint8)}, ValueError, r'image .*\(4, 4\)'),
-        ({'image': np.zeros((3, 4, 4), np.uint8)}, ValueError, r'image .*\(3, 4, 4\)'),
-        ({'image': np.zeros((4, 4, 4), np.uint8)}, ValueError, r'image .*\(4, 4, 4\)'),
-        ({'image': np.zeros((0, 4, 3), np.uint8)}, ValueError, r'image .*empty'),
-        ({'image': Image.new('L', (4, 4))}, ValueError, r"'L'.*convert\('RGB'\)"),
-        ({'image': Image.new('RGBA', (4, 4))}, ValueError, r"'RGBA'.*convert"),
-        ({'image': Image.new('P', (4, 4))}, ValueError, r"'P'.*convert"),
-        ({'image': Image.new('RGB', (0, 4))}, ValueError, r'image .*empty'),
+WRONG = {
+    'distortion': [
+        ('jpg', ValueError, r"distortion .*'jpg'.*'jpeg'"),
+        ('Gausian Blur', ValueError, r"distortion .*'gaussian_blur'"),
+        ('xyz', ValueError, r"distortion .*'xyz'.*known.*'jitter'"),
+        (10, TypeError, r'distortion .*10 of type int'),
+        ('jpeg+', ValueError, r"'jpeg\+'.*both sides"),
+        ('+jpeg', ValueError, r"'\+jpeg'.*both sides"),
+        ('jpeg++jitter', ValueError, r'both sides'),
+        ('+', ValueError, r'both sides'),
+        ('', ValueError, r"distortion .*got ''"),
+        ('jpeg+jpg', ValueError, r"distortion .*'jpg'.*'jpeg'"),
+        ('jpeg + jitter', ValueError, r"distortion .*'jpeg '"),
+        ('jpeg+jpeg', ValueError, r"'jpeg\+jpeg'.*must differ"),
+        ('jpeg+jitter+jpeg', ValueError, r'must differ.*higher level'),
+        ('jpeg+jitter+darken+pixelate', ValueError, r'two or three parts, got 4'),
     ],
+    'level': [
+        (0, ValueError, r'level .*1 to 5, got 0'),
+        (6, ValueError, r'level .*1 to 5, got 6'),
+        (5.1, ValueError, r'level .*1 to 5, got 5\.1'),
+        (0.999, ValueError, r'level .*1 to 5, got 0\.999'),
+        (float('nan'), ValueError, r'level .*1 to 5, got nan'),
+        (float('inf'), ValueError, r'level .*1 to 5, got inf'),
+        (True, TypeError, r'level .*True of type bool'),
+        (np.True_, TypeError, r'level .*bool'),
+        (None, TypeError, r'level .*None'),
+        ('3', TypeError, r"level .*'3' of type str"),
+    ],
+    'rng': [
+        (-1, ValueError, r'rng .*-1'),
+        (None, TypeError, r'rng .*None'),
+        (True, TypeError, r'rng .*True'),
+        (1.5, TypeError, r'rng .*1\.5'),
+    ],
+    'image': [
+        ([[0]], TypeError, r'image .*list'),
+        ('photo.png', TypeError, r'image .*str'),
+        (np.zeros((4, 4, 3)), TypeError, r'image .*float64.*uint8'),
+        (np.zeros((4, 4), np.uint8), ValueError, r'image .*\(4, 4\)'),
+        (np.zeros((3, 4, 4), np.uint8), ValueError, r'image .*\(3, 4, 4\)'),
+        (np.zeros((4, 4, 4), np.uint8), ValueError, r'image .*\(4, 4, 4\)'),
+        (np.zeros((0, 4, 3), np.uint8), ValueError, r'image .*empty'),
+        (Image.new('L', (4, 4)), ValueError, r"'L'.*convert\('RGB'\)"),
+        (Image.new('RGBA', (4, 4)), ValueError, r"'RGBA'.*convert"),
+        (Image.new('P', (4, 4)), ValueError, r"'P'.*convert"),
+        (Image.new('RGB', (0, 4)), ValueError, r'image .*empty'),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ('argument', 'value', 'error', 'message'),
+    [(argument, *case) for argument, cases in WRONG.items() for case in cases],
 )
-def test_a_wrong_argument_is_named(
-    arguments: dict, error: type[Exception], message: str
-) -> None:
+def test_a_wrong_argument_is_named(argument, value, error, message):
     right = {'image': flat_image(9), 'distortion': 'jpeg', 'level': 1, 'rng': 0}
     with pytest.raises(error, match=message):
-        distort(**(right | arguments))
+        distort(**(right | {argument: value}))
 
 
 # --- Severity ------------------------------------------------------------------
 
 
-_METRICS: dict[str, torch.nn.Module] = {}
-
-
-def severities(
-    distortion: str | Distortion, photos: list[np.ndarray], metric_name: str
-) -> list[float]:
+def severities(name, photos, metric_name):
     """Mean severity of levels 1 to 5 by a metric, signed so that worse is more."""
-    if metric_name not in _METRICS:
-        _METRICS[metric_name] = pyiqa.create_metric(metric_name, device='cpu')
-    metric = _METRICS[metric_name]
+    photos = [photo[64:192, 96:288] for photo in photos]
+    metric = pyiqa.create_metric(metric_name, device='cpu')
     reference = as_batch(photos)
     sign = 1 if metric_name in LOWER_IS_BETTER else -1
     values = []
     for level in LEVELS:
         distorted = [
-            distort(photo, distortion, level, seed) for seed, photo in enumerate(photos)
+            distort(photo, name, level, seed) for seed, photo in enumerate(photos)
         ]
         with torch.no_grad():
             scores = metric(as_batch(distorted), reference)
@@ -426,67 +370,44 @@ def severities(
     return values
 
 
-def as_batch(images: list[np.ndarray]) -> torch.Tensor:
-    stacked = torch.from_numpy(np.stack(images))
-    return stacked.permute(0, 3, 1, 2).float() / 255
+def as_batch(images):
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
-def grows(values: list[float]) -> bool:
-    return all(milder < worse for milder, worse in itertools.pairwise(values))
+@pytest.mark.parametrize('name', [name for name in NAMES if EXPECTED[name][0]])
+def test_severity_grows_with_the_level(name, photos):
+    values = severities(name, photos, EXPECTED[name][0])
+    assert all(milder < worse for milder, worse in itertools.pairwise(values)), values
 
 
-def test_every_type_but_two_is_tested_to_grow() -> None:
-    assert set(NAMES) - set(GROWING) == {'mean_shift', 'contrast_change'}
-
-
-@pytest.mark.parametrize('name', GROWING)
-def test_severity_grows_with_the_level(name: str, photos: list[np.ndarray]) -> None:
-    values = severities(name, photos, GROWING[name])
-    assert grows(values), values
-
-
-@pytest.mark.parametrize('name', GROWING)
-def test_swapped_levels_are_noticed(name: str, photos: list[np.ndarray]) -> None:
-    first, second, third, fourth, fifth = DISTORTIONS[name].levels
-    swapped = dataclasses.replace(
-        DISTORTIONS[name], levels=(first, third, second, fourth, fifth)
-    )
-    assert not grows(severities(swapped, photos[:1], GROWING[name]))
-
-
-def test_a_function_without_effect_is_noticed(photos: list[np.ndarray]) -> None:
-    idle = dataclasses.replace(
-        DISTORTIONS['jpeg'], function=lambda image, quality, rng: image
-    )
-    assert not grows(severities(idle, photos[:1], 'psnr'))
-
-
-@pytest.mark.parametrize('metric', ['psnr', 'nlpd'])
-def test_mean_shift_grows_away_from_its_third_level(
-    metric: str, photos: list[np.ndarray]
-) -> None:
-    values = severities('mean_shift', photos, metric)
+@pytest.mark.parametrize(
+    ('name', 'metric'),
+    [('mean_shift', 'psnr'), ('mean_shift', 'nlpd'), ('contrast_change', 'gmsd')],
+)
+def test_two_types_grow_away_from_their_third_level(name, metric, photos):
+    values = severities(name, photos, metric)
     assert values[0] > values[1] > values[2] < values[3] < values[4]
 
 
-def test_contrast_change_grows_away_from_its_third_level(
-    photos: list[np.ndarray],
-) -> None:
-    values = severities('contrast_change', photos, 'gmsd')
-    assert values[0] > values[1] > values[2] < values[3] < values[4]
-
-
-def test_contrast_change_raises_then_lowers_contrast(photo: np.ndarray) -> None:
+def test_contrast_change_raises_then_lowers_contrast(photo):
     spreads = [distort(photo, 'contrast_change', level).std() for level in LEVELS]
     assert spreads == sorted(spreads, reverse=True)
     assert spreads[2] > photo.std() > spreads[3]
 
 
+@pytest.mark.parametrize('name', ['jpeg', 'white_noise', 'jitter', 'noisy_compression'])
+def test_between_levels_severity_lies_between(name, small):
+    errors = [
+        mean_square(distort(small, name, level, 1), small) for level in (3, 3.5, 4)
+    ]
+    assert errors[0] < errors[1] < errors[2]
+
+
 # --- Single types --------------------------------------------------------------
 
 
-@pytest.mark.parametrize('name', KEEPS_FLAT)
-def test_flat_images_stay_flat_to_the_border(name: str) -> None:
+@pytest.mark.parametrize('name', [name for name in NAMES if 'f' in EXPECTED[name][1]])
+def test_flat_images_stay_flat_to_the_border(name):
     image = flat_image((200, 120, 60))
     for level in LEVELS:
         assert max_difference(distort(image, name, level), image) <= 1
@@ -501,14 +422,12 @@ def test_flat_images_stay_flat_to_the_border(name: str) -> None:
         ('mean_shift', 3, 0),
     ],
 )
-def test_levels_that_keep_the_image(
-    name: str, level: int, tolerance: int, photo: np.ndarray
-) -> None:
+def test_levels_that_keep_the_image(name, level, tolerance, photo):
     assert max_difference(distort(photo, name, level), photo) <= tolerance
 
 
 @pytest.mark.parametrize('radius', [1, 2, 4, 6, 8])
-def test_the_disk_has_its_radius(radius: int) -> None:
+def test_the_disk_has_its_radius(radius):
     kernel = disk_kernel(radius)
     offsets = np.arange(len(kernel)) - len(kernel) // 2
     variance = (kernel.sum(axis=0) * offsets**2).sum()
@@ -520,7 +439,7 @@ def test_the_disk_has_its_radius(radius: int) -> None:
 
 @pytest.mark.parametrize('length', [2, 4, 6, 10])
 @pytest.mark.parametrize('degrees', [0, 30, 45, 90, 135, 179])
-def test_the_line_has_its_length_and_angle(length: int, degrees: int) -> None:
+def test_the_line_has_its_length_and_angle(length, degrees):
     angle = np.radians(degrees)
     kernel = line_kernel(length, angle)
     offsets = np.arange(len(kernel)) - len(kernel) // 2
@@ -534,7 +453,7 @@ def test_the_line_has_its_length_and_angle(length: int, degrees: int) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_jpeg_is_pillows_round_trip(level: int, photo: np.ndarray) -> None:
+def test_jpeg_is_pillows_round_trip(level, photo):
     buffer = io.BytesIO()
     quality = DISTORTIONS['jpeg'].levels[level - 1]
     Image.fromarray(photo).save(buffer, format='JPEG', quality=quality)
@@ -542,9 +461,7 @@ def test_jpeg_is_pillows_round_trip(level: int, photo: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_jpeg2000_is_pillows_round_trip_at_its_ratio(
-    level: int, photo: np.ndarray
-) -> None:
+def test_jpeg2000_is_pillows_round_trip_at_its_ratio(level, photo):
     buffer = io.BytesIO()
     ratio = DISTORTIONS['jpeg2000'].levels[level - 1]
     Image.fromarray(photo).save(
@@ -560,7 +477,7 @@ def test_jpeg2000_is_pillows_round_trip_at_its_ratio(
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_white_noise_has_its_variance(level: int) -> None:
+def test_white_noise_has_its_variance(level):
     image = np.full((200, 200, 3), 128, dtype=np.uint8)
     residual = (distort(image, 'white_noise', level).astype(float) - 128) / 255
     expected = DISTORTIONS['white_noise'].levels[level - 1]
@@ -573,7 +490,7 @@ def test_white_noise_has_its_variance(level: int) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_noise_in_color_components_has_its_variance(level: int) -> None:
+def test_noise_in_color_components_has_its_variance(level):
     image = np.full((200, 200, 3), 128, dtype=np.uint8)
     noisy = distort(image, 'white_noise_color_component', level)
     luma = noisy.astype(float) @ (0.299, 0.587, 0.114) / 255
@@ -582,7 +499,7 @@ def test_noise_in_color_components_has_its_variance(level: int) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_impulse_noise_has_its_density(level: int) -> None:
+def test_impulse_noise_has_its_density(level):
     image = np.full((300, 300, 3), 128, dtype=np.uint8)
     noisy = distort(image, 'impulse_noise', level)
     density = DISTORTIONS['impulse_noise'].levels[level - 1]
@@ -592,7 +509,7 @@ def test_impulse_noise_has_its_density(level: int) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_multiplicative_noise_is_proportional(level: int) -> None:
+def test_multiplicative_noise_is_proportional(level):
     variance = DISTORTIONS['multiplicative_noise'].levels[level - 1]
     for value in (40, 80):
         image = np.full((200, 200, 3), value, dtype=np.uint8)
@@ -601,7 +518,7 @@ def test_multiplicative_noise_is_proportional(level: int) -> None:
     assert not distort(flat_image(0), 'multiplicative_noise', level).any()
 
 
-def test_denoise_removes_the_noise_it_adds() -> None:
+def test_denoise_removes_the_noise_it_adds():
     image = np.full((128, 128, 3), 128, dtype=np.uint8)
     for level in LEVELS:
         noisy = distort(image, 'white_noise', level).astype(float)
@@ -609,15 +526,15 @@ def test_denoise_removes_the_noise_it_adds() -> None:
         assert denoised.std() < 0.5 * noisy.std()
 
 
-def test_denoise_takes_texture_away(photo: np.ndarray) -> None:
-    def detail(image: np.ndarray) -> float:
+def test_denoise_takes_texture_away(photo):
+    def detail(image):
         return float(cv2.Laplacian(image, cv2.CV_32F).std())
 
     assert detail(distort(photo, 'denoise', 5)) < 0.5 * detail(photo)
 
 
 @pytest.mark.parametrize('name', ['brighten', 'darken', 'contrast_change'])
-def test_curves_keep_black_and_white(name: str) -> None:
+def test_curves_keep_black_and_white(name):
     for level in LEVELS:
         for value in (0, 255):
             image = flat_image(value)
@@ -625,19 +542,19 @@ def test_curves_keep_black_and_white(name: str) -> None:
 
 
 @pytest.mark.parametrize(('name', 'sign'), [('brighten', 1), ('darken', -1)])
-def test_curves_move_middle_gray_as_stated(name: str, sign: int) -> None:
+def test_curves_move_middle_gray_as_stated(name, sign):
     for level, strength in zip(LEVELS, DISTORTIONS[name].levels, strict=True):
         moved = distort(flat_image(128), name, level).mean() / 255
         expected = np.clip(0.5 + sign * strength / 2, 0, 1)
         assert moved == pytest.approx(expected, abs=0.03)
 
 
-def test_mean_shift_adds_its_offset() -> None:
+def test_mean_shift_adds_its_offset():
     means = [distort(flat_image(128), 'mean_shift', level).mean() for level in LEVELS]
     assert means == pytest.approx([166, 148, 128, 108, 90], abs=1)
 
 
-def test_color_saturation_1_matches_hsv_and_keeps_value(photo: np.ndarray) -> None:
+def test_color_saturation_1_matches_hsv_and_keeps_value(photo):
     hsv = cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     for level in (1, 2, 3, 4):
         distorted = distort(photo, 'color_saturation_1', level)
@@ -651,13 +568,13 @@ def test_color_saturation_1_matches_hsv_and_keeps_value(photo: np.ndarray) -> No
     assert np.ptp(gray, axis=2).max() == 0
 
 
-def test_a_negative_saturation_turns_hues_into_their_opposites() -> None:
+def test_a_negative_saturation_turns_hues_into_their_opposites():
     red = flat_image((200, 100, 100))
     red, green, blue = distort(red, 'color_saturation_1', 5)[0, 0].astype(int)
     assert red < green == blue
 
 
-def test_color_saturation_2_strengthens_color_and_keeps_gray() -> None:
+def test_color_saturation_2_strengthens_color_and_keeps_gray():
     gray = flat_image(90)
     muted = flat_image((120, 110, 100))
     spreads = []
@@ -667,8 +584,8 @@ def test_color_saturation_2_strengthens_color_and_keeps_gray() -> None:
     assert spreads == sorted(set(spreads))
 
 
-def test_color_diffusion_keeps_lightness_at_its_first_level(photo: np.ndarray) -> None:
-    def lightness(image: np.ndarray) -> np.ndarray:
+def test_color_diffusion_keeps_lightness_at_its_first_level(photo):
+    def lightness(image):
         return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[..., 0]
 
     diffused = distort(photo, 'color_diffusion', 1)
@@ -676,13 +593,13 @@ def test_color_diffusion_keeps_lightness_at_its_first_level(photo: np.ndarray) -
     assert max_difference(diffused, photo) > 20
 
 
-def test_color_shift_moves_green_alone(photo: np.ndarray) -> None:
+def test_color_shift_moves_green_alone(photo):
     shifted = distort(photo, 'color_shift', 5)
     np.testing.assert_array_equal(shifted[..., [0, 2]], photo[..., [0, 2]])
     assert max_difference(shifted[..., 1], photo[..., 1]) > 100
 
 
-def test_color_shift_leaves_flat_areas_alone() -> None:
+def test_color_shift_leaves_flat_areas_alone():
     image = np.zeros((128, 256, 3), dtype=np.uint8)
     image[:, 64:] = 200
     for level in LEVELS:
@@ -691,9 +608,7 @@ def test_color_shift_leaves_flat_areas_alone() -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_color_quantization_keeps_its_number_of_colors(
-    level: int, photo: np.ndarray
-) -> None:
+def test_color_quantization_keeps_its_number_of_colors(level, photo):
     colors = np.unique(
         distort(photo, 'color_quantization', level).reshape(-1, 3), axis=0
     )
@@ -702,16 +617,14 @@ def test_color_quantization_keeps_its_number_of_colors(
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_quantization_keeps_its_number_of_levels(level: int, photo: np.ndarray) -> None:
+def test_quantization_keeps_its_number_of_levels(level, photo):
     quantized = distort(photo, 'quantization', level)
     assert len(np.unique(quantized)) == DISTORTIONS['quantization'].levels[level - 1]
     assert quantized.mean() == pytest.approx(photo.mean(), abs=0.5)
 
 
 @pytest.mark.parametrize('classes', [2, 3, 4])
-def test_multi_otsu_agrees_with_scikit_image(
-    classes: int, photos: list[np.ndarray]
-) -> None:
+def test_multi_otsu_agrees_with_scikit_image(classes, photos):
     for photo in photos:
         histogram = np.bincount(photo.ravel(), minlength=256)
         counts = (histogram, np.arange(256))
@@ -725,10 +638,10 @@ def test_multi_otsu_agrees_with_scikit_image(
     counts=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     classes=st.integers(1, 5),
 )
-def test_multi_otsu_is_optimal(counts: list[int], classes: int) -> None:
+def test_multi_otsu_is_optimal(counts, classes):
     histogram = np.array(counts)
 
-    def within(thresholds: tuple[int, ...]) -> float:
+    def within(thresholds):
         total = 0.0
         edges = (0, *thresholds, len(counts))
         for start, stop in itertools.pairwise(edges):
@@ -747,7 +660,7 @@ def test_multi_otsu_is_optimal(counts: list[int], classes: int) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_color_blocks_are_solid_squares(level: int, photo: np.ndarray) -> None:
+def test_color_blocks_are_solid_squares(level, photo):
     changed = (distort(photo, 'color_block', level) != photo).any(axis=2)
     blocks = DISTORTIONS['color_block'].levels[level - 1]
     assert 1024 * blocks / 2 < changed.sum() <= 1024 * blocks
@@ -757,7 +670,7 @@ def test_color_blocks_are_solid_squares(level: int, photo: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_patches_come_from_nearby(level: int) -> None:
+def test_patches_come_from_nearby(level):
     rows, columns = np.indices((256, 192), dtype=np.uint8)
     image = np.stack([rows, columns, np.zeros_like(rows)], axis=2)
     patched = distort(image, 'non_eccentricity_patch', level)
@@ -768,7 +681,7 @@ def test_patches_come_from_nearby(level: int) -> None:
 
 
 @pytest.mark.parametrize('level', LEVELS)
-def test_pixelate_has_its_relative_size(level: int) -> None:
+def test_pixelate_has_its_relative_size(level):
     columns = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (16, 256, 3))
     pixelated = distort(columns.copy(), 'pixelate', level)
     strength = DISTORTIONS['pixelate'].levels[level - 1]
@@ -776,7 +689,7 @@ def test_pixelate_has_its_relative_size(level: int) -> None:
     assert remaining == int((0.95 - strength**0.6) * 256)
 
 
-def test_jitter_displaces_by_its_amount() -> None:
+def test_jitter_displaces_by_its_amount():
     ramp = np.arange(0, 256, 2, dtype=np.uint8)
     image = np.stack([np.tile(ramp, (64, 1))] * 3, axis=2)
     for level, amount in zip(LEVELS, DISTORTIONS['jitter'].levels, strict=True):
@@ -787,7 +700,7 @@ def test_jitter_displaces_by_its_amount() -> None:
             assert amount < inner.std() < 5**0.5 * amount + 0.2
 
 
-def test_high_sharpen_overshoots_at_edges() -> None:
+def test_high_sharpen_overshoots_at_edges():
     image = flat_image(100)
     image[:, 48:] = 150
     overshoots = []
@@ -802,22 +715,15 @@ def test_high_sharpen_overshoots_at_edges() -> None:
 # --- Levels between the five ---------------------------------------------------
 
 
-@pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('level', LEVELS)
-def test_a_whole_level_is_the_tables_whatever_its_type(
-    name: str, level: int, photo: np.ndarray
-) -> None:
+@of_each_type
+def test_a_whole_level_is_the_tables_whatever_its_type(name, small):
     kind = DISTORTIONS[name]
-    value = kind.value_at(float(level))
-    assert value == kind.levels[level - 1]
-    assert type(value) is type(kind.levels[level - 1])
-    if level in (2, 5):
-        small = photo[:48, :64]
-        expected = kind.function(
-            small.copy(), kind.levels[level - 1], np.random.default_rng(3)
-        )
-        for same in (level, float(level), np.float64(level), np.int16(level)):
-            np.testing.assert_array_equal(distort(small, name, same, 3), expected)
+    for level, value in zip(LEVELS, kind.levels, strict=True):
+        found = kind.value_at(float(level))
+        assert found == value and type(found) is type(value)
+    expected = kind.function(small.copy(), kind.levels[3], np.random.default_rng(3))
+    for same in (4, 4.0, np.float64(4), np.int16(4)):
+        np.testing.assert_array_equal(distort(small, name, same, 3), expected)
 
 
 @pytest.mark.parametrize(
@@ -836,15 +742,13 @@ def test_a_whole_level_is_the_tables_whatever_its_type(
         ('high_frequency_noise', 2.5, 27.5),
     ],
 )
-def test_between_levels_the_parameter_is_linear(
-    name: str, level: float, value: float
-) -> None:
+def test_between_levels_the_parameter_is_linear(name, level, value):
     found = DISTORTIONS[name].value_at(level)
     assert found == pytest.approx(value)
     assert isinstance(found, int) == DISTORTIONS[name].whole
 
 
-def test_whole_parameters_are_marked_where_the_table_holds_counts() -> None:
+def test_whole_parameters_are_marked_where_the_table_holds_counts():
     whole = {name for name, kind in DISTORTIONS.items() if kind.whole}
     assert whole == {
         'color_quantization',
@@ -855,10 +759,10 @@ def test_whole_parameters_are_marked_where_the_table_holds_counts() -> None:
     }
 
 
-def test_the_function_gets_the_interpolated_parameter() -> None:
+def test_the_function_gets_the_interpolated_parameter():
     seen = []
 
-    def watch(image: np.ndarray, value: float, rng: object) -> np.ndarray:
+    def watch(image, value, rng):
         seen.append(value)
         return image
 
@@ -868,68 +772,32 @@ def test_the_function_gets_the_interpolated_parameter() -> None:
     assert seen == [1, 1.25, 4, 7, 8]
 
 
-@pytest.mark.parametrize('name', ['jpeg', 'white_noise', 'jitter', 'noisy_compression'])
-def test_between_levels_severity_lies_between(name: str, photo: np.ndarray) -> None:
-    errors = [
-        mean_square(distort(photo, name, level, 1), photo) for level in (3, 3.5, 4)
-    ]
-    assert errors[0] < errors[1] < errors[2]
-
-
 # --- Chains --------------------------------------------------------------------
 
 
-def mean_square(image: np.ndarray, other: np.ndarray) -> float:
-    return float(np.mean((image.astype(float) - other.astype(float)) ** 2))
-
-
-def test_a_chain_applies_its_parts_in_order(photo: np.ndarray) -> None:
-    chained = distort(photo, 'darken+pixelate+jpeg', 3)
-    expected = photo
+def test_a_chain_applies_its_parts_in_order(small):
+    chained = distort(small, 'darken+pixelate+jpeg', 3)
+    expected = small
     for name in ('darken', 'pixelate', 'jpeg'):
         expected = distort(expected, name, 3)
     np.testing.assert_array_equal(chained, expected)
-    assert max_difference(chained, distort(photo, 'jpeg+pixelate+darken', 3)) > 20
+    assert max_difference(chained, distort(small, 'jpeg+pixelate+darken', 3)) > 20
 
 
-def test_each_part_of_a_chain_has_its_own_generator(photo: np.ndarray) -> None:
+def test_each_part_of_a_chain_has_its_own_generator(small):
     seeds = np.random.default_rng(5).integers(2**63, size=2)
-    expected = photo
+    expected = small
     for name, seed in zip(('motion_blur', 'white_noise'), seeds, strict=True):
         expected = distort(expected, name, 4, np.random.default_rng(seed))
     np.testing.assert_array_equal(
-        distort(photo, 'motion_blur+white_noise', 4, 5), expected
+        distort(small, 'motion_blur+white_noise', 4, 5), expected
     )
     noise_alone = distort(flat_image(9), 'white_noise', 4, np.random.default_rng(5))
     chained = distort(flat_image(9), 'mean_shift+white_noise', 3, 5)
     assert not np.array_equal(noise_alone, chained)
 
 
-def test_chains_advance_a_generator_and_follow_its_seed(photo: np.ndarray) -> None:
-    name = 'white_noise+jpeg'
-    generator = np.random.default_rng(2)
-    first, second = (distort(photo, name, 2, generator) for _ in range(2))
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(first, distort(photo, name, 2, 2))
-
-
-@pytest.mark.parametrize('name', COMPOSITES)
-@pytest.mark.parametrize('size', [(1, 1), (1, 7), (40, 33)], ids=str)
-def test_composites_take_any_size_and_pil_images(
-    name: str, size: tuple[int, int]
-) -> None:
-    image = noise_image(*size)
-    before = image.copy()
-    for level in (1, 2.5, 5):
-        distorted = distort(image, name, level, 1)
-        assert distorted.shape == image.shape
-        assert distorted.flags.writeable
-        np.testing.assert_array_equal(image, before)
-        picture = distort(Image.fromarray(image), name, level, 1)
-        np.testing.assert_array_equal(picture, distorted)
-
-
-def test_composites_are_chains_of_different_known_types() -> None:
+def test_composites_are_chains_of_different_known_types():
     assert len(set(COMPOSITES)) == len(COMPOSITES) >= 6
     for name in COMPOSITES:
         parts = [kind.name for kind in chain_parts(name)]
@@ -938,7 +806,7 @@ def test_composites_are_chains_of_different_known_types() -> None:
     assert chain_parts('jpeg') == (DISTORTIONS['jpeg'],)
 
 
-def test_seed_keys_tell_types_chains_and_levels_apart() -> None:
+def test_seed_keys_tell_types_chains_and_levels_apart():
     assert seed_key('jpeg', 3) == seed_key('jpeg', 3.0) == (10, 3)
     assert seed_key('motion_blur+jpeg', 2) == (3, 10, 2)
     assert seed_key('jpeg', 2.5) == (10, 2500)
@@ -954,37 +822,28 @@ def test_seed_keys_tell_types_chains_and_levels_apart() -> None:
 # --- The types of TID2013 ------------------------------------------------------
 
 
-def psnr(image: np.ndarray, other: np.ndarray) -> float:
+def psnr(image, other):
     return 10 * float(np.log10(255**2 / mean_square(image, other)))
 
 
-def residual(image: np.ndarray, name: str, level: float, seed: int = 0) -> np.ndarray:
-    return distort(image, name, level, seed).astype(float) - image
-
-
 @pytest.mark.parametrize('name', TID2013_NAMES)
-@pytest.mark.parametrize('level', [1, 2, 3.5, 4, 5])
-def test_the_psnr_is_the_levels(
-    name: str, level: float, photos: list[np.ndarray]
-) -> None:
-    for seed, photo in enumerate(photos):
+@pytest.mark.parametrize('level', [1, 3.5, 5])
+def test_the_psnr_is_the_levels(name, level, photos):
+    for seed, photo in enumerate(photos[1:]):
         reached = psnr(distort(photo, name, level, seed), photo)
         assert reached == pytest.approx(DISTORTIONS[name].value_at(level), abs=0.3)
 
 
 @pytest.mark.parametrize('name', TID2013_NAMES)
-@pytest.mark.parametrize('value', [0, 128, 255])
-def test_one_gray_is_no_trouble(name: str, value: int) -> None:
-    image = flat_image(value)
-    distorted = distort(image, name, 4)
-    assert psnr_or_inf(distorted, image) > DISTORTIONS[name].value_at(4) - 0.3
+def test_one_gray_is_no_trouble(name):
+    for value in (0, 128, 255):
+        image = flat_image(value)
+        distorted = distort(image, name, 4)
+        if (distorted != image).any():
+            assert psnr(distorted, image) > DISTORTIONS[name].value_at(4) - 0.3
 
 
-def psnr_or_inf(image: np.ndarray, other: np.ndarray) -> float:
-    return psnr(image, other) if (image != other).any() else np.inf
-
-
-def test_clipped_noise_still_has_its_psnr() -> None:
+def test_clipped_noise_still_has_its_psnr():
     black = flat_image(0)
     for name in ('spatially_correlated_noise', 'high_frequency_noise'):
         for level in LEVELS:
@@ -993,11 +852,11 @@ def test_clipped_noise_still_has_its_psnr() -> None:
             assert reached == pytest.approx(expected, abs=0.3)
 
 
-def test_correlated_noise_is_correlated_between_neighbours_only() -> None:
+def test_correlated_noise_is_correlated_between_neighbours_only():
     image = np.full((256, 256, 3), 128, dtype=np.uint8)
     noise = residual(image, 'spatially_correlated_noise', 3)
 
-    def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    def correlation(first, second):
         return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
     assert correlation(noise[:, 1:], noise[:, :-1]) == pytest.approx(2 / 3, abs=0.03)
@@ -1008,7 +867,7 @@ def test_correlated_noise_is_correlated_between_neighbours_only() -> None:
 
 
 @pytest.mark.parametrize('level', [1, 3, 5])
-def test_high_frequency_noise_has_no_low_frequencies(level: int) -> None:
+def test_high_frequency_noise_has_no_low_frequencies(level):
     image = np.full((192, 256, 3), 128, dtype=np.uint8)
     noise = residual(image, 'high_frequency_noise', level)
     power = np.abs(np.fft.fft2(noise, axes=(0, 1))) ** 2
@@ -1020,7 +879,7 @@ def test_high_frequency_noise_has_no_low_frequencies(level: int) -> None:
     assert power[np.hypot(down, across) > 0.5].sum() > 0.1 * power.sum()
 
 
-def test_masked_noise_is_where_the_texture_is() -> None:
+def test_masked_noise_is_where_the_texture_is():
     image = np.full((128, 128, 3), 128, dtype=np.uint8)
     image[:, 64:] += noise_image(128, 64)[..., :1] // 4
     noise = residual(image, 'masked_noise', 3)
@@ -1028,7 +887,7 @@ def test_masked_noise_is_where_the_texture_is() -> None:
     assert noise[:, :64].std() > 0.1
 
 
-def test_masked_noise_keeps_the_mean_of_each_block(photo: np.ndarray) -> None:
+def test_masked_noise_keeps_the_mean_of_each_block(photo):
     muted = photo // 2 + 64  # far from black and white, so nothing is clipped
     spread = []
     for name in ('masked_noise', 'spatially_correlated_noise'):
@@ -1037,7 +896,7 @@ def test_masked_noise_keeps_the_mean_of_each_block(photo: np.ndarray) -> None:
     assert spread[0] < 0.05 < 1 < spread[1]
 
 
-def test_masked_noise_prefers_the_frequencies_that_jpeg_coarsens() -> None:
+def test_masked_noise_prefers_the_frequencies_that_jpeg_coarsens():
     image = np.full((256, 256, 3), 128, dtype=np.uint8)
     noise = residual(image, 'masked_noise', 4)
     blocks = noise.reshape(32, 8, 32, 8, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 8, 8)
@@ -1053,7 +912,7 @@ def test_masked_noise_prefers_the_frequencies_that_jpeg_coarsens() -> None:
 
 
 @pytest.mark.parametrize('level', [2, 5])
-def test_chromatic_aberration_moves_red_and_blue_at_right_angles(level: int) -> None:
+def test_chromatic_aberration_moves_red_and_blue_at_right_angles(level):
     image = np.zeros((192, 256, 3), dtype=np.uint8)
     image[80:112, 112:144] = 255
     for seed in range(4):
@@ -1067,13 +926,13 @@ def test_chromatic_aberration_moves_red_and_blue_at_right_angles(level: int) -> 
         assert abs(cosine) < 0.1
 
 
-def centre(channel: np.ndarray) -> np.ndarray:
+def centre(channel):
     rows, columns = np.indices(channel.shape)
     weight = channel / channel.sum(dtype=float)
     return np.array([(rows * weight).sum(), (columns * weight).sum()])
 
 
-def test_chromatic_aberration_takes_the_least_shift_that_will_do() -> None:
+def test_chromatic_aberration_takes_the_least_shift_that_will_do():
     stripes = np.zeros((64, 256, 3), dtype=np.uint8)
     stripes[:, ::16] = 255
     moved = distort(stripes, 'chromatic_aberration', 2, 0)
@@ -1082,9 +941,7 @@ def test_chromatic_aberration_takes_the_least_shift_that_will_do() -> None:
 
 
 @pytest.mark.parametrize('level', [1, 3, 5])
-def test_sparse_sampling_keeps_some_pixels_and_smooths_the_others(
-    level: int, photo: np.ndarray
-) -> None:
+def test_sparse_sampling_keeps_some_pixels_and_smooths_the_others(level, photo):
     sampled = distort(photo, 'sparse_sampling', level)
     kept = (sampled == photo).all(axis=2)
     assert 0 < kept.mean() < 1
@@ -1092,7 +949,7 @@ def test_sparse_sampling_keeps_some_pixels_and_smooths_the_others(
     assert detail < cv2.Laplacian(photo, cv2.CV_32F)[~kept].std()
 
 
-def test_a_lower_target_keeps_a_subset_of_the_samples(photo: np.ndarray) -> None:
+def test_a_lower_target_keeps_a_subset_of_the_samples(photo):
     noise = noise_image(96, 96)
     kept = [
         (distort(noise, 'sparse_sampling', level) == noise).all(axis=2)
@@ -1102,40 +959,18 @@ def test_a_lower_target_keeps_a_subset_of_the_samples(photo: np.ndarray) -> None
     assert (kept[2] & ~kept[0]).mean() < 0.01
 
 
-def test_noisy_compression_takes_the_noise_out_of_flat_areas() -> None:
+def test_noisy_compression_takes_the_noise_out_of_flat_areas():
     image = np.full((128, 128, 3), 128, dtype=np.uint8)
     image[:, 64:] = noise_image(128, 64)[..., :1]
     error = residual(image, 'noisy_compression', 4)
     assert error[:, :48].std() < 0.5 * error[:, 64:].std()
 
 
-def test_noisy_compression_steps_at_the_borders_of_blocks(photo: np.ndarray) -> None:
-    def excess(image: np.ndarray) -> float:
+def test_noisy_compression_steps_at_the_borders_of_blocks(photo):
+    def excess(image):
         steps = np.median(np.abs(np.diff(image.astype(float), axis=1)), axis=(0, 2))
         borders = np.arange(7, len(steps), 8)
         return steps[borders].mean() / np.delete(steps, borders).mean()
 
     assert excess(photo) < 1.1
     assert excess(distort(photo, 'noisy_compression', 5)) > 1.5
-
-
-def test_names_of_other_databases_lead_to_types() -> None:
-    assert set(TID2013_TYPES.values()) <= set(NAMES)
-    assert set(LIVE_TYPES) == {'GB', 'GN', 'JPEG', 'JP2K'}
-    assert set(LIVE_TYPES.values()) <= set(KADID10K)
-    assert list(TID2013_ABBREVIATIONS) == list(range(1, 25))
-    assert set(range(1, 25)) - set(TID2013_TYPES) == {12, 13, 20}
-    for number, name in TID2013_TYPES.items():
-        if name not in KADID10K:
-            assert DISTORTIONS[name].number == 100 + number
-    rank_iqa = (1, 2, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23)
-    assert len({TID2013_TYPES[number] for number in rank_iqa}) == 17
-    with pytest.raises(TypeError):
-        TID2013_TYPES[12] = 'jpeg'
-
-
-def test_abbreviations_agree_with_the_tables_of_facts() -> None:
-    folder = resources.files('metaiqa_plugin.data') / 'facts'
-    for line in (folder / 'tid2013_mos_by_type_and_level.csv').open().readlines()[1:]:
-        number, abbreviation = line.split(',')[:2]
-        assert TID2013_ABBREVIATIONS[int(number)] == abbreviation
