@@ -221,7 +221,7 @@ def _scored(
         for row in tqdm(rows, 'score', len(paths), unit='image'):
             file.write(row)
             if row.error:
-                print(f'metaiqa: skipped {row.path}: {row.error}', file=sys.stderr)
+                tqdm.write(f'metaiqa: skipped {row.path}: {row.error}', sys.stderr)
             yield row
 
 

@@ -209,7 +209,7 @@ def _scored(
     items = (Item(version.image, load) for version, load in to_score)
     for (version, _), row in zip(to_name, score_items(items, [scorer]), strict=True):
         if row.error:
-            print(f'metaiqa: skipped {row.path}: {row.error}', file=sys.stderr)
+            tqdm.write(f'metaiqa: skipped {row.path}: {row.error}', sys.stderr)
         yield version, row, None if row.error else vectors.pop(0)
 
 

@@ -161,7 +161,7 @@ def write_ranking(
     if limit is not None:
         whole_number('limit', limit)
     if len(settings.levels) < 2:
-        raise UserError(f'levels={settings.levels!r}: a ranking takes at least two')
+        raise UserError(f'levels={[*settings.levels]}: a ranking takes at least two')
     names = walk_images(photos, 'photos')[:limit]
     opened = open_metric(metric)
     lower_better = bool(opened.lower_better)

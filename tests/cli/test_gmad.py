@@ -1,6 +1,8 @@
 """The verb gmad, from images to tables and a sheet."""
 
 import argparse
+import contextlib
+import io
 import shutil
 
 import pandas as pd
@@ -13,10 +15,11 @@ from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.cli import gmad
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import run
-from metaiqa_plugin.score import open_metric
-from metaiqa_plugin.study import gmad_sheet
+from metaiqa_plugin.score import engines, open_metric
+from metaiqa_plugin.study import gmad as study
 
 RIVAL = 'rival.safetensors'
+SIZES = ('--levels', 2, '--pairs', 2, '--tolerance', 1)
 
 
 def execute(*arguments):
@@ -36,34 +39,41 @@ def rival(tmp_path_factory):
     return str(path)
 
 
-@pytest.fixture
-def folder(tmp_path, small_photos):
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, small_photos):
     """Twelve images in a folder and one below it, and one that is none."""
-    below = tmp_path / 'images' / 'below'
-    shutil.copytree(small_photos, below)
-    for path in sorted(below.iterdir()):
+    images = tmp_path_factory.mktemp('gmad') / 'images'
+    shutil.copytree(small_photos, images / 'below')
+    for path in sorted((images / 'below').iterdir()):
         small = read_rgb(path).resize((24, 16))
-        small.resize((96, 64)).save(tmp_path / 'images' / path.name)
-    (tmp_path / 'images' / 'broken.png').write_text('no image')
-    return tmp_path / 'images'
+        small.resize((96, 64)).save(images / path.name)
+    (images / 'broken.png').write_text('no image')
+    return images
 
 
-@pytest.fixture
-def contest(tmp_path, folder, rival, capfd):
-    """The exit code, the folder of results and what was printed."""
-    out = tmp_path / 'out'
+@pytest.fixture(scope='module')
+def contest(tmp_path_factory, folder, rival):
+    """The exit code, the folder of results, what was printed, the images drawn."""
+    out = tmp_path_factory.mktemp('contest') / 'out'
     sides = ['--defender', 'piqe', '--attacker', rival]
-    sizes = ['--levels', 2, '--pairs', 2, '--tolerance', 1]
-    code = execute(folder, *sides, *sizes, '--out', out)
-    return code, out, capfd.readouterr()
+    shown = []
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.redirect_stderr(io.StringIO()) as told,
+    ):
+        patched.setattr(engines, 'fastest', engines.TorchEngine)
+        patched.setattr(study, 'read_rgb', lambda at: shown.append(at) or read_rgb(at))
+        code = execute(folder, *sides, *SIZES, '--out', out)
+    return code, out, printed.getvalue(), told.getvalue(), shown
 
 
 def test_scores_are_those_of_the_metrics_and_a_broken_image_is_a_row(
     contest, folder, rival
 ):
-    code, out, printed = contest
+    code, out, _, told, _ = contest
     assert code == 1
-    assert 'skipped' in printed.err
+    assert 'skipped' in told
     table = pd.read_csv(out / 'scores.csv')
     assert list(table) == ['path', 'piqe', RIVAL, 'width', 'height', 'error']
     assert len(table) == 13
@@ -79,7 +89,7 @@ def test_scores_are_those_of_the_metrics_and_a_broken_image_is_a_row(
 
 
 def test_pairs_agree_with_the_scores_and_know_that_piqe_is_lower_better(contest):
-    _, out, printed = contest
+    _, out, printed, *_ = contest
     scores = pd.read_csv(out / 'scores.csv').set_index('path')
     table = pd.read_csv(out / 'gmad.csv')
     given = table[table['role'] == 'given']
@@ -102,33 +112,31 @@ def test_pairs_agree_with_the_scores_and_know_that_piqe_is_lower_better(contest)
         assert row.difference == pytest.approx(expected, rel=1e-3)
     piqe = given.groupby('level')[['defender_better', 'defender_worse']]
     assert piqe.min().loc[1].min() > piqe.max().loc[2].max()
-    assert f'{len(given)} of 4 pairs' in printed.out
+    assert f'{len(given)} of 4 pairs' in printed
 
 
-def test_the_same_command_writes_the_same_tables(contest, folder, rival, tmp_path):
-    _, out, _ = contest
+def test_the_same_command_writes_the_same_tables_and_replaces_when_told_to(
+    contest, folder, rival, tmp_path, capfd
+):
+    out = contest[1]
     again = tmp_path / 'again'
+    again.mkdir()
+    (again / 'gmad.csv').write_text('old')
     files = sorted(folder.rglob('*.png'), reverse=True)
-    sides = ['--defender', 'piqe', '--attacker', rival, '--out', again]
     linked = tmp_path / 'linked'
     linked.symlink_to(folder / 'below')
-    images = [*files, linked, folder]
-    execute(*images, *sides, '--levels', 2, '--pairs', 2, '--tolerance', 1)
+    command = [*files, linked, folder, '--defender', 'piqe', '--attacker', rival]
+    command += [*SIZES, '--out', again]
+    assert execute(*command) == 2
+    assert '--overwrite' in capfd.readouterr().err
+    assert execute(*command, '--overwrite') == 1
     for name in ('scores.csv', 'gmad.csv'):
         assert (out / name).read_bytes() == (again / name).read_bytes()
 
 
-def test_the_sheet_shows_each_image_of_a_pair_once_in_the_order_of_its_rows(
-    contest, folder, rival, tmp_path, monkeypatch
-):
-    _, out, _ = contest
+def test_the_sheet_shows_each_image_of_a_pair_once_in_the_order_of_its_rows(contest):
+    _, out, _, _, shown = contest
     table = pd.read_csv(out / 'gmad.csv')
-    shown = []
-    monkeypatch.setattr(
-        gmad_sheet, 'read_rgb', lambda path: shown.append(path) or read_rgb(path)
-    )
-    sides = ['--defender', 'piqe', '--attacker', rival, '--out', tmp_path / 'again']
-    execute(folder, *sides, '--levels', 2, '--pairs', 2, '--tolerance', 1)
     table['turn'] = (table['role'] == 'swapped').astype(int)
     table = table.sort_values(['turn', 'level', 'pair'], ascending=[True, False, True])
     assert shown == table[['image_better', 'image_worse']].to_numpy().ravel().tolist()

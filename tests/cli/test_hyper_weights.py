@@ -17,6 +17,7 @@ from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import run
 from metaiqa_plugin.study.hyper_weights import (
+    HEADER,
     embed,
     neighbour_shares,
     weights_and_score,
@@ -59,14 +60,16 @@ def test_rows_of_all_images_and_a_broken_one(folder, checkpoint, tmp_path, capfd
     assert 'broken.png' in printed.err
     assert '6 images' in printed.out
     table = pd.read_csv(out / 'hyper_weights.csv')
-    assert list(table) == list(hyper_weights.HEADER)
+    assert list(table) == list(HEADER)
     paths = sorted(map(str, (folder / 'below').iterdir()))
     assert list(table['image']) == [*paths, str(folder / 'broken.png')]
     assert table['error'].notna().tolist() == [False] * 6 + [True]
     good = table[:6]
     network = HyperIQA(pretrained_model_path=checkpoint).eval()
-    found = [weights_and_score(network, to_tensor(read_rgb(path))) for path in paths]
-    assert good['score'].tolist() == pytest.approx([score for _, score in found])
+    found = [
+        weights_and_score(network, to_tensor(read_rgb(path))[None]) for path in paths
+    ]
+    assert good['score'].tolist() == pytest.approx([score.item() for _, score in found])
     places = embed(np.array([vector for vector, _ in found]))
     assert np.allclose(good[['x', 'y']], places, rtol=1e-4)
     with Image.open(out / 'hyper_weights.png') as picture:
@@ -96,8 +99,8 @@ def test_distorted_versions_and_the_shares_that_are_printed(
             if version != 'original':
                 rng = np.random.default_rng((5, number))
                 image = distort(photo, version, 4, rng)
-            vector, score = weights_and_score(network, to_tensor(image))
-            assert table['score'][len(vectors)] == pytest.approx(score, rel=1e-5)
+            vector, score = weights_and_score(network, to_tensor(image)[None])
+            assert table['score'][len(vectors)] == pytest.approx(score.item(), rel=1e-5)
             vectors.append(vector)
     places = embed(np.array(vectors), 'pca')
     assert np.allclose(table[['x', 'y']], places, rtol=1e-4, atol=1e-6)
@@ -106,15 +109,17 @@ def test_distorted_versions_and_the_shares_that_are_printed(
     assert f'{3 / 23:.1%}' in printed
     assert f'{5 / 23:.1%}' in printed
 
-    assert execute(*command, '--out', tmp_path / 'two') == 0
-    one, two = (tmp_path / name / 'hyper_weights.csv' for name in ('one', 'two'))
-    assert one.read_bytes() == two.read_bytes()
+    first = (tmp_path / 'one' / 'hyper_weights.csv').read_bytes()
+    assert execute(*command, '--out', tmp_path / 'one') == 2
+    assert '--overwrite' in capfd.readouterr().err
+    assert execute(*command, '--out', tmp_path / 'one', '--overwrite') == 0
+    assert (tmp_path / 'one' / 'hyper_weights.csv').read_bytes() == first
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['{empty}', '--metric', '{good}'], 'no image in it'),
+        (['{empty}', '--metric', '{good}'], 'no image in this folder'),
         (
             ['{one}', '--metric', '{good}'],
             'at least 4 images that can be read, got 1',
@@ -142,4 +147,4 @@ def test_bad_input_is_one_line_and_a_code(
     told = [line for line in lines if line.startswith('metaiqa:')]
     assert len(told) == 1
     assert message in told[0]
-    assert not (tmp_path / 'out').exists()
+    assert not list(tmp_path.glob('out/*'))

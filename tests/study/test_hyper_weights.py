@@ -8,14 +8,19 @@ from sklearn.metrics import pairwise_distances
 
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.study import hyper_weights
 from metaiqa_plugin.study.hyper_weights import (
+    DPI,
+    MAP,
+    THUMBNAIL,
+    Version,
+    draw_map,
     embed,
     nearest,
     neighbour_shares,
     spaced_out,
     weights_and_score,
 )
-from metaiqa_plugin.study.weight_map import DPI, MAP, THUMBNAIL, draw_map
 
 
 def test_the_vector_is_the_first_generated_layer_and_the_score_that_of_the_image():
@@ -23,11 +28,11 @@ def test_the_vector_is_the_first_generated_layer_and_the_score_that_of_the_image
     network = HyperIQA(
         pretrained=False, backbone='test_efficientnet', crop_size=64, crops=4
     ).eval()
-    image = torch.rand(3, 80, 96)
+    image = torch.rand(1, 3, 80, 96)
     vector, score = weights_and_score(network, image)
     with torch.inference_mode():
-        layers = network.generated_weights(image[None]).weights
-        expected = network(image[None]).item()
+        layers = network.generated_weights(image).weights
+        expected = network(image)
     assert vector.dtype == np.float32
     assert vector.shape == (112 * 224,)
     assert np.array_equal(vector.reshape(112, 224), layers[0][0].numpy())
@@ -105,18 +110,22 @@ def test_squares_do_not_overlap_and_the_first_in_order_win():
     assert spaced_out(places, 0.5, [4, 3]) == [4, 3]
 
 
-def test_thumbnails_are_of_the_first_version_first_and_as_large_as_said(tmp_path):
+def test_thumbnails_are_of_the_first_version_first_and_as_large_as_said(
+    tmp_path, monkeypatch
+):
     places = np.array([[0.0, 0], [0.01, 0], [100, 0], [0, 80]])
     asked = []
 
-    def picture(position):
-        asked.append(position)
+    def read(path):
+        asked.append(path)
         return Image.new('RGB', (300, 300), (255, 0, 0))
 
+    monkeypatch.setattr(hyper_weights, 'read_rgb', read)
     path = tmp_path / 'map.png'
-    versions = ['first', 'second', 'second', 'first']
-    draw_map(path, places, [1, 2, 3, 4], list('aabc'), versions, picture, 'Title')
-    assert asked == [0, 3, 2]
+    names = ['original', 'jpeg', 'original', 'original']
+    versions = [Version(*one) for one in zip('aabc', names, strict=True)]
+    draw_map(path, places, [1, 2, 3, 4], versions, 'Title')
+    assert asked == ['a', 'b', 'c']
     pixels = np.asarray(Image.open(path).convert('RGB'))
     red = (pixels == (255, 0, 0)).all(axis=2)
     side = THUMBNAIL * DPI
