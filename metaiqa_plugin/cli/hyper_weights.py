@@ -9,8 +9,6 @@ from metaiqa_plugin.errors import SOME_FAILED, needing
 
 __all__ = ['add_parser', 'run_hyper_weights']
 
-SHIPPED = 'hyperiqa-lite0'
-
 
 def add_parser(verbs) -> None:
     """Add the verb ``hyper-weights`` to the sub-parsers of a command."""
@@ -18,7 +16,9 @@ def add_parser(verbs) -> None:
         'hyper-weights', help='map the weights that HyperIQA generates for images'
     )
     common.add_images(verb)
-    common.add_metric(verb, SHIPPED, what=f'{SHIPPED}, or a checkpoint of HyperIQA')
+    common.add_metric(
+        verb, 'hyperiqa-lite0', what='hyperiqa-lite0, or a checkpoint of HyperIQA'
+    )
     verb.add_argument('--method', default='tsne', help='tsne (default) or pca')
     verb.add_argument(
         '--distort',
@@ -46,7 +46,7 @@ def run_hyper_weights(options: argparse.Namespace) -> int:
 
     failed = write_weight_map(
         Sources(options.images).files(),
-        None if options.metric == SHIPPED else options.metric,
+        options.metric,
         options.out,
         options.method,
         options.distort,

@@ -28,9 +28,8 @@ from tqdm import tqdm
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError, real_number, whole_number
 from metaiqa_plugin.files import check_output, replacing, write_table
-from metaiqa_plugin.score.pipeline import score_images
+from metaiqa_plugin.score.pipeline import ScoreRow, score_images
 from metaiqa_plugin.score.result_file import result_file
-from metaiqa_plugin.score.pipeline import ScoreRow
 from metaiqa_plugin.score.scorers import Scorer, open_scorers
 
 __all__ = [

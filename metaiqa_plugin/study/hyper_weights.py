@@ -37,10 +37,9 @@ from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError, one_of, whole_number
 from metaiqa_plugin.files import check_output, replacing, write_table
-from metaiqa_plugin.score.pipeline import Item, score_items
-from metaiqa_plugin.score.pipeline import ScoreRow
+from metaiqa_plugin.score.metrics import open_metric
+from metaiqa_plugin.score.pipeline import Item, ScoreRow, score_items
 from metaiqa_plugin.score.scorers import MetricScorer
-from metaiqa_plugin.train.iqa_model import choose_device
 
 __all__ = [
     'NeighbourShares',
@@ -132,7 +131,7 @@ class NeighbourShares:
 
 def write_weight_map(
     paths: Sequence[str],
-    checkpoint: str | None,
+    metric: str,
     out: str | os.PathLike,
     method: str = 'tsne',
     distorted: bool = False,
@@ -146,7 +145,7 @@ def write_weight_map(
 
     Args:
         paths: of the images.
-        checkpoint: of HyperIQA; None: the weights that ship.
+        metric: ``'hyperiqa-lite0'``, or a checkpoint of HyperIQA.
         out: folder to write to.
         method: see :func:`embed`.
         distorted: add the ``DISTORTIONS`` of every image.
@@ -162,13 +161,12 @@ def write_weight_map(
     """
     one_of('method', method, tuple(METHODS))
     whole_number('seed', seed, least=0)
-    network = HyperIQA(pretrained_model_path=checkpoint)
-    if not network.config.hyper_network:
+    network = open_metric(metric).net
+    if not isinstance(network, HyperIQA) or not network.config.hyper_network:
         raise UserError(
-            f'metric={checkpoint!r}: this network generates no weights, its head is '
-            'fixed; give a checkpoint with a hyper-network'
+            f'metric={metric!r}: this network generates no weights; give hyperiqa-lite0 '
+            'or a checkpoint of HyperIQA with a hyper-network'
         )
-    network = network.to(choose_device('auto').value).eval()
     out = check_output(out, overwrite)
     names = (ORIGINAL, *(DISTORTIONS if distorted else ()))
     scored = list(_scored(network, paths, names, seed))
