@@ -33,20 +33,11 @@ __all__ = [
 ]
 
 LOADER_OPTIONS = frozenset(
-    {
-        'name',
-        'type',
-        'phase',
-        'scale',
-        'use_shuffle',
-        'num_worker_per_gpu',
-        'batch_size_per_gpu',
-        'dataset_enlarge_ratio',
-        'prefetch_mode',
-        'num_prefetch_queue',
-        'pin_memory',
-        'persistent_workers',
-    }
+    (
+        'name type phase scale use_shuffle num_worker_per_gpu batch_size_per_gpu '
+        'dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory '
+        'persistent_workers'
+    ).split()
 )
 DATABASE_OPTIONS = frozenset(field.name for field in fields(DatabaseOptions))
 DATABASE_OPTIONS |= {'database', 'root'}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metaiqa_plugin.data.databases.names import describe_names
+from metaiqa_plugin.data.databases.names import NameParts, describe_name
 from metaiqa_plugin.data.rows import (
     WHOLE_DATABASE,
     LabelledRow,
@@ -49,6 +49,7 @@ IMAGE_COLUMNS = (
 MOS_COLUMNS = ('mos', 'score', 'pseudo_mos', 'dmos')
 TASK_COLUMNS = ('distortion', 'dist_type')
 REFERENCE_COLUMNS = ('ref_name', 'ref_img')
+NOTHING_SAID = NameParts('', '', '')
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,10 @@ class _Reading:
         self._split = _split_place(table, database)
         self._range = low_high(database.mos_range)
         columns_speak = self._task is not None and self._reference is not None
-        self._names_speak = False if columns_speak else None
+        first = next(table.rows(), None)
+        self._names_speak = not columns_speak and first is not None
+        if self._names_speak:
+            self._names_speak = describe_name(first[1][self._image]) is not None
         self._tasks: set[str] = set()
         self._elsewhere: dict[str, int] = {}
 
@@ -366,29 +370,20 @@ class _Reading:
                 )
 
     def _task_and_reference(self, cells: list[str], line: int) -> tuple[str, str]:
-        said = self._said_by_name(cells[self._image], line)
-        task = said.distortion if said else ''
-        reference = said.reference if said else ''
-        if self._task is not None:
-            task = cells[self._task]
+        said: NameParts | None = NOTHING_SAID
+        if self._names_speak:
+            said = describe_name(cells[self._image])
+        if said is None:
+            raise UserError(
+                f'{self.table.where(line)}: the name of image {cells[self._image]!r} '
+                'does not say its distortion as the names before it do; add a column '
+                "'distortion', or name one with task_column"
+            )
+        task = said.distortion if self._task is None else cells[self._task]
+        reference = said.reference
         if self._reference is not None:
             reference = cells[self._reference]
         return task or WHOLE_DATABASE, reference
-
-    def _said_by_name(self, image: str, line: int):
-        """Type and reference from the file name, if the first row's name has them."""
-        if self._names_speak is False:
-            return None
-        said = describe_names([image])
-        if self._names_speak is None:
-            self._names_speak = said is not None
-        elif said is None:
-            raise UserError(
-                f'{self.table.where(line)}: the name of image {image!r} does not say '
-                "its distortion as the names before it do; add a column 'distortion', "
-                'or name one with task_column'
-            )
-        return said[0] if said else None
 
     def _normalised(self, cells: list[str], line: int) -> float:
         """The MOS of a row in [0, 1], higher better."""

@@ -73,17 +73,21 @@ class LabelledRows(Sequence):
         folder: str | os.PathLike = '.',
         source: str = 'rows',
     ) -> None:
-        tasks, references = _Codes(), _Codes()
+        tasks: dict[str, int] = {}
+        references: dict[str, int] = {}
         mos, task_of, reference_of = array('f'), array('i'), array('i')
         lines = array('i')
+
+        def code(codes: dict[str, int], name: str) -> int:
+            return codes.setdefault(name, len(codes))
 
         def names() -> Iterator[str]:
             for row in rows:
                 mos.append(row.mos)
                 lines.append(row.line)
-                task_of.append(tasks.code(row.task))
+                task_of.append(code(tasks, row.task))
                 own = not row.reference
-                reference_of.append(-1 if own else references.code(row.reference))
+                reference_of.append(-1 if own else code(references, row.reference))
                 yield row.image
 
         self.images: Sequence[str] = _Texts(names())
@@ -92,9 +96,11 @@ class LabelledRows(Sequence):
         self.lines = np.asarray(lines, dtype=np.int32)
         self.folder_of = np.zeros(len(self.images), dtype=np.int16)
         self.mos = np.asarray(mos, dtype=np.float32)
-        self.tasks, order = tasks.in_order()
-        self.task_of = order[np.asarray(task_of, dtype=np.int32)]
-        self.references: Sequence[str] = _Texts(references.names)
+        self.tasks = sorted(tasks)
+        place = {name: index for index, name in enumerate(self.tasks)}
+        places = np.asarray([place[name] for name in tasks], dtype=np.int32)
+        self.task_of = places[np.asarray(task_of, dtype=np.int32)]
+        self.references: Sequence[str] = _Texts(references)
         self.reference_of = np.asarray(reference_of, dtype=np.int32)
 
     def __len__(self) -> int:
@@ -178,31 +184,23 @@ def join_databases(parts: Sequence[tuple[str, LabelledRows]]) -> LabelledRows:
     names = [name for name, _ in parts]
     if len(set(names)) < len(names):
         raise UserError(f'databases: the names {names} are not all different')
-    joined = LabelledRows(())
     tables = [table for _, table in parts]
-    joined.images = _Texts(chain.from_iterable(table.images for table in tables))
+    joined = LabelledRows(
+        row._replace(
+            task=f'{name}/{row.task}',
+            reference=row.reference and f'{name}/{row.reference}',
+        )
+        for name, table in parts
+        for row in table
+    )
     joined.references = _Texts(
         chain.from_iterable(table.references for table in tables)
     )
     joined.folders = [table.folders[0] for table in tables]
     joined.sources = [table.sources[0] for table in tables]
-    joined.lines = np.concatenate([table.lines for table in tables])
     joined.folder_of = np.repeat(
         np.arange(len(tables), dtype=np.int16), [len(table) for table in tables]
     )
-    joined.mos = np.concatenate([table.mos for table in tables])
-    joined.reference_of = _shifted(
-        [table.reference_of for table in tables],
-        [len(table.references) for table in tables],
-    )
-    qualified = [f'{name}/{task}' for name, table in parts for task in table.tasks]
-    joined.tasks = sorted(qualified)
-    place = np.asarray([joined.tasks.index(task) for task in qualified], np.int32)
-    joined.task_of = place[
-        _shifted(
-            [table.task_of for table in tables], [len(table.tasks) for table in tables]
-        )
-    ]
     return joined
 
 
@@ -255,35 +253,3 @@ class _Texts(Sequence):
         start = int(self._ends[index - 1]) if index else 0
         text = self._blob[start : int(self._ends[index])]
         return text.decode('utf-8', 'surrogateescape')
-
-
-class _Codes:
-    """Numbers for names, in order of appearance."""
-
-    def __init__(self) -> None:
-        self._code: dict[str, int] = {}
-
-    def code(self, name: str) -> int:
-        return self._code.setdefault(name, len(self._code))
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._code)
-
-    def in_order(self) -> tuple[list[str], np.ndarray]:
-        """Sorted names, and each code's place among them."""
-        names = self.names
-        places = np.empty(len(names), dtype=np.int32)
-        ordered = sorted(range(len(names)), key=names.__getitem__)
-        places[ordered] = np.arange(len(names))
-        return [names[code] for code in ordered], places
-
-
-def _shifted(codes: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
-    """Codes of several tables, each moved behind those of the tables before it."""
-    starts = np.cumsum([0, *sizes[:-1]])
-    moved = [
-        np.where(code < 0, code, code + start)
-        for code, start in zip(codes, starts, strict=True)
-    ]
-    return np.concatenate(moved).astype(np.int32)

@@ -36,94 +36,45 @@ from metaiqa_plugin.train.settings import (
 
 __all__ = ['changed', 'check_options', 'find_faults', 'read_options']
 
-TOP = {
-    'name',
-    'model_type',
-    'num_gpu',
-    'manual_seed',
-    'datasets',
-    'network',
-    'path',
-    'train',
-    'val',
-    'logger',
-    'dist_params',
-    'find_unused_parameters',
-}
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TOP = _names(
+    'name model_type num_gpu manual_seed datasets network path train val logger '
+    'dist_params find_unused_parameters'
+)
 SECTIONS = {
-    'path': {'pretrain_network', 'resume_state', 'ignore_resume_networks'},
-    'val': {'val_freq', 'save_img', 'pbar', 'key_metric', 'metrics'},
-    'logger': {
-        'print_freq',
-        'save_checkpoint_freq',
-        'save_latest_freq',
-        'keep_states',
-        'use_tb_logger',
-        'log_imgs_freq',
-        'wandb',
-    },
-    'train': {
-        'optim',
-        'scheduler',
-        'total_epoch',
-        'total_iter',
-        'warmup_iter',
-        'mos_loss_opt',
-        'metric_loss_opt',
-        'use_ref',
-        'batchnorm',
-        'head_first',
-        'meta',
-        'ranking',
-    },
+    'path': _names('pretrain_network resume_state ignore_resume_networks'),
+    'val': _names('val_freq save_img pbar key_metric metrics'),
+    'logger': _names(
+        'print_freq save_checkpoint_freq save_latest_freq keep_states use_tb_logger '
+        'log_imgs_freq wandb'
+    ),
+    'train': _names(
+        'optim scheduler total_epoch total_iter warmup_iter mos_loss_opt '
+        'metric_loss_opt use_ref batchnorm head_first meta ranking'
+    ),
 }
 REQUIRED = (
-    'name',
-    'model_type',
-    'num_gpu',
-    'datasets.train.batch_size_per_gpu',
-    'datasets.train.num_worker_per_gpu',
-    'network',
-    'path',
-    'train.optim',
-    'train.scheduler',
-    'logger.print_freq',
-    'logger.save_latest_freq',
-    'logger.use_tb_logger',
+    'name model_type num_gpu datasets.train.batch_size_per_gpu '
+    'datasets.train.num_worker_per_gpu network path train.optim train.scheduler '
+    'logger.print_freq logger.save_latest_freq logger.use_tb_logger'
+).split()
+PYIQA_DATASET_OPTIONS = LOADER_OPTIONS | _names(
+    'dataroot_target dataroot_ref meta_info_file split_file split_index split_ratio '
+    'override_phase mos_range mos_normalize lower_better augment img_range'
 )
-PYIQA_DATASET_OPTIONS = LOADER_OPTIONS | {
-    'dataroot_target',
-    'dataroot_ref',
-    'meta_info_file',
-    'split_file',
-    'split_index',
-    'split_ratio',
-    'override_phase',
-    'mos_range',
-    'mos_normalize',
-    'lower_better',
-    'augment',
-    'img_range',
-}
 OUR_DATASETS = {
     'EpisodeDataset': EpisodeDataset,
     'LabelledDataset': LabelledDataset,
     'RankedDataset': RankedDataset,
 }
-AUGMENTATIONS = {
-    'random_crop',
-    'center_crop',
-    'resize',
-    'adaptive_resize',
-    'random_square_resize',
-    'random_arp_resize',
-    'ada_pad',
-    'rot90',
-    'randomerase',
-    'hflip',
-    'vflip',
-    'totensor',
-}
+AUGMENTATIONS = _names(
+    'random_crop center_crop resize adaptive_resize random_square_resize '
+    'random_arp_resize ada_pad rot90 randomerase hflip vflip totensor'
+)
 
 
 def read_options(path: str | os.PathLike) -> dict[str, Any]:

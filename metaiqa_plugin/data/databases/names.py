@@ -7,15 +7,15 @@ Four databases encode it, each in its own way: TID2013 ``i01_08_3.bmp``, KADID-1
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import NamedTuple
+
+from metaiqa_plugin.data.distortions import DISTORTIONS, TID2013_ABBREVIATIONS
 
 __all__ = [
     'CSIQ_TYPES',
     'LIVE_FOLDERS',
     'NameParts',
-    'describe_names',
+    'describe_name',
     'parse_csiq',
     'parse_kadid10k',
     'parse_live',
@@ -26,6 +26,8 @@ TID2013_REFERENCES = 25
 KADID10K_REFERENCES = 81
 CSIQ_TYPES = ('AWGN', 'BLUR', 'contrast', 'fnoise', 'JPEG', 'jpeg2000')
 LIVE_FOLDERS = {'jp2k': 227, 'jpeg': 233, 'wn': 174, 'gblur': 174, 'fastfading': 174}
+
+KADID10K_TYPES = {kind.number: kind.name for kind in DISTORTIONS.values()}
 
 FLAGS = re.ASCII | re.IGNORECASE
 TID2013_NAME = re.compile(r'i(\d\d)_(\d\d)_([1-5])(\.\w+)?', FLAGS)
@@ -42,26 +44,12 @@ class NameParts(NamedTuple):
     level: str
 
 
-def describe_names(names: Sequence[str]) -> list[NameParts] | None:
-    """The parts of every name, if all are of one database; else None.
-
-    Folders before a name are allowed and needed for LIVE (``jp2k/img1.bmp``), whose
-    names do not tell reference and level. Types of KADID-10k are named as in
-    ``metaiqa_plugin.data.distortions.DISTORTIONS``.
-    """
-    for parse in (parse_tid2013, parse_kadid10k, parse_csiq, parse_live):
-        described = _all_parsed(parse, names)
-        if described:
-            return described
-    return None
-
-
 def parse_tid2013(name: str) -> NameParts | None:
     """``i01_08_3.bmp``: reference ``I01.BMP``, type 8 of 24, level 3."""
     match = TID2013_NAME.fullmatch(_last_part(name))
     if match is None:
         return None
-    distortion = _tid2013_types().get(int(match[2]))
+    distortion = TID2013_ABBREVIATIONS.get(int(match[2]))
     if distortion is None or not 1 <= int(match[1]) <= TID2013_REFERENCES:
         return None
     return NameParts(f'I{match[1]}.BMP', distortion, match[3])
@@ -72,7 +60,7 @@ def parse_kadid10k(name: str) -> NameParts | None:
     match = KADID10K_NAME.fullmatch(_last_part(name))
     if match is None or not 1 <= int(match[1]) <= KADID10K_REFERENCES:
         return None
-    distortion = _kadid10k_types().get(int(match[2]))
+    distortion = KADID10K_TYPES.get(int(match[2]))
     if distortion is None:
         return None
     return NameParts(f'I{match[1]}.png', distortion, match[3])
@@ -100,30 +88,16 @@ def parse_live(name: str) -> NameParts | None:
     return NameParts('', folder, '')
 
 
-def _all_parsed(
-    parse: Callable[[str], NameParts | None], names: Sequence[str]
-) -> list[NameParts] | None:
-    described = []
-    for name in names:
-        parts = parse(name)
-        if parts is None:
-            return None
-        described.append(parts)
-    return described
-
-
 def _last_part(name: str) -> str:
     return name.replace('\\', '/').rpartition('/')[2]
 
 
-def _tid2013_types() -> Mapping[int, str]:
-    from metaiqa_plugin.data.distortions import TID2013_ABBREVIATIONS
+def describe_name(name: str) -> NameParts | None:
+    """The parts of a name of any of the four databases; None: it is of none.
 
-    return TID2013_ABBREVIATIONS
-
-
-@cache
-def _kadid10k_types() -> dict[int, str]:
-    from metaiqa_plugin.data.distortions import DISTORTIONS
-
-    return {distortion.number: distortion.name for distortion in DISTORTIONS.values()}
+    Folders before a name are allowed and needed for LIVE (``jp2k/img1.bmp``), whose
+    names do not tell reference and level. Types of KADID-10k are named as in
+    ``metaiqa_plugin.data.distortions.DISTORTIONS``.
+    """
+    parsers = (parse_tid2013, parse_kadid10k, parse_csiq, parse_live)
+    return next(filter(None, (parse(name) for parse in parsers)), None)
