@@ -8,8 +8,9 @@ the two never share a reference. Images without a reference are a group each.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,10 +84,14 @@ class EpisodeSampler:
             raise UserError('no labelled image is left to sample episodes from')
         self.sizes = sizes
         self.tasks = list(rows.tasks)
+        self._task_of = rows.task_of
         self._order, self._starts, first_groups = group_rows(rows)
-        self._by_task = _GroupsOfTask(self.tasks, first_groups)
-        self._check_enough()
-        self._taskset = self._build_taskset()
+        pairs = itertools.pairwise(first_groups.tolist())
+        groups_of = {
+            task: range(*pair) for task, pair in zip(self.tasks, pairs, strict=True)
+        }
+        self._check_enough(groups_of)
+        self._taskset = self._build_taskset(groups_of)
 
     def sample(self, seed: Sequence[int]) -> Episode:
         """The episode that belongs to ``seed``: same seed, same episode, anywhere.
@@ -107,13 +112,12 @@ class EpisodeSampler:
                 for place in random.sample(range(start, end), taken)
             ]
         images = self._order[places].tolist()
-        task = self._by_task.task_of(groups[0])
+        task = self.tasks[self._task_of[images[0]]]
         return Episode(task, images[: self.sizes.support], images[self.sizes.support :])
 
-    def _check_enough(self) -> None:
+    def _check_enough(self, groups_of: dict[str, range]) -> None:
         sizes = np.diff(self._starts)
-        for task in self.tasks:
-            groups = self._by_task[task]
+        for task, groups in groups_of.items():
             if len(groups) < self.sizes.groups:
                 raise UserError(
                     f'task {task!r} has {len(groups)} references, an episode needs '
@@ -127,7 +131,7 @@ class EpisodeSampler:
                     f'has a reference with {smallest} images'
                 )
 
-    def _build_taskset(self):
+    def _build_taskset(self, groups_of: dict[str, range]):
         try:
             import learn2learn as l2l
         except ImportError as error:
@@ -135,10 +139,11 @@ class EpisodeSampler:
                 f'meta-training needs learn2learn ({error}); install it with: '
                 f'{INSTALL_LEARN2LEARN}'
             ) from error
+        # indices_to_labels, which is not used, would be a dict of every group
         groups = l2l.data.MetaDataset(
-            _Indices(self._by_task.total),
-            indices_to_labels=_TaskOfGroup(self._by_task),
-            labels_to_indices=self._by_task,
+            _Indices(len(self._starts) - 1),
+            indices_to_labels={None: None},
+            labels_to_indices=groups_of,
         )
         return l2l.data.Taskset(
             groups,
@@ -149,50 +154,6 @@ class EpisodeSampler:
             num_tasks=-1,
             task_collate=list,
         )
-
-
-class _GroupsOfTask(Mapping):
-    """learn2learn's ``labels_to_indices`` without a list of every group."""
-
-    def __init__(self, tasks: Sequence[str], first_groups: np.ndarray) -> None:
-        first = first_groups.tolist()
-        self.total = first[-1]
-        self._starts = first_groups[:-1]
-        self._ranges = {
-            task: range(start, stop)
-            for task, start, stop in zip(tasks, first, first[1:], strict=False)
-        }
-        self._tasks = list(tasks)
-
-    def __getitem__(self, task: str) -> range:
-        return self._ranges[task]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ranges)
-
-    def __len__(self) -> int:
-        return len(self._ranges)
-
-    def task_of(self, group: int) -> str:
-        return self._tasks[np.searchsorted(self._starts, group, side='right') - 1]
-
-
-class _TaskOfGroup(Mapping):
-    """learn2learn's ``indices_to_labels``, computed."""
-
-    def __init__(self, by_task: _GroupsOfTask) -> None:
-        self._by_task = by_task
-
-    def __getitem__(self, group: int) -> str:
-        if not 0 <= group < self._by_task.total:
-            raise KeyError(group)
-        return self._by_task.task_of(group)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self._by_task.total))
-
-    def __len__(self) -> int:
-        return self._by_task.total
 
 
 class _Indices(Dataset):

@@ -8,10 +8,9 @@ nothing is known.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -36,7 +35,6 @@ __all__ = [
     'PRESETS',
     'DatabaseGroups',
     'PhotoGroups',
-    'RankedGroups',
     'preset_types',
 ]
 
@@ -51,22 +49,6 @@ PRESETS = {
     'kadid10k': KADID10K,
 }
 """The types that the paper ranks for LIVE and for TID2013, and all of KADID-10k."""
-
-
-class RankedGroups(Protocol):
-    """Groups of ranked images."""
-
-    def __len__(self) -> int:
-        """How many groups."""
-
-    def ranks(self, group: int) -> np.ndarray:
-        """(V,) of its versions; a higher number ranks above a lower one."""
-
-    def pixels(self, group: int, version: int) -> np.ndarray:
-        """(H, W, 3) uint8 of a version; raises UserError where it cannot be read."""
-
-    def name(self, group: int) -> tuple[str, str]:
-        """Photo and type."""
 
 
 def preset_types(names: Sequence[str]) -> tuple[str, ...]:
@@ -104,7 +86,7 @@ class PhotoGroups:
         seed: of the random part of the distortions.
 
     Raises:
-        UserError: an argument that cannot be, no photo.
+        UserError: a bad argument, or no photo.
     """
 
     def __init__(
@@ -136,24 +118,23 @@ class PhotoGroups:
         self._folder = Path(photos)
         self._photos = walk_images(photos, 'photos')
         self._max_side, self._seed = max_side, seed
-        self._photo: Callable[[int], np.ndarray] = lru_cache(maxsize=4)(self._read)
 
     def __len__(self) -> int:
+        """How many groups."""
         return len(self._photos) * len(self.types)
 
-    def __getstate__(self) -> dict:
-        return {key: value for key, value in self.__dict__.items() if key != '_photo'}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._photo = lru_cache(maxsize=4)(self._read)
-
     def ranks(self, group: int) -> np.ndarray:
+        """(V,) of its versions; a higher number ranks above a lower one."""
         return self._ranks[self.name(group)[1]]
 
     def pixels(self, group: int, version: int) -> np.ndarray:
+        """(H, W, 3) uint8 of a version.
+
+        Raises:
+            UserError: its photo cannot be read.
+        """
         photo, place = divmod(group, len(self.types))
-        pixels = self._photo(photo)
+        pixels = _photo(self._folder / self._photos[photo], self._max_side)
         if version == len(self.levels):
             return pixels
         name, level = self.types[place], self.levels[version]
@@ -161,16 +142,20 @@ class PhotoGroups:
         return version_of(pixels, stem, name, level, self._seed)
 
     def name(self, group: int) -> tuple[str, str]:
+        """Photo and type."""
         photo, place = divmod(group, len(self.types))
         return self._photos[photo], self.types[place]
 
-    def _read(self, photo: int) -> np.ndarray:
-        image = read_photo(self._folder / self._photos[photo])
-        return np.asarray(at_working_size(image, self._max_side))
+@lru_cache(maxsize=4)
+def _photo(path: Path, max_side: int) -> np.ndarray:
+    """Its groups come one after the other."""
+    return np.asarray(at_working_size(read_photo(path), max_side))
 
 
 class DatabaseGroups:
     """The versions of each photo and type in a database, ranked by its labels.
+
+    Its methods are those of :class:`PhotoGroups`.
 
     Those of a synthesised database are pseudo-MOS, which order the levels of a type;
     nothing else of them is used. Images of equal labels are not ranked.
