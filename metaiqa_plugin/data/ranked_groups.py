@@ -146,6 +146,7 @@ class PhotoGroups:
         photo, place = divmod(group, len(self.types))
         return self._photos[photo], self.types[place]
 
+
 @lru_cache(maxsize=4)
 def _photo(path: Path, max_side: int) -> np.ndarray:
     """Its groups come one after the other."""

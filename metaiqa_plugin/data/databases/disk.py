@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from metaiqa_plugin.data.images import IMAGE_SUFFIXES
+from metaiqa_plugin.data.images import iterate_images
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['ImagesOnDisk', 'name_key']
@@ -29,7 +28,9 @@ class ImagesOnDisk:
         self._paths: set[str] = set()
         self._by_path: dict[str, list[str]] = defaultdict(list)
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        for path in sorted(_image_paths(folder)):
+        for path in iterate_images(folder):
+            if NOT_IMAGES in path.split('/'):
+                continue
             key = name_key(path)
             self._paths.add(path)
             self._by_path[key].append(path)
@@ -63,16 +64,3 @@ class ImagesOnDisk:
         return sorted(
             path for path in self._paths if path.rpartition('/')[0] in folders
         )
-
-
-def _image_paths(folder: Path) -> Iterable[str]:
-    for here, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [
-            name for name in folders if name != NOT_IMAGES and not name.startswith('.')
-        ]
-        prefix = os.path.relpath(here, folder).replace(os.sep, '/')
-        prefix = '' if prefix == '.' else f'{prefix}/'
-        for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in IMAGE_SUFFIXES and not name.startswith('.'):
-                yield prefix + name
