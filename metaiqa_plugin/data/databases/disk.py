@@ -21,14 +21,17 @@ def name_key(name: str) -> str:
 
 
 class ImagesOnDisk:
-    """An index of a folder and all folders below it; hidden ones are left out."""
+    """An index of a folder, which need not exist, and all folders below it.
+
+    Hidden ones are left out.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._paths: set[str] = set()
         self._by_path: dict[str, list[str]] = defaultdict(list)
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        for path in iterate_images(folder):
+        for path in iterate_images(folder) if folder.is_dir() else ():
             if NOT_IMAGES in path.split('/'):
                 continue
             key = name_key(path)
