@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from metaiqa_plugin.cli import (
     adapt,
@@ -26,15 +27,27 @@ from metaiqa_plugin.cli import (
     train,
     ui,
 )
-from metaiqa_plugin.errors import run
+from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.parallel import keep_freed_memory
 
-__all__ = ['main']
+__all__ = ['VERBS', 'main', 'parser']
 
-VERBS = (
-    *(score, synthesize, prepare, train, adapt, benchmark, report),
-    *(explain, export, ui, ranking, gmad, hyper_weights, pyiqa_command),
-)
+VERBS = {
+    'score': score,
+    'synthesize': synthesize,
+    'prepare': prepare,
+    'train': train,
+    'adapt': adapt,
+    'benchmark': benchmark,
+    'report': report,
+    'explain': explain,
+    'export': export,
+    'ui': ui,
+    'ranking': ranking,
+    'gmad': gmad,
+    'hyper-weights': hyper_weights,
+    'pyiqa': pyiqa_command,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,17 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    if arguments[:1] == ['pyiqa']:  # takes pyiqa's options, --help among them
+    verb = arguments[0] if arguments else ''
+    if verb == 'pyiqa':  # takes pyiqa's options, --help among them
         return pyiqa_command.run_pyiqa(arguments[1:])
-    options = _parser().parse_args(arguments)
+    options = parser([verb] if verb in VERBS else VERBS).parse_args(arguments)
     return options.command(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
+    """The parser of the command, with some verbs or all."""
+    command = _Parser(
         prog='metaiqa', description='MetaIQA: no-reference image quality for pyiqa.'
     )
-    verbs = parser.add_subparsers(required=True, metavar='VERB')
-    for verb in VERBS:
-        verb.add_parser(verbs)
-    return parser
+    verbs = command.add_subparsers(required=True, metavar='VERB')
+    for name in names:
+        VERBS[name].add_parser(verbs)
+    return command
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as other errors are said, and verbs' parsers do so, too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f'{message}; see {self.prog} --help')

@@ -16,13 +16,12 @@ __all__ = ['add_parser', 'run_benchmark']
 def add_parser(verbs) -> None:
     """Add the verb ``benchmark`` to the sub-parsers of ``metaiqa``."""
     verb = verbs.add_parser('benchmark', help='run an experiment: a grid of cells')
-    verb.add_argument('-opt', required=True, help='a file of options/benchmark')
-    verb.add_argument('--root', default='runs', help='folder of all experiments')
+    common.add_option_file(verb, 'a file of options/benchmark')
+    common.add_root(verb, 'folder of all experiments', 'runs')
     common.add_workers(verb, 'cells at a time', 1)
     common.add_ray(verb)
     verb.add_argument('--list', action='store_true', help='show the grid, run nothing')
     common.add_overwrite(verb, 'run cells of other options anew')
-    common.add_retired(verb, '--redo', '--overwrite')
     verb.set_defaults(command=run_benchmark)
 
 

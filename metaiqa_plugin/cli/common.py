@@ -1,26 +1,35 @@
-"""Options that mean the same in every verb; old spellings name the new ones."""
+"""Options that mean the same in every verb; old spellings name the new ones.
+
+Each function adds one option, or a few that belong together, to a parser or a group.
+An option that several verbs have is here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from metaiqa_plugin.errors import UserError
 
 __all__ = [
+    'add_batch_size',
     'add_device',
     'add_images',
+    'add_labels',
+    'add_levels',
     'add_max_side',
     'add_metric',
+    'add_option_file',
     'add_out',
     'add_overwrite',
     'add_ray',
     'add_resume',
     'add_retired',
-    'add_score_columns',
+    'add_root',
     'add_seed',
+    'add_steps',
+    'add_types',
     'add_workers',
-    'level',
 ]
 
 METRIC = "a name ('metaiqa pyiqa -ls' lists all), or a checkpoint of ours"
@@ -46,29 +55,40 @@ def add_metric(
         many: it may be given again; ``options.metric`` is a list then, or None.
         what: its help.
     """
-    told = '; may be given again' if many else ''
-    told += f'; default {default}' if default else ''
-    action = 'append' if many else 'store'
+    more = '; may be given again' if many else ''
     parser.add_argument(
         '--metric',
-        action=action,
+        action='append' if many else 'store',
         default=None if many else default,
         metavar='METRIC',
-        help=what + told,
+        help=_with_default(what + more, default),
     )
     add_retired(parser, '--checkpoint', '--metric, which takes checkpoints, too')
 
 
-def add_out(parser, what: str, default: str | None = None) -> None:
-    """``--out``: the file or folder that the verb writes; required without default."""
-    told = f'{what}; default {default}' if default else what
-    parser.add_argument('--out', default=default, required=default is None, help=told)
+def add_out(
+    parser, what: str, default: str | None = None, required: bool = False
+) -> None:
+    """``--out``: the file or folder that the verb writes."""
+    told = _with_default(what, default)
+    parser.add_argument('--out', default=default, required=required, help=told)
+
+
+def add_root(parser, what: str, default: str | None = None) -> None:
+    """``--root``: the folder that what the verb reads or writes is below."""
+    parser.add_argument('--root', default=default, help=_with_default(what, default))
+
+
+def add_option_file(parser, what: str) -> None:
+    """``-opt``: the YAML file that says what to do."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help=what)
 
 
 def add_overwrite(parser, what: str = 'replace --out if it exists') -> None:
     """``--overwrite``: without it nothing that exists is replaced."""
     parser.add_argument('--overwrite', action='store_true', help=what)
-    add_retired(parser, '--force', '--overwrite')
+    for old in ('--force', '--redo'):
+        add_retired(parser, old, '--overwrite')
 
 
 def add_resume(parser) -> None:
@@ -97,10 +117,8 @@ def add_workers(parser, what: str, default: int | None = None) -> None:
     Args:
         default: None: one a core.
     """
-    told = 'one a core' if default is None else default
-    parser.add_argument(
-        '--workers', type=int, default=default, help=f'{what}; default {told}'
-    )
+    told = f'{what}; default {default or "one a core"}'
+    parser.add_argument('--workers', type=int, default=default, help=told)
     for old in ('--processes', '--jobs'):
         add_retired(parser, old, '--workers')
 
@@ -116,6 +134,36 @@ def add_ray(parser) -> None:
     )
 
 
+def add_batch_size(parser) -> None:
+    """``--batch-size``: images at a time."""
+    parser.add_argument('--batch-size', type=int, help='images; default: what suits')
+
+
+def add_steps(parser, what: str, default: int | None = None) -> None:
+    """``--steps``: of something iterative."""
+    told = _with_default(what, default)
+    parser.add_argument('--steps', type=int, default=default, help=told)
+
+
+def add_types(parser, what: str, default: list[str] | None = None) -> None:
+    """``--types``: of distortions, by name or chained: ``motion_blur+jpeg``."""
+    parser.add_argument(
+        '--types', nargs='+', default=default, metavar='TYPE', help=what
+    )
+
+
+def add_levels(parser) -> None:
+    """``--levels``: of distortions, any numbers from 1 to 5."""
+    parser.add_argument(
+        '--levels',
+        nargs='+',
+        type=level,
+        default=[1, 2, 3, 4, 5],
+        metavar='LEVEL',
+        help='of distortions, from 1 to 5; default 1 2 3 4 5',
+    )
+
+
 def add_max_side(parser) -> None:
     """``--max-side``: photos are shrunk to it before they are distorted."""
     parser.add_argument(
@@ -127,8 +175,11 @@ def add_max_side(parser) -> None:
     )
 
 
-def add_score_columns(parser) -> None:
-    """How a csv of labels is read."""
+def add_labels(parser, required: bool = False) -> None:
+    """A csv of labels and how it is read: ``--scores``, its columns and range."""
+    parser.add_argument(
+        '--scores', required=required, help='csv of image names and scores'
+    )
     parser.add_argument(
         '--score-range',
         nargs=2,
@@ -153,7 +204,11 @@ def add_retired(parser, old: str, new: str) -> None:
     parser.add_argument(old, action=Retired, nargs='*', help=argparse.SUPPRESS)
 
 
+def _with_default(what: str, default: Any) -> str:
+    return what if default is None else f'{what}; default {default}'
+
+
 def level(text: str) -> float:
-    """A level of distortion, as ``type`` of an option; whole numbers stay whole."""
+    """A level of distortion; whole numbers stay whole."""
     value = float(text)
     return int(value) if value.is_integer() else value

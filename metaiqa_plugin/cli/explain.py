@@ -47,9 +47,7 @@ def add_parser(verbs) -> None:
         default='blur',
         help='that integrated gradients compare with: blur (default), gray or black',
     )
-    verb.add_argument(
-        '--steps', type=int, default=32, help='of integrated gradients; default 32'
-    )
+    common.add_steps(verb, 'of integrated gradients', 32)
     verb.add_argument(
         '--copies', type=int, default=16, help='of the smooth gradient; default 16'
     )

@@ -19,7 +19,9 @@ def add_parser(verbs) -> None:
         'export', help='write a metric as ONNX or TorchScript, checked on photos'
     )
     common.add_metric(verb)
-    common.add_out(verb, 'FILE.onnx, or FILE.torchscript.pt for TorchScript')
+    common.add_out(
+        verb, 'FILE.onnx, or FILE.torchscript.pt for TorchScript', required=True
+    )
     common.add_overwrite(verb)
     verb.add_argument(
         '--input',

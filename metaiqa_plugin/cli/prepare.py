@@ -20,17 +20,13 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser('prepare', help='meta_info csv of a downloaded database')
     verb.add_argument('database', help=f'{", ".join(NAMES)}; or csv for your own')
     verb.add_argument('root', help='folder of the download; csv: folder of the images')
-    verb.add_argument('--out', help='csv to write; default: ROOT/meta_info_NAME.csv')
+    common.add_out(verb, 'csv to write; default: ROOT/meta_info_NAME.csv')
     common.add_overwrite(verb)
     verb.add_argument(
         '--skip-missing', action='store_true', help='leave out images not on disk'
     )
-    verb.add_argument('--score-range', nargs=2, type=float, metavar=('LOW', 'HIGH'))
-    own = verb.add_argument_group('csv only')
-    own.add_argument('--scores', help='csv of image names and scores')
-    own.add_argument('--lower-better', action='store_true', default=None)
-    own.add_argument('--image-column')
-    own.add_argument('--score-column')
+    own = verb.add_argument_group('csv only, but for --score-range')
+    common.add_labels(own)
     own.add_argument('--reference-column', help='kept together in a split')
     own.add_argument('--group-column', help='kept together in a split')
     verb.set_defaults(command=run_prepare)
@@ -47,7 +43,7 @@ def run_prepare(options: argparse.Namespace) -> int:
     own = ('scores', 'lower_better', 'image_column', 'score_column')
     own += ('reference_column', 'group_column')
     given = {name: getattr(options, name) for name in own}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value}
     common = {
         'out': options.out,
         'overwrite': options.overwrite,

@@ -17,20 +17,12 @@ def add_parser(verbs) -> None:
     )
     verb.add_argument('photos', help='folder of pristine photos, with its sub-folders')
     common.add_metric(verb)
-    verb.add_argument(
-        '--types',
-        nargs='+',
-        default=['kadid10k'],
-        metavar='TYPE',
-        help='names, chains (motion_blur+jpeg), live, tid2013 or kadid10k (default)',
+    common.add_types(
+        verb,
+        'names, chains (motion_blur+jpeg), live, tid2013 or kadid10k (default)',
+        ['kadid10k'],
     )
-    verb.add_argument(
-        '--levels',
-        nargs='+',
-        type=common.level,
-        default=[1, 2, 3, 4, 5],
-        metavar='LEVEL',
-    )
+    common.add_levels(verb)
     common.add_max_side(verb)
     common.add_seed(verb)
     common.add_out(verb, 'folder to write to', 'ranking')

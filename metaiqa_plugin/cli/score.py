@@ -15,7 +15,7 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser('score', help='score images; a table out')
     common.add_images(verb)
     verb.add_argument('--column', help='of paths in tables; default: the usual names')
-    verb.add_argument('--root', help='folder that paths of tables and lists are below')
+    common.add_root(verb, 'folder that paths of tables and lists are below')
     metrics = verb.add_argument_group('metrics')
     common.add_metric(metrics, many=True)
     reading = verb.add_argument_group('reading')
@@ -35,13 +35,11 @@ def add_parser(verbs) -> None:
         '--engine', default='auto', help='auto (default), torch or openvino'
     )
     common.add_device(speed)
-    speed.add_argument('--batch-size', type=int, help='images; default: what suits')
+    common.add_batch_size(speed)
     common.add_workers(speed, 'reading threads')
     common.add_ray(speed)
     out = verb.add_argument_group('results')
-    out.add_argument(
-        '--out', help='.csv, .jsonl or .parquet; default: csv on standard output'
-    )
+    common.add_out(out, '.csv, .jsonl or .parquet; default: csv on standard output')
     again = out.add_mutually_exclusive_group()
     common.add_resume(again)
     common.add_overwrite(again)

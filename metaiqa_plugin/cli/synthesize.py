@@ -16,19 +16,14 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser('synthesize', help='distort pristine photos, labelled')
     verb.add_argument('photos', help='folder of pristine photos, with its sub-folders')
     verb.add_argument('out', help='folder to make')
-    verb.add_argument(
-        '--types',
-        nargs='+',
-        metavar='TYPE',
-        help="default: KADID-10k's 25; several in sequence: motion_blur+jpeg",
+    common.add_types(
+        verb, "default: KADID-10k's 25; several in sequence: motion_blur+jpeg"
     )
     verb.add_argument(
         '--composites', action='store_true', help='add the usual sequences of types'
     )
     level = verb.add_mutually_exclusive_group()
-    level.add_argument(
-        '--levels', nargs='+', type=common.level, help='default 1 2 3 4 5'
-    )
+    common.add_levels(level)
     level.add_argument(
         '--random-levels',
         type=int,
@@ -58,8 +53,7 @@ def run_synthesize(options: argparse.Namespace) -> int:
     chosen['distortions'] = tuple(options.types or Synthesis.distortions)
     if options.composites:
         chosen['distortions'] += COMPOSITES
-    if options.levels:
-        chosen['levels'] = tuple(options.levels)
+    chosen['levels'] = tuple(options.levels)
     report = synthesize(
         options.photos,
         options.out,

@@ -20,7 +20,7 @@ def add_parser(verbs) -> None:
         description='Train as an option file says, one of pyiqa.train or of ours.',
         allow_abbrev=False,
     )
-    verb.add_argument('-opt', required=True, metavar='FILE', help='a YAML file')
+    common.add_option_file(verb, 'a YAML file')
     verb.add_argument(
         '--set',
         action='append',
@@ -28,7 +28,7 @@ def add_parser(verbs) -> None:
         metavar='KEY=VALUE',
         help='change an option, e.g. train.optim.lr=3e-4; may be given several times',
     )
-    verb.add_argument('--root', default='.', help='folder for experiments/NAME')
+    common.add_root(verb, 'folder for experiments/NAME', '.')
     common.add_resume(verb)
     verb.add_argument(
         '--launcher', default='none', help='pytorch: under torchrun; default none'

@@ -42,9 +42,7 @@ def add_parser(verbs) -> None:
     verb.add_argument(
         '--max-checkpoint-megabytes', type=int, default=500, help='default 500'
     )
-    verb.add_argument(
-        '--steps', type=int, help='Adam steps to learn ratings; default by their count'
-    )
+    common.add_steps(verb, 'of Adam, to learn ratings; default by their count')
     common.add_seed(verb, 'of learning')
     verb.set_defaults(command=run_ui)
 

@@ -1,21 +1,23 @@
 """The command as a user runs it: results, and one clear line for bad input."""
 
+import argparse
+import ast
 import csv
-import sys
+import re
+from pathlib import Path
 from urllib.error import URLError
 
 import pandas as pd
 import pyiqa
 import pytest
 import torch
-from started import finished
 from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.cli import main
+from metaiqa_plugin.cli import VERBS, common, main, parser
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.weights import shipped_path
 
@@ -171,10 +173,61 @@ def test_weights_that_can_not_be_fetched_are_one_line(monkeypatch, photos, capfd
     assert 'model hub' in error_line(capfd)
 
 
-def test_help_names_every_verb():
-    done = finished([sys.executable, '-m', 'metaiqa_plugin.cli', '--help'], check=True)
-    for verb in ('score', 'synthesize', 'train', 'adapt', 'pyiqa'):
-        assert verb in done.stdout
+def test_help_names_every_verb(capfd):
+    with pytest.raises(SystemExit, match='0'):
+        main(['--help'])
+    printed = capfd.readouterr().out
+    missing = [verb for verb in VERBS if not re.search(rf'(?m)^ +{verb}\b', printed)]
+    assert missing == []
+
+
+def test_an_option_of_several_verbs_is_in_common_alone():
+    files = {}
+    for path in Path(common.__file__).parent.glob('*.py'):
+        for call in ast.walk(ast.parse(path.read_text())):
+            name = isinstance(call, ast.Call) and getattr(call.func, 'attr', '')
+            for word in call.args if name == 'add_argument' else ():
+                if str(getattr(word, 'value', '')).startswith('-'):
+                    files.setdefault(word.value, set()).add(path.stem)
+    assert {name: where for name, where in files.items() if len(where) > 1} == {}
+
+
+def retired():
+    """Verbs, their old spellings, and what options each verb has."""
+    (verbs,) = (action for action in parser()._actions if action.choices)
+    for verb, of_verb in verbs.choices.items():
+        known = of_verb._option_string_actions
+        for old in (name for name in known if known[name].help == argparse.SUPPRESS):
+            yield verb, old, set(known)
+
+
+@pytest.mark.parametrize(('verb', 'old', 'known'), list(retired()))
+def test_an_old_spelling_names_the_new_one(verb, old, known, capfd):
+    assert main([verb, old, 'value']) == 2
+    line = error_line(capfd)
+    new = re.fullmatch(rf'metaiqa: {old} is no more; use (--[a-z]+)\b.*', line)
+    assert new[1] in known - {old}
+
+
+def test_every_old_spelling_is_known():
+    old = {'--checkpoint', '--prior', '--force', '--redo', '--jobs', '--processes'}
+    assert {name for _, name, _ in retired()} >= {*old, '--force_yml'}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'required: VERB; see metaiqa --help'),
+        (['scores'], "invalid choice: 'scores'"),
+        (['score'], 'required: images; see metaiqa score --help'),
+        (['score', 'x', '--topp', '1'], 'unrecognized arguments: --topp'),
+        (['score', 'x', '--top', '1', '--bottom', '1'], 'not allowed with'),
+        (['ranking', 'x', '--levels', 'high'], "--levels: invalid level value: 'high'"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line_and_a_code(arguments, message, capfd):
+    assert main(arguments) == 2
+    assert message in error_line(capfd)
 
 
 def test_pyiqas_command_knows_our_metrics(capfd):
