@@ -19,7 +19,10 @@ def add_parser(verbs) -> None:
     common.add_images(verb)
     for side in ('defender', 'attacker'):
         verb.add_argument(f'--{side}', required=True, help=common.METRIC)
-    verb.add_argument('--levels', type=int, default=5, help='of quality; default 5')
+    verb.add_argument(
+        '--quality-levels', type=int, default=5, dest='levels', help='default 5'
+    )
+    common.add_retired(verb, '--levels', '--quality-levels')
     verb.add_argument('--pairs', type=int, default=2, help='a level; default 2')
     verb.add_argument(
         '--tolerance',

@@ -164,8 +164,8 @@ def write_weight_map(
     network = open_metric(metric).net
     if not isinstance(network, HyperIQA) or not network.config.hyper_network:
         raise UserError(
-            f'metric={metric!r}: this network generates no weights; give hyperiqa-lite0 '
-            'or a checkpoint of HyperIQA with a hyper-network'
+            f'metric={metric!r}: this network generates no weights; give '
+            'hyperiqa-lite0, or a checkpoint of HyperIQA with a hyper-network'
         )
     out = check_output(out, overwrite)
     names = (ORIGINAL, *(DISTORTIONS if distorted else ()))

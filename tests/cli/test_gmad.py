@@ -19,7 +19,7 @@ from metaiqa_plugin.score import engines, open_metric
 from metaiqa_plugin.study import gmad as study
 
 RIVAL = 'rival.safetensors'
-SIZES = ('--levels', 2, '--pairs', 2, '--tolerance', 1)
+SIZES = ('--quality-levels', 2, '--pairs', 2, '--tolerance', 1)
 
 
 def execute(*arguments):
@@ -153,7 +153,7 @@ def test_checkpoints_of_one_name_are_told_apart_by_their_folders(
     other = str(tmp_path / RIVAL)
     write_state_dict(other, network.state_dict())
     sides = ['--defender', rival, '--attacker', other, '--out', tmp_path / 'out']
-    execute(folder, *sides, '--levels', 1)
+    execute(folder, *sides, '--quality-levels', 1)
     header = list(pd.read_csv(tmp_path / 'out' / 'scores.csv'))
     assert header == ['path', rival, other, 'width', 'height', 'error']
 
@@ -172,14 +172,17 @@ def test_levels_without_a_pair_are_drawn_as_such(folder, rival, tmp_path, capfd)
         (['--defender', 'piqe', '--attacker', 'piqe'], "both 'piqe'"),
         (['--defender', 'ssim', '--attacker', 'piqe'], "'ssim' is not"),
         (['--defender', 'piqe', '--attacker', 'nowhere.pth'], 'nowhere.pth'),
-        (['--defender', 'piqe', '--attacker', 'entropy', '--levels', 0], 'levels=0'),
+        (
+            ['--defender', 'piqe', '--attacker', 'entropy', '--quality-levels', 0],
+            'levels=0',
+        ),
         (['--defender', 'piqe', '--attacker', 'entropy', '--pairs', 0], 'pairs=0'),
         (
             ['--defender', 'piqe', '--attacker', 'entropy', '--tolerance', -1],
             'tolerance=-1',
         ),
         (
-            ['--defender', 'piqe', '--attacker', 'entropy', '--levels', 7],
+            ['--defender', 'piqe', '--attacker', 'entropy', '--quality-levels', 7],
             'levels=7: needs at least 14 images, got 12',
         ),
     ],
