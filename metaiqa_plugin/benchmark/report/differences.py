@@ -13,12 +13,8 @@ from scipy import stats
 
 from metaiqa_plugin.benchmark.records import Experiment
 from metaiqa_plugin.benchmark.report.summaries import (
-    cells_of,
-    facet_values,
+    Cells,
     measure,
-    method_names,
-    summarize,
-    test_names,
 )
 from metaiqa_plugin.benchmark.report.tables import (
     NONE,
@@ -149,9 +145,9 @@ class Group:
 
     labels: Mapping[str, Any]
     test: str
-    cells: pd.DataFrame
+    cells: Cells
     unit: str = 'split'
-    sized: pd.DataFrame | None = None
+    sized: Cells | None = None
 
 
 def difference_tables(experiment: Experiment) -> list[Table]:
@@ -160,10 +156,10 @@ def difference_tables(experiment: Experiment) -> list[Table]:
     What the tables have in common is said below the last.
     """
     base, protocol = experiment.plan.get('compare_with'), experiment.plan['protocol']
-    cells = cells_of(experiment)
-    draws = protocol == 'few_shot' and len(facet_values(cells, 'split')) < 2
+    cells = Cells.of_plan(experiment)
+    draws = protocol == 'few_shot' and len(cells.values('split')) < 2
     groups = list(_groups(cells, protocol, draws))
-    if not base or len(method_names(experiment)) < 2:
+    if not base or len(cells.methods) < 2:
         return []
     names = ('srocc', 'plcc') if protocol in ('authentic', 'zero_shot') else ('srocc',)
     tables = []
@@ -183,23 +179,23 @@ def difference_tables(experiment: Experiment) -> list[Table]:
     return [replace(table, notes=()) for table in tables[:-1]] + tables[-1:]
 
 
-def _groups(cells: pd.DataFrame, protocol: str, draws: bool) -> Iterator[Group]:
+def _groups(cells: Cells, protocol: str, draws: bool) -> Iterator[Group]:
     """``draws``: pairs are draws of labels from one train part."""
-    tests = [] if protocol == 'runtime' else test_names(cells)
+    tests = [] if protocol == 'runtime' else cells.tests
     if protocol in ('few_shot', 'leave_one_distortion_out'):
         for test in tests:
-            for labels in facet_values(cells, 'labels'):
-                chosen = cells[cells['facets.labels'] == labels]
+            for labels in cells.values('labels'):
+                chosen = cells.where(labels=labels)
                 unit, sized = 'facets.split', chosen
                 if draws:
                     unit, sized = 'facets.draw', None
                 elif protocol == 'leave_one_distortion_out':
-                    unit, sized = 'facets.type', cells[cells['facets.labels'] == 0]
+                    unit, sized = 'facets.type', cells.where(labels=0)
                 yield Group({'labels': labels}, test, chosen, unit, sized)
     elif protocol == 'cross_database':
-        for train in facet_values(cells, 'train'):
-            chosen = cells[cells['facets.train'] == train]
-            for test in test_names(chosen):
+        for train in cells.values('train'):
+            chosen = cells.where(train=train)
+            for test in chosen.tests:
                 labels = {'trained on': train, 'test': test}
                 yield Group(labels, test, chosen, sized=chosen)
     else:
@@ -210,9 +206,11 @@ def _groups(cells: pd.DataFrame, protocol: str, draws: bool) -> Iterator[Group]:
 
 def _compared(group: Group, base: str, name: str) -> Iterator[dict[str, Any]]:
     """Each other method that the group has cells of, against ``base``."""
+    found = group.cells.summaries(measure(group.test, name), group.unit)
     means = {
-        method: summarize(cells, measure(group.test, name), group.unit).means
-        for method, cells in group.cells.groupby('method', sort=False)
+        method: item.means
+        for method, item in zip(group.cells.methods, found, strict=True)
+        if item.expected
     }
     theirs = means.pop(base, pd.Series(dtype=float))
     for method, ours in means.items():
@@ -225,7 +223,7 @@ def _compared(group: Group, base: str, name: str) -> Iterator[dict[str, Any]]:
             **vars(paired_difference(differences, ratio)),
             'wilcoxon': wilcoxon(differences),
             'ratio': ratio,
-            'expected': group.cells[group.unit].nunique(),
+            'expected': group.cells.table[group.unit].nunique(),
         }
 
 
@@ -243,8 +241,8 @@ def _test_over_train(group: Group, methods: Sequence[str]) -> float:
             max(cell.measures.get('train_images') or 0, cell.pool),
             cell.tests[group.test].images,
         )
-        for cell in group.sized[group.sized.method.isin(methods)]['cell']
-        if group.test in cell.tests
+        for cell in group.sized
+        if cell.method in methods and group.test in cell.tests
     ]
     known = pd.DataFrame(sizes, columns=['method', 'train', 'test'])
     trains = known.groupby('method')['train'].mean()

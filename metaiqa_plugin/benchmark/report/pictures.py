@@ -17,18 +17,12 @@ from metaiqa_plugin.benchmark.report import charts
 from metaiqa_plugin.benchmark.report.charts import Line, Picture
 from metaiqa_plugin.benchmark.report.results import RUNTIME
 from metaiqa_plugin.benchmark.report.summaries import (
+    Cells,
     Summary,
-    cells_of,
     measure,
     measured,
-    method_names,
     predictions_of,
     srocc_of,
-    summaries_by,
-    summaries_of,
-    summarize,
-    swept,
-    test_names,
 )
 
 __all__ = ['BadImage', 'Sample', 'find_sample', 'rank_differences']
@@ -41,43 +35,41 @@ THUMBNAIL_SIDE = 128
 
 def result_pictures(experiment: Experiment, anchor: str) -> Iterator[Picture]:
     """Those of its protocol, of what is finished; names begin with ``anchor``."""
-    protocol, methods = experiment.plan['protocol'], method_names(experiment)
-    cells = cells_of(experiment)
-    finished = cells[cells.state == 'finished']
+    protocol, finished = experiment.plan['protocol'], Cells.of_plan(experiment).finished
     alike, labelled = _alike(finished, protocol)
-    tests = test_names(cells)
+    tests = finished.tests
     if protocol == 'runtime':
-        yield from _runtime_pictures(finished, methods, anchor)
+        yield from _runtime_pictures(finished, anchor)
     for test in tests:
         where = f' on {test}' if len(tests) > 1 else ''
         name = f'{anchor}-{_slug(test)}'
         if protocol == 'few_shot':
-            yield _few_shot_picture(finished, methods, test, f'{name}-labels', where)
+            yield _few_shot_picture(finished, test, f'{name}-labels', where)
         if protocol == 'parameters':
             yield from _sweep_pictures(finished, test, f'{name}-sweep', where)
         if protocol == 'leave_one_distortion_out':
-            yield _unseen_picture(alike, methods, test, f'{name}-types')
+            yield _unseen_picture(alike, test, f'{name}-types')
         else:
             where += f': mean over splits{labelled}'
             yield from _type_pictures(alike, test, f'{name}-types', where)
     yield from _learning_pictures(alike, f'{anchor}-learning', labelled)
 
 
-def _alike(finished: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, str]:
+def _alike(finished: Cells, protocol: str) -> tuple[Cells, str]:
     """Cells with the most labels; on unseen types: with the fewest. And what to say."""
-    labels = finished.get('facets.labels', pd.Series(0, finished.index)).fillna(0)
-    chosen = labels.max() if protocol == 'few_shot' else labels.min()
-    return finished[labels == chosen], f', {chosen} labels' if chosen else ''
+    labels = finished.values('labels')
+    if not labels:
+        return finished, ''
+    chosen = labels[-1 if protocol == 'few_shot' else 0]
+    return finished.where(labels=chosen), f', {chosen} labels' if chosen else ''
 
 
-def _runtime_pictures(
-    finished: pd.DataFrame, methods: Sequence[str], anchor: str
-) -> Iterator[Picture]:
+def _runtime_pictures(finished: Cells, anchor: str) -> Iterator[Picture]:
     for name, (title, _) in RUNTIME.items():
-        found = summaries_of(finished, methods, measured(name))
+        found = finished.summaries(measured(name))
         values = {
             method: item.numbers
-            for method, item in zip(methods, found, strict=True)
+            for method, item in zip(finished.methods, found, strict=True)
             if item.numbers
         }
         if values and name != 'parameters':
@@ -85,30 +77,29 @@ def _runtime_pictures(
             yield charts.ranges(f'{anchor}-{name}', heading, values, title)
 
 
-def _few_shot_picture(
-    finished: pd.DataFrame, methods: Sequence[str], test: str, name: str, where: str
-) -> Picture:
-    points = summaries_by('labels', finished, methods, measure(test, 'srocc'))
+def _few_shot_picture(finished: Cells, test: str, name: str, where: str) -> Picture:
+    points = finished.summaries_by('labels', measure(test, 'srocc'))
     drawn = [
         _line(method, list(points), row)
-        for method, row in zip(methods, zip(*points.values(), strict=True), strict=True)
+        for method, row in zip(
+            finished.methods, zip(*points.values(), strict=True), strict=True
+        )
     ]
     title = f'SROCC by number of labelled images{where}: mean ± SD over draws'
     return charts.lines(name, title, {'labelled images': drawn}, 'SROCC', True)
 
 
 def _sweep_pictures(
-    finished: pd.DataFrame, test: str, name: str, where: str
+    finished: Cells, test: str, name: str, where: str
 ) -> Iterator[Picture]:
     """Lines along each parameter, all others being equal; single ones side by side."""
-    names = swept(finished)
-    places = finished[[f'facets.{one}' for one in names]].set_axis(names, axis=1)
+    names = finished.swept
+    places = finished.table[[f'facets.{one}' for one in names]].set_axis(names, axis=1)
     numbers = places.map(lambda value: type(value) in (int, float) and value == value)
     numbers = numbers.all(axis=1)
-    points = places[numbers].groupby(finished.method[numbers], sort=False).first()
+    points = places[numbers].groupby(finished.table.method[numbers], sort=False).first()
     points['found'] = [
-        summarize(finished[finished.method == method], measure(test, 'srocc'))
-        for method in points.index
+        finished.of(method).summary(measure(test, 'srocc')) for method in points.index
     ]
     panels = {}
     for index, varied in enumerate(names):
@@ -132,21 +123,17 @@ def _sweep_pictures(
         yield charts.lines(name, title, panels, 'SROCC', legend=False)
 
 
-def _unseen_picture(
-    cells: pd.DataFrame, methods: Sequence[str], test: str, name: str
-) -> Picture:
-    by_type = summaries_by('type', cells, methods, measure(test, 'srocc'))
+def _unseen_picture(cells: Cells, test: str, name: str) -> Picture:
+    by_type = cells.summaries_by('type', measure(test, 'srocc'))
     means = [[item.mean for item in row] for row in by_type.values()]
-    found = dict(zip(methods, zip(*means, strict=True), strict=True))
+    found = dict(zip(cells.methods, zip(*means, strict=True), strict=True))
     return charts.bars(name, 'SROCC on unseen types', found, list(by_type), 'SROCC')
 
 
-def _type_pictures(
-    cells: pd.DataFrame, test: str, name: str, where: str
-) -> Iterator[Picture]:
+def _type_pictures(cells: Cells, test: str, name: str, where: str) -> Iterator[Picture]:
     """SROCC within each type of distortion, where test images have several."""
     rows = []
-    for cell in cells['cell']:
+    for cell in cells:
         shown = predictions_of(cell, test) if test in cell.tests else None
         kinds = dict.fromkeys(shown.types) if shown else {}
         for kind in kinds if len(kinds) > 1 else ():
@@ -163,12 +150,10 @@ def _type_pictures(
     yield charts.bars(name, title, values, types, 'SROCC')
 
 
-def _learning_pictures(
-    cells: pd.DataFrame, name: str, labelled: str
-) -> Iterator[Picture]:
+def _learning_pictures(cells: Cells, name: str, labelled: str) -> Iterator[Picture]:
     rows = [
         (cell.method, point['epoch'], cell.split, point['srocc'])
-        for cell in cells['cell']
+        for cell in cells
         for point in cell.curve()
     ]
     if not rows:
@@ -250,9 +235,9 @@ class BadImage:
 
 def find_sample(experiment: Experiment) -> Sample | None:
     """The split that most methods have predictions of; the first of those."""
-    cells = cells_of(experiment)
-    cells = cells[[bool(cell.tests) for cell in cells['cell']]]
-    first = cells.drop_duplicates(['split', 'method'])
+    cells = Cells.of_plan(experiment).table
+    tested = cells[cells['cell'].map(lambda cell: len(cell.tests) > 0)]
+    first = tested.drop_duplicates(['split', 'method'])
     few_shot = experiment.plan['protocol'] == 'few_shot'
 
     def rank(split: str) -> tuple[int, float]:

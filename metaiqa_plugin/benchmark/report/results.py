@@ -17,19 +17,13 @@ from metaiqa_plugin.benchmark.report.published import (
     source_note,
 )
 from metaiqa_plugin.benchmark.report.summaries import (
+    Cells,
     Summary,
     Value,
-    cells_of,
-    facet_values,
     measure,
     measured,
-    method_names,
     predictions_of,
     srocc_of,
-    summaries_by,
-    summaries_of,
-    swept,
-    test_names,
 )
 from metaiqa_plugin.benchmark.report.tables import (
     NONE,
@@ -82,18 +76,18 @@ def result_tables(experiment: Experiment) -> list[Table]:
         )
     if not experiment.finished:
         return []
-    return list(makers[protocol](experiment, cells_of(experiment)))
+    return list(makers[protocol](experiment, Cells.of_plan(experiment)))
 
 
-def _method_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
+def _method_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
     """A row for each method; correlations on each test set, then other measures."""
-    tests = test_names(cells)
+    tests = cells.tests
     for test in tests:
         where = f' on {test}' if len(tests) > 1 else ''
         published = _published(experiment, test, len(tests) > 1)
         columns = _measures(experiment, cells, test, ('plcc', 'srocc'), published)
         trained = experiment.plan['protocol'] != 'zero_shot'
-        seeded = cells.seed.nunique() > 1
+        seeded = cells.seeded
         notes = [
             ('Scores after the last epoch. ' if trained else '')
             + 'Mean and standard deviation over splits'
@@ -116,21 +110,21 @@ def _method_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Tabl
 
 def _measures(
     experiment: Experiment,
-    cells: pd.DataFrame,
+    cells: Cells,
     test: str,
     names: Sequence[str],
     published: dict[str, dict[str, float]] | None = None,
 ) -> dict[Any, list[Cell]]:
     """Columns: mean and deviation of each measure, published ones below the means."""
-    methods = method_names(experiment)
-    own = [cells[cells.method == method] for method in methods]
+    methods = cells.methods
+    own = [cells.of(method) for method in methods]
     columns: dict[Any, list[Cell]] = {
         'method': [text_cell(method) for method in (*methods, *(published or ()))]
     }
-    for name in swept(cells):
-        columns[name] = [_parameter(facet_values(row, name)) for row in own]
+    for name in cells.swept:
+        columns[name] = [_parameter(row.values(name)) for row in own]
     for name in names:
-        found = summaries_of(cells, methods, measure(test, name))
+        found = cells.summaries(measure(test, name))
         columns[TITLES[name], 'mean'] = [
             *best_marked(
                 found,
@@ -140,11 +134,11 @@ def _measures(
             *(number_cell(row.get(name)) for row in (published or {}).values()),
         ]
         columns[TITLES[name], 'SD'] = [number_cell(item.sd) for item in found]
-        if cells.seed.nunique() > 1:
+        if cells.seeded:
             over = [number_cell(item.sd_seeds) for item in found]
             columns[TITLES[name], 'SD over seeds'] = over
     for name in names if published is not None else ():
-        found = summaries_of(cells, methods, _best_epoch(test, name))
+        found = cells.summaries(_best_epoch(test, name))
         if any(item.numbers for item in found):
             picked = [mean_cell(item, brief=True) for item in found]
             columns[PICKED, TITLES[name]] = picked
@@ -168,7 +162,7 @@ def _published(
         return {}
     found = published_methods(source)
     if source['table'] == 'pyiqa_nr_benchmark':
-        ours = {name.lower() for name in method_names(experiment)}
+        ours = {method['name'].lower() for method in experiment.plan['methods']}
         found = {name: row for name, row in found.items() if name.lower() in ours}
     return found
 
@@ -190,34 +184,33 @@ def _parameter(values: Sequence[Any]) -> Cell:
     return Cell(text, values[0] if number else text)
 
 
-def _type_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
+def _type_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
     """A row for each type of distortion: unseen, then after labels of it."""
-    test = test_names(cells)[0]
-    plain = cells[cells['facets.labels'].fillna(0) == 0]
+    test = cells.tests[0]
+    plain = cells.where(labels=0)
     if len(plain):
         yield _unseen_table(experiment, plain, test)
-    for labels in facet_values(cells, 'labels'):
+    for labels in cells.values('labels'):
         if labels:
-            adapted = cells[cells['facets.labels'] == labels]
+            adapted = cells.where(labels=labels)
             yield _adapted_table(adapted, plain, test, labels)
 
 
-def _unseen_table(experiment: Experiment, cells: pd.DataFrame, test: str) -> Table:
-    methods, types = method_names(experiment), facet_values(cells, 'type')
-    source = experiment.plan.get('published')
+def _unseen_table(experiment: Experiment, cells: Cells, test: str) -> Table:
+    types, source = cells.values('type'), experiment.plan.get('published')
     theirs = {}
     if source and source['table'] == 'lodo_srocc':
         theirs = published_types(source)
     columns = _types_column(types)
-    ours = _by_type(cells, methods, measure(test, 'srocc'))
-    for method, column in zip(methods, ours, strict=True):
+    ours = _by_type(cells, measure(test, 'srocc'))
+    for method, column in zip(cells.methods, ours, strict=True):
         columns['this run', method] = column
     for name, figures in theirs.items():
         known = [figures.get(kind, math.nan) for kind in types]
         average = sum(known) / len(known)
         columns['published', name] = list(map(number_cell, (*known, average)))
     notes = ['SROCC on each type by a network that was trained on all the others.']
-    if cells.seed.nunique() > 1:
+    if cells.seeded:
         notes.append('Mean over seeds, ± standard deviation over them.')
     if theirs:
         notes.append(source_note(source))
@@ -226,23 +219,21 @@ def _unseen_table(experiment: Experiment, cells: pd.DataFrame, test: str) -> Tab
     return Table('SROCC on unseen types', columns, notes, summary=True)
 
 
-def _adapted_table(
-    cells: pd.DataFrame, plain: pd.DataFrame, test: str, labels: Any
-) -> Table:
-    finished = (of[of.state == 'finished'] for of in (cells, plain))
+def _adapted_table(cells: Cells, plain: Cells, test: str, labels: Any) -> Table:
+    finished = (of.finished.table for of in (cells, plain))
     place = ['method', 'facets.type', 'seed']
     pairs = pd.merge(*finished, on=place, suffixes=('', '_before'))
     known = {
         after.folder: _on_images_of(before, after, test)
         for before, after in zip(pairs.cell_before, pairs.cell, strict=True)
     }
-    methods, types = list(cells.method.unique()), facet_values(cells, 'type')
-    columns = _types_column(types)
-    before = _by_type(cells, methods, lambda cell: known.get(cell.folder))
-    after = _by_type(cells, methods, measure(test, 'srocc'))
-    for method, *pair in zip(methods, before, after, strict=True):
-        columns[method, 'before'], columns[method, 'after'] = pair
-    draws = len(facet_values(cells, 'draw'))
+    columns = _types_column(cells.values('type'))
+    before = _by_type(cells, lambda cell: known.get(cell.folder))
+    after = _by_type(cells, measure(test, 'srocc'))
+    for method, *pair in zip(cells.methods, before, after, strict=True):
+        if len(cells.of(method)):
+            columns[method, 'before'], columns[method, 'after'] = pair
+    draws = len(cells.values('draw'))
     notes = [
         f'After: adapted to {labels} labelled images of the unseen type, tested on its '
         'images of other photos. Before: the same network without them, on the same '
@@ -258,16 +249,14 @@ def _types_column(types: Sequence[str]) -> dict[Any, list[Cell]]:
     return {'unseen type': [text_cell(kind) for kind in (*types, 'Average')]}
 
 
-def _by_type(
-    cells: pd.DataFrame, methods: Sequence[str], value: Value
-) -> list[Sequence[Cell]]:
+def _by_type(cells: Cells, value: Value) -> list[Sequence[Cell]]:
     """For each method the mean on each type, then on all: there without deviation."""
-    found = summaries_by('type', cells, methods, value, 'facets.type')
+    found = cells.summaries_by('type', value, 'facets.type')
     rows = [
         best_marked(row, lambda item, best: deviation_cell(item, best, item.sd_seeds))
         for row in found.values()
     ]
-    whole = summaries_of(cells, methods, value, 'facets.type')
+    whole = cells.summaries(value, 'facets.type')
     rows.append(best_marked(whole, lambda *item: deviation_cell(*item, math.nan)))
     return list(zip(*rows, strict=True))
 
@@ -281,35 +270,35 @@ def _on_images_of(origin: CellRecord, cell: CellRecord, test: str) -> float | No
     return srocc_of(whole.mos[chosen], whole.scores[chosen])
 
 
-def _label_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
-    methods, tests = method_names(experiment), test_names(cells)
+def _label_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+    methods, tests = cells.methods, cells.tests
     note = (
         'Mean ± standard deviation over draws of the labelled images'
-        + (' and splits' if len(facet_values(cells, 'split')) > 1 else '')
+        + (' and splits' if len(cells.values('split')) > 1 else '')
         + '; of a single one there is no deviation.'
     )
     for test in tests:
         where = f' on {test}' if len(tests) > 1 else ''
         for name in ('srocc', 'plcc'):
             columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
-            found = summaries_by('labels', cells, methods, measure(test, name))
+            found = cells.summaries_by('labels', measure(test, name))
             for count, row in found.items():
                 columns['labelled images', str(count)] = _spreads(row)
             notes = [note, *nan_notes(cells, 'srocc', test)]
             yield Table(f'{TITLES[name]} by number of labels{where}', columns, notes)
 
 
-def _database_tables(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
-    methods, trains = method_names(experiment), facet_values(cells, 'train')
-    tests = test_names(cells)
+def _database_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+    methods, trains = cells.methods, cells.values('train')
+    tests = cells.tests
     tests.sort(key=[*trains, *tests].index)
     shown = {}
     for train in trains:
-        chosen = cells[cells['facets.train'] == train]
+        chosen = cells.where(train=train)
         for test in tests:
             shown[train, test] = [Cell(NONE)] * len(methods)
-            if train != test or test in test_names(chosen):
-                found = summaries_of(chosen, methods, measure(test, 'srocc'))
+            if train != test or test in chosen.tests:
+                found = chosen.summaries(measure(test, 'srocc'))
                 shown[train, test] = _spreads(found)
     notes = [
         'Bold: the best method for this pair of databases. Mean ± standard deviation '
@@ -328,16 +317,16 @@ def _spreads(found: Sequence[Summary]) -> list[Cell]:
     return best_marked(found, lambda item, best: deviation_cell(item, best, item.sd))
 
 
-def _runtime_table(experiment: Experiment, cells: pd.DataFrame) -> Iterator[Table]:
-    methods = method_names(experiment)
+def _runtime_table(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+    methods = cells.methods
     columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
     for name, (title, less) in RUNTIME.items():
-        found = summaries_of(cells, methods, measured(name))
+        found = cells.summaries(measured(name))
         if name == 'parameters':
             columns[title] = list(map(_range, found))
         else:
             columns[title] = best_marked(found, _range, less, 'median')
-    columns['rounds'] = [count_cell(cells[cells.method == name]) for name in methods]
+    columns['rounds'] = [count_cell(cells.of(name)) for name in methods]
     yield Table('Run time', columns, ['Median over rounds (lowest to highest).'])
 
 

@@ -7,7 +7,7 @@ averaged within each unit (a split, or a type of distortion) first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,24 +17,10 @@ from scipy import stats
 
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment, Predictions
 
-__all__ = [
-    'Summary',
-    'Value',
-    'best_of',
-    'cells_of',
-    'facet_values',
-    'measure',
-    'measured',
-    'method_names',
-    'predictions_of',
-    'srocc_of',
-    'summaries_by',
-    'summaries_of',
-    'summarize',
-    'swept',
-    'test_names',
-]
+__all__ = ['Cells', 'Summary', 'Value', 'best_of', 'measure', 'measured']
+__all__ += ['predictions_of', 'srocc_of']
 
+PLACE = ('method', 'split', 'seed', 'state', 'error')
 OF_THE_GRID = ('split', 'seed', 'draw', 'labels', 'train', 'type', 'round')
 
 Value = Callable[[CellRecord], float | None]
@@ -75,71 +61,118 @@ class Summary:
         return float(np.median(self.numbers)) if self.numbers else math.nan
 
 
-def cells_of(experiment: Experiment) -> pd.DataFrame:
-    """A row for each cell of the plan: the record as ``cell``, and its place.
+class Cells:
+    """Cells of a plan in its order, or some of them.
 
-    Columns ``method``, ``split``, ``seed``, ``state`` and ``error``; facets with their
-    name as ``facets.labels``, NaN where a cell has none.
+    Attributes:
+        table: a row for each: the record as ``cell``, ``method``, ``split``, ``seed``,
+            ``state`` and ``error``; facets with their name as ``facets.labels``, NaN
+            where a cell has none.
+        methods: of the plan, in order, whether or not they have a cell here.
     """
-    rows = [
-        {
-            'cell': cell,
-            **{name: getattr(cell, name) for name in ('method', 'split', 'seed')},
-            'state': cell.state,
-            'error': cell.error,
-            **{f'facets.{name}': value for name, value in cell.facets.items()},
-        }
-        for cell in experiment.cells
-    ]
-    return pd.DataFrame(rows, dtype=object)
 
+    def __init__(self, table: pd.DataFrame, methods: Sequence[str]) -> None:
+        self.table, self.methods = table, methods
 
-def summarize(cells: pd.DataFrame, value: Value, unit: str = 'split') -> Summary:
-    """``value`` of cells, averaged within each ``unit`` (a column) first.
+    @classmethod
+    def of_plan(cls, experiment: Experiment) -> Cells:
+        """All of an experiment."""
+        rows = [
+            {
+                'cell': cell,
+                **{name: getattr(cell, name) for name in PLACE},
+                **{f'facets.{name}': value for name, value in cell.facets.items()},
+            }
+            for cell in experiment.cells
+        ]
+        methods = [method['name'] for method in experiment.plan['methods']]
+        return cls(pd.DataFrame(rows, dtype=object), methods)
 
-    None is no value, NaN is one.
-    """
-    found = [(row, value(cell)) for row, cell in cells['cell'].items()]
-    numbers = pd.Series({row: x for row, x in found if x is not None}, dtype=float)
-    seeds = numbers.groupby(cells.loc[numbers.index, unit], sort=False)
-    variances = [of.var(skipna=False) for _, of in seeds if len(of) > 1]
-    failed = cells.loc[cells.state == 'failed', 'error']
-    if len(failed):
-        problem = f'failed: {failed.iloc[0]}'
-    elif (cells.state == 'open').any():
-        problem = 'open'
-    else:
-        problem = '' if len(numbers) == len(cells) else 'no value'
-    return Summary(
-        pd.Series({name: of.mean(skipna=False) for name, of in seeds}, dtype=float),
-        numbers.to_list(),
-        math.sqrt(np.mean(variances)) if variances else math.nan,
-        len(cells),
-        problem,
-    )
+    def __len__(self) -> int:
+        return len(self.table)
 
+    def __iter__(self) -> Iterator[CellRecord]:
+        return iter(self.table['cell'])
 
-def summaries_of(
-    cells: pd.DataFrame, methods: Sequence[str], value: Value, unit: str = 'split'
-) -> list[Summary]:
-    """One for each method."""
-    return [summarize(cells[cells.method == name], value, unit) for name in methods]
+    def chosen(self, mask: pd.Series) -> Cells:
+        """Those where ``mask`` of the rows is true."""
+        return Cells(self.table[mask], self.methods)
 
+    def where(self, **facets: Any) -> Cells:
+        """Those with these facets."""
+        columns = [self.table[f'facets.{name}'] == facets[name] for name in facets]
+        return self.chosen(np.logical_and.reduce(columns))
 
-def summaries_by(
-    facet: str,
-    cells: pd.DataFrame,
-    methods: Sequence[str],
-    value: Value,
-    unit: str = 'split',
-) -> dict[Any, list[Summary]]:
-    """One for each method, by the values of a facet."""
-    return {
-        shown: summaries_of(
-            cells[cells[f'facets.{facet}'] == shown], methods, value, unit
+    def of(self, method: str) -> Cells:
+        """Those of a method."""
+        return self.chosen(self.table.method == method)
+
+    @property
+    def finished(self) -> Cells:
+        return self.chosen(self.table.state == 'finished')
+
+    @property
+    def seeded(self) -> bool:
+        """Whether there are several seeds."""
+        return self.table.seed.nunique() > 1
+
+    @property
+    def tests(self) -> list[str]:
+        """Test sets of the finished ones, in order."""
+        return list(dict.fromkeys(test for cell in self for test in cell.tests))
+
+    @property
+    def swept(self) -> list[str]:
+        """Facets that are parameters of a sweep."""
+        names = self.table.filter(regex='^facets').columns.str.removeprefix('facets.')
+        return [name for name in names if name not in OF_THE_GRID]
+
+    def values(self, facet: str) -> list[Any]:
+        """Of a facet, in order: of size for numbers, of the plan for others."""
+        if f'facets.{facet}' not in self.table:
+            return []
+        values = list(self.table[f'facets.{facet}'].dropna().unique())
+        numbers = all(isinstance(value, (int, float)) for value in values)
+        return sorted(values) if numbers else values
+
+    def summary(self, value: Value, unit: str = 'split') -> Summary:
+        """``value`` of all, averaged within each ``unit`` (a column) first.
+
+        None is no value, NaN is one.
+        """
+        seeds: dict[Any, list[float]] = {}
+        for name, cell in zip(self.table[unit], self, strict=True):
+            if (number := value(cell)) is not None:
+                seeds.setdefault(name, []).append(number)
+        numbers = [number for of in seeds.values() for number in of]
+        variances = [np.var(of, ddof=1) for of in seeds.values() if len(of) > 1]
+        failed = [cell.error for cell in self if cell.state == 'failed']
+        if failed:
+            problem = f'failed: {failed[0]}'
+        elif any(cell.state == 'open' for cell in self):
+            problem = 'open'
+        else:
+            problem = '' if len(numbers) == len(self) else 'no value'
+        return Summary(
+            pd.Series({name: np.mean(of) for name, of in seeds.items()}, dtype=float),
+            numbers,
+            math.sqrt(np.mean(variances)) if variances else math.nan,
+            len(self),
+            problem,
         )
-        for shown in facet_values(cells, facet)
-    }
+
+    def summaries(self, value: Value, unit: str = 'split') -> list[Summary]:
+        """One for each method."""
+        return [self.of(method).summary(value, unit) for method in self.methods]
+
+    def summaries_by(
+        self, facet: str, value: Value, unit: str = 'split'
+    ) -> dict[Any, list[Summary]]:
+        """One for each method, by the values of a facet."""
+        return {
+            one: self.where(**{facet: one}).summaries(value, unit)
+            for one in self.values(facet)
+        }
 
 
 def best_of(
@@ -173,33 +206,6 @@ def measure(test: str, name: str) -> Value:
 def measured(name: str) -> Value:
     """Another number of a cell."""
     return lambda cell: cell.measures.get(name)
-
-
-def facet_values(cells: pd.DataFrame, name: str) -> list[Any]:
-    """Its values in order: of size for numbers, of the plan for others."""
-    if f'facets.{name}' not in cells:
-        return []
-    values: list[Hashable] = list(cells[f'facets.{name}'].dropna().unique())
-    numbers = all(isinstance(value, (int, float)) for value in values)
-    return sorted(values) if numbers else values
-
-
-def method_names(experiment: Experiment) -> list[str]:
-    """In the order of the plan."""
-    return [method['name'] for method in experiment.plan['methods']]
-
-
-def test_names(cells: pd.DataFrame) -> list[str]:
-    """Test sets of the finished cells, in order."""
-    return list(dict.fromkeys(test for cell in cells['cell'] for test in cell.tests))
-
-
-def swept(cells: pd.DataFrame) -> list[str]:
-    """Facets that are parameters of a sweep."""
-    names = [
-        name.removeprefix('facets.') for name in cells if name.startswith('facets.')
-    ]
-    return [name for name in names if name not in OF_THE_GRID]
 
 
 def predictions_of(cell: CellRecord, test: str) -> Predictions | None:

@@ -6,6 +6,7 @@ Also the tables of what is finished and how long it took.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -15,11 +16,10 @@ import pandas as pd
 
 from metaiqa_plugin.benchmark.records import Experiment
 from metaiqa_plugin.benchmark.report.summaries import (
+    Cells,
     Summary,
     best_of,
-    cells_of,
     measured,
-    summarize,
 )
 
 __all__ = ['NONE', 'TITLES', 'Cell', 'Table', 'best_marked', 'cells_table']
@@ -126,10 +126,9 @@ def number_cell(value: float | None) -> Cell:
     return Cell(_decimals(value), value)
 
 
-def count_cell(cells: pd.DataFrame) -> Cell:
+def count_cell(cells: Cells) -> Cell:
     """How many are finished."""
-    finished = int((cells.state == 'finished').sum())
-    return Cell(f'{finished}/{len(cells)}', finished)
+    return Cell(f'{len(cells.finished)}/{len(cells)}', len(cells.finished))
 
 
 def mean_cell(item: Summary, best: bool = False, brief: bool = False) -> Cell:
@@ -174,12 +173,13 @@ def best_marked(
     return [write(item, index in best) for index, item in enumerate(summaries)]
 
 
-def nan_notes(cells: pd.DataFrame, name: str, test: str) -> list[str]:
+def nan_notes(cells: Cells, name: str, test: str) -> list[str]:
     """Which methods have no ``'srocc'`` or ``'plcc_logistic'`` on a test set."""
-    lacking = cells['cell'].map(
-        lambda cell: test in cell.tests and math.isnan(getattr(cell.tests[test], name))
+    counts = Counter(
+        cell.method
+        for cell in cells
+        if test in cell.tests and math.isnan(getattr(cell.tests[test], name))
     )
-    counts = cells[lacking.astype(bool)].groupby('method', sort=False).size()
     return [f'{one}: {WHY_NAN[name].format(count)}' for one, count in counts.items()]
 
 
@@ -199,7 +199,7 @@ def overview_table(experiments: Mapping[str, Experiment]) -> Table:
         {
             'experiment': replace(text_cell(experiment.plan['name']), link=anchor),
             'protocol': text_cell(experiment.plan['protocol']),
-            **_states(cells_of(experiment)),
+            **_states(Cells.of_plan(experiment)),
         }
         for anchor, experiment in experiments.items()
     ]
@@ -209,38 +209,33 @@ def overview_table(experiments: Mapping[str, Experiment]) -> Table:
 
 def cells_table(experiment: Experiment) -> Table:
     """What is finished of each method, and how long it took."""
-    cells, rows = cells_of(experiment), []
+    cells, rows = Cells.of_plan(experiment), []
     for method in experiment.plan['methods']:
-        own = cells[cells.method == method['name']]
-        row = {name: text_cell(method[key]) for name, key in METHOD.items()}
-        each = _duration(summarize(own, measured('seconds')).median)
-        rows.append({**row, **_states(own), 'time a cell': each})
+        own = cells.of(method['name'])
+        each = _duration(own.summary(measured('seconds')).median)
+        place = {
+            'method': text_cell(method['name']),
+            'kind': text_cell(method['kind']),
+        }
+        rows.append({**place, **_states(own), 'time a cell': each})
     return Table('Cells and time', columns_of(rows), ['Time a cell: median.'])
-
-
-METHOD = {'method': 'name', 'kind': 'kind'}
 
 
 def unfinished_table(experiment: Experiment) -> Table | None:
     """Failed and open cells, those alike in one row; None if all are finished."""
-    cells = cells_of(experiment)
-    seeded = cells.seed.nunique() > 1
-    unfinished = cells[cells.state != 'finished']
+    cells = Cells.of_plan(experiment)
+    unfinished = cells.table[cells.table.state != 'finished']
+    place = ['method', 'state', 'error']
     rows = []
-    for place, alike in unfinished.groupby(['method', 'state', 'error'], sort=False):
-        whole = len(alike) == (cells.method == place[0]).sum()
-        rows.append(
-            {
-                **{
-                    title: text_cell(text or NONE)
-                    for title, text in zip(
-                        ('method', 'state', 'error'), place, strict=True
-                    )
-                },
-                'cells': Cell(str(len(alike)), len(alike)),
-                'splits': text_cell('all' if whole else _places(alike, seeded)),
-            }
-        )
+    for texts, alike in unfinished.groupby(place, sort=False):
+        whole = len(alike) == len(cells.of(texts[0]))
+        row = {
+            title: text_cell(text or NONE)
+            for title, text in zip(place, texts, strict=True)
+        }
+        row['cells'] = Cell(str(len(alike)), len(alike))
+        row['splits'] = text_cell('all' if whole else _places(alike, cells.seeded))
+        rows.append(row)
     return Table('Failed and open cells', columns_of(rows)) if rows else None
 
 
@@ -253,13 +248,13 @@ def _places(cells: pd.DataFrame, seeded: bool) -> str:
     return ('; ' if any(',' in place for place in places) else ', ').join(places)
 
 
-def _states(cells: pd.DataFrame) -> dict[str, Cell]:
-    failed, still = ((cells.state == state).sum() for state in ('failed', 'open'))
+def _states(cells: Cells) -> dict[str, Cell]:
+    states = [cell.state for cell in cells]
+    counts = {state: states.count(state) for state in ('failed', 'open')}
     return {
         'finished': count_cell(cells),
-        'failed': Cell(str(failed), int(failed)),
-        'open': Cell(str(still), int(still)),
-        'time': _duration(sum(summarize(cells, measured('seconds')).numbers)),
+        **{state: Cell(str(count), count) for state, count in counts.items()},
+        'time': _duration(sum(cells.summary(measured('seconds')).numbers)),
     }
 
 

@@ -14,11 +14,10 @@ from metaiqa_plugin.benchmark.report.published import (
 )
 from metaiqa_plugin.benchmark.report.results import result_tables
 from metaiqa_plugin.benchmark.report.summaries import (
+    Cells,
     best_of,
-    cells_of,
     measure,
     srocc_of,
-    summaries_of,
 )
 from metaiqa_plugin.benchmark.report.tables import (
     cells_table,
@@ -120,7 +119,7 @@ def test_the_best_is_among_those_over_the_same_splits(filled, rows, best):
         name: dict(zip((('1', 0), ('2', 0)), row, strict=True))
         for name, row in rows.items()
     }
-    found = summaries_of(cells_of(filled(values)), list(rows), measure('test', 'srocc'))
+    found = Cells.of_plan(filled(values)).summaries(measure('test', 'srocc'))
     assert {list(rows)[index] for index in best_of(found)} == best
 
 
