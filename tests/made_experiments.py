@@ -17,7 +17,7 @@ from metaiqa_plugin.benchmark.records import (
     write_json,
     write_predictions,
 )
-from metaiqa_plugin.benchmark.report.summaries import srocc_of
+from metaiqa_plugin.benchmark.report.summaries import Cells, srocc_of
 from metaiqa_plugin.files import write_table
 
 PHOTOS = Path(metaiqa_plugin.__file__).parent / 'photos' / 'kodak24'
@@ -125,11 +125,16 @@ class Made:
         path.write_text(f'{error}\n', encoding='utf-8')
 
     def read(self):
-        """What the report reads of it."""
-        return read_experiment(self.folder)
+        """Its cells, as the report reads them."""
+        return read(self.folder)
 
 
 EPOCHS = range(1, 6)
+
+
+def read(folder):
+    """Cells of an experiment, as the report reads them."""
+    return Cells.of_experiment(read_experiment(folder))
 
 
 def predict(key, noise, types=('all',), names=NAMES, constant=False):

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from metaiqa_plugin.benchmark.records import Experiment
 from metaiqa_plugin.benchmark.report.summaries import (
     Cells,
     measure,
@@ -150,15 +149,14 @@ class Group:
     sized: Cells | None = None
 
 
-def difference_tables(experiment: Experiment) -> list[Table]:
+def difference_tables(cells: Cells) -> list[Table]:
     """Each method against ``compare_with``; none if there is nothing to compare.
 
     What the tables have in common is said below the last.
     """
-    base, protocol = experiment.plan.get('compare_with'), experiment.plan['protocol']
-    cells = Cells.of_plan(experiment)
+    base, protocol = cells.plan.get('compare_with'), cells.protocol
     draws = protocol == 'few_shot' and len(cells.values('split')) < 2
-    groups = list(_groups(cells, protocol, draws))
+    groups = list(_groups(cells, draws))
     if not base or len(cells.methods) < 2:
         return []
     names = ('srocc', 'plcc') if protocol in ('authentic', 'zero_shot') else ('srocc',)
@@ -179,9 +177,9 @@ def difference_tables(experiment: Experiment) -> list[Table]:
     return [replace(table, notes=()) for table in tables[:-1]] + tables[-1:]
 
 
-def _groups(cells: Cells, protocol: str, draws: bool) -> Iterator[Group]:
+def _groups(cells: Cells, draws: bool) -> Iterator[Group]:
     """``draws``: pairs are draws of labels from one train part."""
-    tests = [] if protocol == 'runtime' else cells.tests
+    protocol, tests = cells.protocol, cells.tests
     if protocol in ('few_shot', 'leave_one_distortion_out'):
         for test in tests:
             for labels in cells.values('labels'):

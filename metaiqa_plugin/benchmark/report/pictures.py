@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metaiqa_plugin.benchmark.records import Experiment, Predictions
+from metaiqa_plugin.benchmark.records import Predictions
 from metaiqa_plugin.benchmark.report import charts
 from metaiqa_plugin.benchmark.report.charts import Line, Picture
 from metaiqa_plugin.benchmark.report.results import RUNTIME
@@ -33,11 +33,10 @@ MAX_METHODS = 24
 THUMBNAIL_SIDE = 128
 
 
-def result_pictures(experiment: Experiment, anchor: str) -> Iterator[Picture]:
+def result_pictures(cells: Cells, anchor: str) -> Iterator[Picture]:
     """Those of its protocol, of what is finished; names begin with ``anchor``."""
-    protocol, finished = experiment.plan['protocol'], Cells.of_plan(experiment).finished
-    alike, labelled = _alike(finished, protocol)
-    tests = finished.tests
+    protocol, finished, tests = cells.protocol, cells.finished, cells.tests
+    alike, labelled = _alike(finished)
     if protocol == 'runtime':
         yield from _runtime_pictures(finished, anchor)
     for test in tests:
@@ -55,12 +54,12 @@ def result_pictures(experiment: Experiment, anchor: str) -> Iterator[Picture]:
     yield from _learning_pictures(alike, f'{anchor}-learning', labelled)
 
 
-def _alike(finished: Cells, protocol: str) -> tuple[Cells, str]:
+def _alike(finished: Cells) -> tuple[Cells, str]:
     """Cells with the most labels; on unseen types: with the fewest. And what to say."""
     labels = finished.values('labels')
     if not labels:
         return finished, ''
-    chosen = labels[-1 if protocol == 'few_shot' else 0]
+    chosen = labels[-1 if finished.protocol == 'few_shot' else 0]
     return finished.where(labels=chosen), f', {chosen} labels' if chosen else ''
 
 
@@ -233,17 +232,15 @@ class BadImage:
         return f'{hashlib.sha256(self.jpeg).hexdigest()[:16]}.jpg'
 
 
-def find_sample(experiment: Experiment) -> Sample | None:
+def find_sample(cells: Cells) -> Sample | None:
     """The split that most methods have predictions of; the first of those."""
-    cells = Cells.of_plan(experiment).table
-    tested = cells[cells['cell'].map(lambda cell: len(cell.tests) > 0)]
+    tested = cells.table[[len(cell.tests) > 0 for cell in cells]]
     first = tested.drop_duplicates(['split', 'method'])
-    few_shot = experiment.plan['protocol'] == 'few_shot'
 
     def rank(split: str) -> tuple[int, float]:
         of = first[first.split == split]
         labels = of['cell'].iloc[0].facets.get('labels') or 0
-        return len(of), labels if few_shot else -labels
+        return len(of), labels if cells.protocol == 'few_shot' else -labels
 
     for split in sorted(first.split.unique(), key=rank, reverse=True):
         of = first[first.split == split].set_index('method')['cell']
@@ -254,7 +251,7 @@ def find_sample(experiment: Experiment) -> Sample | None:
             if (predictions := predictions_of(cell, test))
         }
         if found:
-            known = (experiment.plan.get('databases') or {}).get(record.database) or {}
+            known = (cells.plan.get('databases') or {}).get(record.database) or {}
             folder = Path(known.get('dataroot_target') or '.')
             shown = dict(list(found.items())[:MAX_METHODS])
             return Sample(split, test, folder, shown, len(found) - len(shown))

@@ -27,6 +27,7 @@ from metaiqa_plugin.benchmark.report.pictures import (
     worst_images,
 )
 from metaiqa_plugin.benchmark.report.results import result_tables
+from metaiqa_plugin.benchmark.report.summaries import Cells
 from metaiqa_plugin.benchmark.report.tables import (
     Table,
     cells_table,
@@ -74,28 +75,34 @@ def write_report(
     if out.is_file():
         raise UserError(f'out={str(out)!r} is a file; name a folder')
     experiments = [read_experiment(folder) for folder in found]
-    anchored = {f'e{number}': one for number, one in enumerate(experiments, start=1)}
-    chapters = [_chapter(one, anchor) for anchor, one in anchored.items()]
+    cells = {
+        f'e{number}': Cells.of_experiment(one)
+        for number, one in enumerate(experiments, start=1)
+    }
+    chapters = [
+        _chapter(one, of, anchor)
+        for one, (anchor, of) in zip(experiments, cells.items(), strict=True)
+    ]
     several = len(chapters) > 1
     environment = _templates()
     for name in ('report.html', 'report.md'):
         text = environment.get_template(name).render(
             title=f'{len(chapters)} experiments' if several else chapters[0]['title'],
             chapters=chapters,
-            overview=overview_table(anchored),
+            overview=overview_table(cells),
             figures=FIGURES,
         )
         _write(out / name, text.encode())
     rows = (row for one in experiments for row in _csv_rows(one))
-    cells = ([row.get(name, '') for name in CSV_COLUMNS] for row in rows)
-    write_table(out / 'report.csv', CSV_COLUMNS, cells)
+    lines = ([row.get(name, '') for name in CSV_COLUMNS] for row in rows)
+    write_table(out / 'report.csv', CSV_COLUMNS, lines)
     _write_figures(out / FIGURES, chapters)
     return experiments
 
 
-def _chapter(experiment: Experiment, anchor: str) -> dict[str, Any]:
+def _chapter(experiment: Experiment, cells: Cells, anchor: str) -> dict[str, Any]:
     """What the templates show of an experiment."""
-    sample, plan = find_sample(experiment), experiment.plan
+    sample, plan = find_sample(cells), experiment.plan
     worst = worst_images(sample) if sample else {}
     notes = []
     if sample and sample.more:
@@ -116,15 +123,15 @@ def _chapter(experiment: Experiment, anchor: str) -> dict[str, Any]:
         'plan': plan,
         'anchor': anchor,
         'title': plan.get('title') or plan['name'],
-        'results': result_tables(experiment),
-        'differences': difference_tables(experiment),
-        'pictures': list(result_pictures(experiment, anchor)),
+        'results': result_tables(cells),
+        'differences': difference_tables(cells),
+        'pictures': list(result_pictures(cells, anchor)),
         'sample': sample,
         'panels': scatter_plots(sample, anchor) if sample else [],
         'worst': worst,
         'notes': notes,
-        'cells': cells_table(experiment),
-        'unfinished': unfinished_table(experiment),
+        'cells': cells_table(cells),
+        'unfinished': unfinished_table(cells),
         'facts': _facts(experiment),
     }
 

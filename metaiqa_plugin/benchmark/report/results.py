@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metaiqa_plugin.benchmark.records import CellRecord, Experiment
+from metaiqa_plugin.benchmark.records import CellRecord
 from metaiqa_plugin.benchmark.report.published import (
     published_methods,
     published_types,
@@ -39,7 +39,7 @@ from metaiqa_plugin.benchmark.report.tables import (
     number_cell,
     text_cell,
 )
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import one_of
 
 __all__ = ['RUNTIME', 'result_tables']
 
@@ -53,7 +53,7 @@ RUNTIME = {
 """Measures of run time: title, and whether less is better."""
 
 
-def result_tables(experiment: Experiment) -> list[Table]:
+def result_tables(cells: Cells) -> list[Table]:
     """The tables of its protocol.
 
     Raises:
@@ -68,25 +68,18 @@ def result_tables(experiment: Experiment) -> list[Table]:
         'cross_database': _database_tables,
         'runtime': _runtime_table,
     }
-    protocol = experiment.plan['protocol']
-    if protocol not in makers:
-        raise UserError(
-            f'{str(experiment.folder)!r}: protocol={protocol!r}: the report knows '
-            f'{list(makers)}'
-        )
-    if not experiment.finished:
-        return []
-    return list(makers[protocol](experiment, Cells.of_plan(experiment)))
+    one_of(f'{cells.plan["name"]}: protocol', cells.protocol, tuple(makers))
+    return list(makers[cells.protocol](cells)) if len(cells.finished) else []
 
 
-def _method_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+def _method_tables(cells: Cells) -> Iterator[Table]:
     """A row for each method; correlations on each test set, then other measures."""
     tests = cells.tests
     for test in tests:
         where = f' on {test}' if len(tests) > 1 else ''
-        published = _published(experiment, test, len(tests) > 1)
-        columns = _measures(experiment, cells, test, ('plcc', 'srocc'), published)
-        trained = experiment.plan['protocol'] != 'zero_shot'
+        published = _published(cells, test, len(tests) > 1)
+        columns = _measures(cells, test, ('plcc', 'srocc'), published)
+        trained = cells.protocol != 'zero_shot'
         seeded = cells.seeded
         notes = [
             ('Scores after the last epoch. ' if trained else '')
@@ -100,16 +93,15 @@ def _method_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
                 'best.'
             )
         if published:
-            notes.append(source_note(experiment.plan['published']))
+            notes.append(source_note(cells.plan['published']))
         notes += nan_notes(cells, 'srocc', test)
         yield Table(f'PLCC and SROCC{where}', columns, notes, len(published))
-        columns = _measures(experiment, cells, test, ('plcc_logistic', 'krocc', 'rmse'))
+        columns = _measures(cells, test, ('plcc_logistic', 'krocc', 'rmse'))
         notes = nan_notes(cells, 'plcc_logistic', test)
         yield Table(f'Other measures{where}', columns, notes)
 
 
 def _measures(
-    experiment: Experiment,
     cells: Cells,
     test: str,
     names: Sequence[str],
@@ -150,11 +142,9 @@ def _measures(
     }
 
 
-def _published(
-    experiment: Experiment, test: str, several: bool
-) -> dict[str, dict[str, float]]:
+def _published(cells: Cells, test: str, several: bool) -> dict[str, dict[str, float]]:
     """Published rows beside a test set; of several, the one named as the database."""
-    source = experiment.plan.get('published')
+    source = cells.plan.get('published')
     if not source or source['table'] == 'lodo_srocc':
         return {}
     names = [re.sub(r'\W', '', name).lower() for name in (test, source['database'])]
@@ -162,7 +152,7 @@ def _published(
         return {}
     found = published_methods(source)
     if source['table'] == 'pyiqa_nr_benchmark':
-        ours = {method['name'].lower() for method in experiment.plan['methods']}
+        ours = {name.lower() for name in cells.methods}
         found = {name: row for name, row in found.items() if name.lower() in ours}
     return found
 
@@ -184,20 +174,20 @@ def _parameter(values: Sequence[Any]) -> Cell:
     return Cell(text, values[0] if number else text)
 
 
-def _type_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+def _type_tables(cells: Cells) -> Iterator[Table]:
     """A row for each type of distortion: unseen, then after labels of it."""
     test = cells.tests[0]
     plain = cells.where(labels=0)
     if len(plain):
-        yield _unseen_table(experiment, plain, test)
+        yield _unseen_table(plain, test)
     for labels in cells.values('labels'):
         if labels:
             adapted = cells.where(labels=labels)
             yield _adapted_table(adapted, plain, test, labels)
 
 
-def _unseen_table(experiment: Experiment, cells: Cells, test: str) -> Table:
-    types, source = cells.values('type'), experiment.plan.get('published')
+def _unseen_table(cells: Cells, test: str) -> Table:
+    types, source = cells.values('type'), cells.plan.get('published')
     theirs = {}
     if source and source['table'] == 'lodo_srocc':
         theirs = published_types(source)
@@ -270,7 +260,7 @@ def _on_images_of(origin: CellRecord, cell: CellRecord, test: str) -> float | No
     return srocc_of(whole.mos[chosen], whole.scores[chosen])
 
 
-def _label_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+def _label_tables(cells: Cells) -> Iterator[Table]:
     methods, tests = cells.methods, cells.tests
     note = (
         'Mean ± standard deviation over draws of the labelled images'
@@ -288,7 +278,7 @@ def _label_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
             yield Table(f'{TITLES[name]} by number of labels{where}', columns, notes)
 
 
-def _database_tables(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+def _database_tables(cells: Cells) -> Iterator[Table]:
     methods, trains = cells.methods, cells.values('train')
     tests = cells.tests
     tests.sort(key=[*trains, *tests].index)
@@ -317,7 +307,7 @@ def _spreads(found: Sequence[Summary]) -> list[Cell]:
     return best_marked(found, lambda item, best: deviation_cell(item, best, item.sd))
 
 
-def _runtime_table(experiment: Experiment, cells: Cells) -> Iterator[Table]:
+def _runtime_table(cells: Cells) -> Iterator[Table]:
     methods = cells.methods
     columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
     for name, (title, less) in RUNTIME.items():

@@ -7,7 +7,7 @@ averaged within each unit (a split, or a type of distortion) first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,15 +68,15 @@ class Cells:
         table: a row for each: the record as ``cell``, ``method``, ``split``, ``seed``,
             ``state`` and ``error``; facets with their name as ``facets.labels``, NaN
             where a cell has none.
-        methods: of the plan, in order, whether or not they have a cell here.
+        plan: see ``Experiment``.
     """
 
-    def __init__(self, table: pd.DataFrame, methods: Sequence[str]) -> None:
-        self.table, self.methods = table, methods
+    def __init__(self, table: pd.DataFrame, plan: Mapping[str, Any]) -> None:
+        self.table, self.plan = table, plan
 
     @classmethod
-    def of_plan(cls, experiment: Experiment) -> Cells:
-        """All of an experiment."""
+    def of_experiment(cls, experiment: Experiment) -> Cells:
+        """All that are planned."""
         rows = [
             {
                 'cell': cell,
@@ -85,8 +85,7 @@ class Cells:
             }
             for cell in experiment.cells
         ]
-        methods = [method['name'] for method in experiment.plan['methods']]
-        return cls(pd.DataFrame(rows, dtype=object), methods)
+        return cls(pd.DataFrame(rows, dtype=object), experiment.plan)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -96,7 +95,7 @@ class Cells:
 
     def chosen(self, mask: pd.Series) -> Cells:
         """Those where ``mask`` of the rows is true."""
-        return Cells(self.table[mask], self.methods)
+        return Cells(self.table[mask], self.plan)
 
     def where(self, **facets: Any) -> Cells:
         """Those with these facets."""
@@ -106,6 +105,15 @@ class Cells:
     def of(self, method: str) -> Cells:
         """Those of a method."""
         return self.chosen(self.table.method == method)
+
+    @property
+    def protocol(self) -> str:
+        return self.plan['protocol']
+
+    @property
+    def methods(self) -> list[str]:
+        """Of the plan, in order, whether or not they have a cell here."""
+        return [method['name'] for method in self.plan['methods']]
 
     @property
     def finished(self) -> Cells:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from metaiqa_plugin.benchmark.records import Experiment
 from metaiqa_plugin.benchmark.report.summaries import (
     Cells,
     Summary,
@@ -193,24 +192,24 @@ def duration(seconds: float) -> str:
     return f'{minutes // 60:,} h {minutes % 60:02d} min'
 
 
-def overview_table(experiments: Mapping[str, Experiment]) -> Table:
+def overview_table(experiments: Mapping[str, Cells]) -> Table:
     """One row an experiment, which leads to the id it has on the page."""
     rows = [
         {
-            'experiment': replace(text_cell(experiment.plan['name']), link=anchor),
-            'protocol': text_cell(experiment.plan['protocol']),
-            **_states(Cells.of_plan(experiment)),
+            'experiment': replace(text_cell(cells.plan['name']), link=anchor),
+            'protocol': text_cell(cells.protocol),
+            **_states(cells),
         }
-        for anchor, experiment in experiments.items()
+        for anchor, cells in experiments.items()
     ]
     notes = ['Time: of the finished cells, added.']
     return Table('Experiments', columns_of(rows), notes)
 
 
-def cells_table(experiment: Experiment) -> Table:
+def cells_table(cells: Cells) -> Table:
     """What is finished of each method, and how long it took."""
-    cells, rows = Cells.of_plan(experiment), []
-    for method in experiment.plan['methods']:
+    rows = []
+    for method in cells.plan['methods']:
         own = cells.of(method['name'])
         each = _duration(own.summary(measured('seconds')).median)
         place = {
@@ -221,9 +220,8 @@ def cells_table(experiment: Experiment) -> Table:
     return Table('Cells and time', columns_of(rows), ['Time a cell: median.'])
 
 
-def unfinished_table(experiment: Experiment) -> Table | None:
+def unfinished_table(cells: Cells) -> Table | None:
     """Failed and open cells, those alike in one row; None if all are finished."""
-    cells = Cells.of_plan(experiment)
     unfinished = cells.table[cells.table.state != 'finished']
     place = ['method', 'state', 'error']
     rows = []

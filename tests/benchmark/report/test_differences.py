@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_experiments import Made, grid, told
+from made_experiments import Made, grid, read, told
 from scipy import stats
 
-from metaiqa_plugin.benchmark.records import read_experiment
 from metaiqa_plugin.benchmark.report.differences import (
     difference_tables,
     holm,
@@ -168,12 +167,12 @@ def test_splits_share_the_part_that_images_are_drawn_from(
 
 
 def test_draws_from_one_train_part_are_compared_as_they_are(experiments):
-    experiment = read_experiment(experiments / 'few_shot')
+    experiment = read(experiments / 'few_shot')
     (table,) = difference_tables(experiment)
     pairs = [
         [
             one.tests['test'].srocc
-            for one in experiment.cells
+            for one in experiment
             if one.method == method and one.facets['labels'] == 10
         ]
         for method in ('scratch', 'metaiqa')
@@ -186,7 +185,7 @@ def test_draws_from_one_train_part_are_compared_as_they_are(experiments):
 
 
 def test_after_labels_types_share_as_much_as_before(experiments):
-    (table,) = difference_tables(read_experiment(experiments / 'unseen'))
+    (table,) = difference_tables(read(experiments / 'unseen'))
     assert {row['variance factor'].text for row in rows(table)} == {'0.500'}
 
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from made_experiments import Made, cell, told
+from made_experiments import Made, cell, read, told
 
-from metaiqa_plugin.benchmark.records import read_experiment
 from metaiqa_plugin.benchmark.report import charts
 from metaiqa_plugin.benchmark.report.pictures import (
     rank_differences,
@@ -29,7 +28,7 @@ def drawn(experiments, monkeypatch):
         monkeypatch.setattr(charts, kind, note(kind, getattr(charts, kind)))
 
     def draw(name):
-        experiment = read_experiment(experiments / name)
+        experiment = read(experiments / name)
         pictures = list(result_pictures(experiment, 'e1'))
         assert [picture.name for picture in pictures] == list(asked)
         return experiment, asked
@@ -62,7 +61,7 @@ def test_bars_are_within_types_with_the_most_labels(drawn):
     assert (kind, types) == ('bars', ['jpeg', 'blur'])
     assert title.endswith('mean over splits, 50 labels')
     found = []
-    for one in experiment.cells:
+    for one in experiment:
         if one.method == 'scratch' and one.facets['labels'] == 50:
             shown = one.predictions('test')
             chosen = np.array(shown.types) == 'blur'
@@ -78,7 +77,7 @@ def test_unseen_types_are_those_before_labels(drawn):
     _, title, values, types, _ = asked['e1-test-types']
     (found,) = [
         one.tests['test'].srocc
-        for one in experiment.cells
+        for one in experiment
         if (one.method, one.split) == ('baseline', types[2])
     ]
     assert title == 'SROCC on unseen types'

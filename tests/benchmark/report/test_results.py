@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from made_experiments import KADID, Made, cell, grid, told
+from made_experiments import KADID, Made, cell, grid, read, told
 
-from metaiqa_plugin.benchmark.records import Predictions, read_experiment
+from metaiqa_plugin.benchmark.records import Predictions
 from metaiqa_plugin.benchmark.report.differences import difference_tables
 from metaiqa_plugin.benchmark.report.published import (
     published_methods,
@@ -14,7 +14,6 @@ from metaiqa_plugin.benchmark.report.published import (
 )
 from metaiqa_plugin.benchmark.report.results import result_tables
 from metaiqa_plugin.benchmark.report.summaries import (
-    Cells,
     best_of,
     measure,
     srocc_of,
@@ -119,7 +118,7 @@ def test_the_best_is_among_those_over_the_same_splits(filled, rows, best):
         name: dict(zip((('1', 0), ('2', 0)), row, strict=True))
         for name, row in rows.items()
     }
-    found = Cells.of_plan(filled(values)).summaries(measure('test', 'srocc'))
+    found = filled(values).summaries(measure('test', 'srocc'))
     assert {list(rows)[index] for index in best_of(found)} == best
 
 
@@ -148,7 +147,7 @@ def test_measures_that_are_better_small_and_fits_that_failed(tmp_path):
 
 
 def test_published_rows_and_the_best_epoch_stand_apart(experiments):
-    table, _ = result_tables(read_experiment(experiments / 'authentic'))
+    table, _ = result_tables(read(experiments / 'authentic'))
     published = [cells for kind, cells in table.rows if kind == 'published']
     assert len(published) == 12
     assert published[-1][0].text == 'MetaIQA'
@@ -163,7 +162,7 @@ def test_published_rows_and_the_best_epoch_stand_apart(experiments):
 
 
 def test_published_metrics_only_where_names_agree(experiments):
-    table, _ = result_tables(read_experiment(experiments / 'zero_shot'))
+    table, _ = result_tables(read(experiments / 'zero_shot'))
     published = [cells[0].text for kind, cells in table.rows if kind == 'published']
     assert published == ['brisque', 'musiq-koniq']
 
@@ -181,7 +180,7 @@ def test_published_rows_are_beside_the_test_set_of_their_database(tmp_path):
 
 
 def test_unseen_types_with_averages(experiments):
-    table, adapted = result_tables(read_experiment(experiments / 'unseen'))
+    table, adapted = result_tables(read(experiments / 'unseen'))
     ours = column(table, 'this run', 'metaiqa')
     theirs = column(table, 'published', 'MetaIQA')
     assert theirs['gaussian_blur'].text == '0.946'
@@ -218,13 +217,13 @@ def test_before_is_on_the_images_of_after(tmp_path):
 
 
 def test_labels_in_order_with_deviation_over_draws(experiments):
-    experiment = read_experiment(experiments / 'few_shot')
+    experiment = read(experiments / 'few_shot')
     table, _ = result_tables(experiment)
     labels = [('labelled images', count) for count in ('0', '10', '50')]
     assert list(table.columns) == ['method', *labels]
     values = [
         one.tests['test'].srocc
-        for one in experiment.cells
+        for one in experiment
         if one.method == 'metaiqa' and one.facets['labels'] == 50
     ]
     text = f'{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}'
@@ -232,13 +231,13 @@ def test_labels_in_order_with_deviation_over_draws(experiments):
 
 
 def test_parameters_stand_in_columns(experiments):
-    table, _ = result_tables(read_experiment(experiments / 'sweep'))
+    table, _ = result_tables(read(experiments / 'sweep'))
     assert column(table, 'k')['k10-S2'].key == 10
     assert column(table, 'S')['k5-S4'].key == 4
 
 
 def test_databases_across(experiments):
-    first, second = result_tables(read_experiment(experiments / 'across'))
+    first, second = result_tables(read(experiments / 'across'))
     names = ('LIVEC', 'KonIQ10k', 'CID2013')
     assert list(first.columns) == ['trained on', *(('SROCC on', one) for one in names)]
     assert column(first, 'SROCC on', 'LIVEC')['LIVEC'].text == '-'
@@ -250,7 +249,7 @@ def test_databases_across(experiments):
 
 
 def test_run_time_in_medians_and_ranges(experiments):
-    (table,) = result_tables(read_experiment(experiments / 'runtime'))
+    (table,) = result_tables(read(experiments / 'runtime'))
     speed = column(table, 'images per second')
     assert (speed['metaiqa'].text, speed['metaiqa'].key) == ('21 (20 to 22)', 21)
     assert speed['brisque'].best and not speed['metaiqa'].best
@@ -260,7 +259,7 @@ def test_run_time_in_medians_and_ranges(experiments):
 
 
 def test_nothing_finished(experiments):
-    experiment = read_experiment(experiments / 'nothing')
+    experiment = read(experiments / 'nothing')
     assert result_tables(experiment) == difference_tables(experiment) == []
     assert column(unfinished_table(experiment), 'splits')['metaiqa'].text == 'all'
     assert column(cells_table(experiment), 'finished')['metaiqa'].text == '0/2'
@@ -274,7 +273,7 @@ def test_open_seeds_are_named(filled):
 
 def test_an_unknown_protocol_is_told(tmp_path):
     made = Made(tmp_path, 'guessing', [cell('a', '1')])
-    with pytest.raises(UserError, match="protocol='guessing': the report knows"):
+    with pytest.raises(UserError, match="protocol='guessing': expected one of"):
         result_tables(made.read())
 
 
