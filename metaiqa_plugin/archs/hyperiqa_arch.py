@@ -184,7 +184,6 @@ class HyperIQA(SubImageNetwork):
     CONFIG = HyperIQAConfig
     NAME = 'HyperIQA'
     SHIPPED: ClassVar = {True: 'hyperiqa-lite0'}
-
     FOREIGN = ForeignLayout(
         HyperIQAConfig(backbone='resnet50'),
         {

@@ -217,7 +217,6 @@ class MetaIQA(ConfiguredNetwork):
     NAME = 'MetaIQA'
     SHIPPED: ClassVar = {True: 'metaiqa', 'prior': 'metaiqa-prior'}
     SIZE = 'input_size'
-
     FOREIGN = ForeignLayout(
         MetaIQAConfig(
             backbone='resnet18',

@@ -10,7 +10,7 @@ from metaiqa_plugin.errors import UserError
 
 __all__ = ['add_parser', 'read_size', 'run_export']
 
-LEAST_SIDE = 8
+MIN_SIDE = 8
 
 
 def add_parser(verbs) -> None:
@@ -73,9 +73,9 @@ def read_size(text: str) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r'([0-9]{1,5})x([0-9]{1,5})', text)
     size = tuple(map(int, found.groups())) if found else (0, 0)
-    if min(size) < LEAST_SIDE:
+    if min(size) < MIN_SIDE:
         raise UserError(
             f'input={text!r}: expected dynamic, or height x width such as 480x640, '
-            f'sides of at least {LEAST_SIDE}'
+            f'sides of at least {MIN_SIDE}'
         )
     return size

@@ -67,6 +67,7 @@ def test_adapt_then_score_with_what_it_wrote(
 
     assert main([*adapt, '--out', str(adapted)]) == 2
     assert 'exists' in error_line(capfd)
+    assert main([*adapt, '--out', str(adapted), '--overwrite']) == 0
 
 
 def test_adapt_the_prior_that_ships(tmp_path, small_photos, labels, capfd):
