@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
@@ -257,7 +257,7 @@ def decoded(
         if content is None and not S_ISREG(os.stat(path).st_mode):
             raise OSError('no regular file')
         source = path if content is None else io.BytesIO(content)
-        with _refusing_truncated, Image.open(source, formats=FORMATS) as image:
+        with _refusing_truncated(), Image.open(source, formats=FORMATS) as image:
             return convert(image)
     except FileNotFoundError as error:
         raise UserError(f'image {name!r} does not exist') from error
@@ -274,31 +274,25 @@ def _reason(error: Exception) -> str:
     return f'{type(error).__name__} {text}'.rstrip()
 
 
-class _RefusingTruncated:
+_lock = threading.Lock()
+_before: list[bool] = []
+
+
+@contextmanager
+def _refusing_truncated() -> Iterator[None]:
     """Makes Pillow refuse truncated files while any thread is inside.
 
     pyiqa 0.1.16 sets ``LOAD_TRUNCATED_IMAGES`` for the whole process when its AVA data
     set is imported, which building any data set may do; half an image would be scored
     and trained on without a word.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = False
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._before = ImageFile.LOAD_TRUNCATED_IMAGES
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
-            self._inside += 1
-
-    def __exit__(self, *error) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
-
-
-_refusing_truncated = _RefusingTruncated()
+    with _lock:
+        _before.append(ImageFile.LOAD_TRUNCATED_IMAGES)
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _before.pop()
+            if not _before:  # the last to leave takes what the first had put there
+                ImageFile.LOAD_TRUNCATED_IMAGES = before

@@ -119,6 +119,11 @@ def mean_square(image, other):
     return float(np.mean((image.astype(float) - other.astype(float)) ** 2))
 
 
+def levels_of(name):
+    """Pairs of a level and its parameter."""
+    return zip(LEVELS, DISTORTIONS[name].levels, strict=True)
+
+
 def residual(image, name, level, seed=0):
     return distort(image, name, level, seed).astype(float) - image
 
@@ -452,74 +457,70 @@ def test_the_line_has_its_length_and_angle(length, degrees):
     assert (kernel * across**2).sum() < 0.3
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_jpeg_is_pillows_round_trip(level, photo):
-    buffer = io.BytesIO()
-    quality = DISTORTIONS['jpeg'].levels[level - 1]
-    Image.fromarray(photo).save(buffer, format='JPEG', quality=quality)
-    np.testing.assert_array_equal(distort(photo, 'jpeg', level), Image.open(buffer))
+def test_jpeg_is_pillows_round_trip(photo):
+    for level, quality in levels_of('jpeg'):
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, format='JPEG', quality=quality)
+        np.testing.assert_array_equal(distort(photo, 'jpeg', level), Image.open(buffer))
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_jpeg2000_is_pillows_round_trip_at_its_ratio(level, photo):
-    buffer = io.BytesIO()
-    ratio = DISTORTIONS['jpeg2000'].levels[level - 1]
-    Image.fromarray(photo).save(
-        buffer,
-        format='JPEG2000',
-        quality_mode='rates',
-        quality_layers=[ratio],
-        irreversible=True,
-        mct=1,
-    )
-    assert photo.nbytes / len(buffer.getvalue()) == pytest.approx(ratio, rel=0.05)
-    np.testing.assert_array_equal(distort(photo, 'jpeg2000', level), Image.open(buffer))
+def test_jpeg2000_is_pillows_round_trip_at_its_ratio(photo):
+    for level, ratio in levels_of('jpeg2000'):
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(
+            buffer,
+            format='JPEG2000',
+            quality_mode='rates',
+            quality_layers=[ratio],
+            irreversible=True,
+            mct=1,
+        )
+        assert photo.nbytes / len(buffer.getvalue()) == pytest.approx(ratio, rel=0.05)
+        np.testing.assert_array_equal(
+            distort(photo, 'jpeg2000', level), Image.open(buffer)
+        )
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_white_noise_has_its_variance(level):
-    image = np.full((200, 200, 3), 128, dtype=np.uint8)
-    residual = (distort(image, 'white_noise', level).astype(float) - 128) / 255
-    expected = DISTORTIONS['white_noise'].levels[level - 1]
-    assert residual.var() == pytest.approx(expected, rel=0.05)
-    assert abs(residual.mean()) < 0.002
-    assert (
-        abs(np.corrcoef(residual[..., 0].ravel(), residual[..., 1].ravel())[0, 1])
-        < 0.03
-    )
+def test_white_noise_has_its_variance():
+    for level, expected in levels_of('white_noise'):
+        image = flat_image(128, 200, 200)
+        residual = (distort(image, 'white_noise', level).astype(float) - 128) / 255
+        assert residual.var() == pytest.approx(expected, rel=0.05)
+        assert abs(residual.mean()) < 0.002
+        assert (
+            abs(np.corrcoef(residual[..., 0].ravel(), residual[..., 1].ravel())[0, 1])
+            < 0.03
+        )
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_noise_in_color_components_has_its_variance(level):
-    image = np.full((200, 200, 3), 128, dtype=np.uint8)
-    noisy = distort(image, 'white_noise_color_component', level)
-    luma = noisy.astype(float) @ (0.299, 0.587, 0.114) / 255
-    expected = DISTORTIONS['white_noise_color_component'].levels[level - 1]
-    assert luma.var() == pytest.approx(expected * (255 / 219) ** 2, rel=0.1)
+def test_noise_in_color_components_has_its_variance():
+    for level, expected in levels_of('white_noise_color_component'):
+        image = flat_image(128, 200, 200)
+        noisy = distort(image, 'white_noise_color_component', level)
+        luma = noisy.astype(float) @ (0.299, 0.587, 0.114) / 255
+        assert luma.var() == pytest.approx(expected * (255 / 219) ** 2, rel=0.1)
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_impulse_noise_has_its_density(level):
-    image = np.full((300, 300, 3), 128, dtype=np.uint8)
-    noisy = distort(image, 'impulse_noise', level)
-    density = DISTORTIONS['impulse_noise'].levels[level - 1]
-    assert set(np.unique(noisy)) <= {0, 128, 255}
-    assert (noisy != 128).mean() == pytest.approx(density, rel=0.15)
-    assert (noisy == 255).mean() == pytest.approx(density / 2, rel=0.25)
+def test_impulse_noise_has_its_density():
+    for level, density in levels_of('impulse_noise'):
+        image = flat_image(128, 300, 300)
+        noisy = distort(image, 'impulse_noise', level)
+        assert set(np.unique(noisy)) <= {0, 128, 255}
+        assert (noisy != 128).mean() == pytest.approx(density, rel=0.15)
+        assert (noisy == 255).mean() == pytest.approx(density / 2, rel=0.25)
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_multiplicative_noise_is_proportional(level):
-    variance = DISTORTIONS['multiplicative_noise'].levels[level - 1]
-    for value in (40, 80):
-        image = np.full((200, 200, 3), value, dtype=np.uint8)
-        noisy = distort(image, 'multiplicative_noise', level).astype(float)
-        assert (noisy / value).std() == pytest.approx(variance**0.5, rel=0.06)
-    assert not distort(flat_image(0), 'multiplicative_noise', level).any()
+def test_multiplicative_noise_is_proportional():
+    for level, variance in levels_of('multiplicative_noise'):
+        for value in (40, 80):
+            image = np.full((200, 200, 3), value, dtype=np.uint8)
+            noisy = distort(image, 'multiplicative_noise', level).astype(float)
+            assert (noisy / value).std() == pytest.approx(variance**0.5, rel=0.06)
+        assert not distort(flat_image(0), 'multiplicative_noise', level).any()
 
 
 def test_denoise_removes_the_noise_it_adds():
-    image = np.full((128, 128, 3), 128, dtype=np.uint8)
+    image = flat_image(128, 128, 128)
     for level in LEVELS:
         noisy = distort(image, 'white_noise', level).astype(float)
         denoised = distort(image, 'denoise', level).astype(float)
@@ -543,7 +544,7 @@ def test_curves_keep_black_and_white(name):
 
 @pytest.mark.parametrize(('name', 'sign'), [('brighten', 1), ('darken', -1)])
 def test_curves_move_middle_gray_as_stated(name, sign):
-    for level, strength in zip(LEVELS, DISTORTIONS[name].levels, strict=True):
+    for level, strength in levels_of(name):
         moved = distort(flat_image(128), name, level).mean() / 255
         expected = np.clip(0.5 + sign * strength / 2, 0, 1)
         assert moved == pytest.approx(expected, abs=0.03)
@@ -607,13 +608,12 @@ def test_color_shift_leaves_flat_areas_alone():
         np.testing.assert_array_equal(shifted[:, 128:], image[:, 128:])
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_color_quantization_keeps_its_number_of_colors(level, photo):
-    colors = np.unique(
-        distort(photo, 'color_quantization', level).reshape(-1, 3), axis=0
-    )
-    expected = DISTORTIONS['color_quantization'].levels[level - 1]
-    assert 0.9 * expected <= len(colors) <= expected
+def test_color_quantization_keeps_its_number_of_colors(photo):
+    for level, expected in levels_of('color_quantization'):
+        colors = np.unique(
+            distort(photo, 'color_quantization', level).reshape(-1, 3), axis=0
+        )
+        assert 0.9 * expected <= len(colors) <= expected
 
 
 @pytest.mark.parametrize('level', LEVELS)
@@ -659,40 +659,38 @@ def test_multi_otsu_is_optimal(counts, classes):
     assert within(tuple(found)) == pytest.approx(best, abs=1e-6)
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_color_blocks_are_solid_squares(level, photo):
-    changed = (distort(photo, 'color_block', level) != photo).any(axis=2)
-    blocks = DISTORTIONS['color_block'].levels[level - 1]
-    assert 1024 * blocks / 2 < changed.sum() <= 1024 * blocks
-    assert (
-        len(np.unique(distort(photo, 'color_block', level)[changed], axis=0)) <= blocks
-    )
+def test_color_blocks_are_solid_squares(photo):
+    for level, blocks in levels_of('color_block'):
+        changed = (distort(photo, 'color_block', level) != photo).any(axis=2)
+        assert 1024 * blocks / 2 < changed.sum() <= 1024 * blocks
+        assert (
+            len(np.unique(distort(photo, 'color_block', level)[changed], axis=0))
+            <= blocks
+        )
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_patches_come_from_nearby(level):
-    rows, columns = np.indices((256, 192), dtype=np.uint8)
-    image = np.stack([rows, columns, np.zeros_like(rows)], axis=2)
-    patched = distort(image, 'non_eccentricity_patch', level)
-    moved = np.abs(patched.astype(int) - image)
-    patches = DISTORTIONS['non_eccentricity_patch'].levels[level - 1]
-    assert moved.max() == 8
-    assert 0 < moved.any(axis=2).sum() <= 256 * patches
+def test_patches_come_from_nearby():
+    for level, patches in levels_of('non_eccentricity_patch'):
+        rows, columns = np.indices((256, 192), dtype=np.uint8)
+        image = np.stack([rows, columns, np.zeros_like(rows)], axis=2)
+        patched = distort(image, 'non_eccentricity_patch', level)
+        moved = np.abs(patched.astype(int) - image)
+        assert moved.max() == 8
+        assert 0 < moved.any(axis=2).sum() <= 256 * patches
 
 
-@pytest.mark.parametrize('level', LEVELS)
-def test_pixelate_has_its_relative_size(level):
-    columns = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (16, 256, 3))
-    pixelated = distort(columns.copy(), 'pixelate', level)
-    strength = DISTORTIONS['pixelate'].levels[level - 1]
-    remaining = len(np.unique(pixelated))
-    assert remaining == int((0.95 - strength**0.6) * 256)
+def test_pixelate_has_its_relative_size():
+    for level, strength in levels_of('pixelate'):
+        columns = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (16, 256, 3))
+        pixelated = distort(columns.copy(), 'pixelate', level)
+        remaining = len(np.unique(pixelated))
+        assert remaining == int((0.95 - strength**0.6) * 256)
 
 
 def test_jitter_displaces_by_its_amount():
     ramp = np.arange(0, 256, 2, dtype=np.uint8)
     image = np.stack([np.tile(ramp, (64, 1))] * 3, axis=2)
-    for level, amount in zip(LEVELS, DISTORTIONS['jitter'].levels, strict=True):
+    for level, amount in levels_of('jitter'):
         moved = (distort(image, 'jitter', level).astype(float) - image) / 2
         inner = moved[16:-16, 16:-16, 0]
         assert abs(inner.mean()) < 0.1
@@ -853,7 +851,7 @@ def test_clipped_noise_still_has_its_psnr():
 
 
 def test_correlated_noise_is_correlated_between_neighbours_only():
-    image = np.full((256, 256, 3), 128, dtype=np.uint8)
+    image = flat_image(128, 256, 256)
     noise = residual(image, 'spatially_correlated_noise', 3)
 
     def correlation(first, second):
@@ -868,7 +866,7 @@ def test_correlated_noise_is_correlated_between_neighbours_only():
 
 @pytest.mark.parametrize('level', [1, 3, 5])
 def test_high_frequency_noise_has_no_low_frequencies(level):
-    image = np.full((192, 256, 3), 128, dtype=np.uint8)
+    image = flat_image(128, 192, 256)
     noise = residual(image, 'high_frequency_noise', level)
     power = np.abs(np.fft.fft2(noise, axes=(0, 1))) ** 2
     down, across = np.fft.fftfreq(192)[:, None], np.fft.fftfreq(256)[None, :]
@@ -880,7 +878,7 @@ def test_high_frequency_noise_has_no_low_frequencies(level):
 
 
 def test_masked_noise_is_where_the_texture_is():
-    image = np.full((128, 128, 3), 128, dtype=np.uint8)
+    image = flat_image(128, 128, 128)
     image[:, 64:] += noise_image(128, 64)[..., :1] // 4
     noise = residual(image, 'masked_noise', 3)
     assert noise[:, 64:].std() > 5 * noise[:, :64].std()
@@ -897,7 +895,7 @@ def test_masked_noise_keeps_the_mean_of_each_block(photo):
 
 
 def test_masked_noise_prefers_the_frequencies_that_jpeg_coarsens():
-    image = np.full((256, 256, 3), 128, dtype=np.uint8)
+    image = flat_image(128, 256, 256)
     noise = residual(image, 'masked_noise', 4)
     blocks = noise.reshape(32, 8, 32, 8, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 8, 8)
     strength = np.mean([cv2.dct(block) ** 2 for block in blocks], axis=0) ** 0.5
@@ -960,7 +958,7 @@ def test_a_lower_target_keeps_a_subset_of_the_samples(photo):
 
 
 def test_noisy_compression_takes_the_noise_out_of_flat_areas():
-    image = np.full((128, 128, 3), 128, dtype=np.uint8)
+    image = flat_image(128, 128, 128)
     image[:, 64:] = noise_image(128, 64)[..., :1]
     error = residual(image, 'noisy_compression', 4)
     assert error[:, :48].std() < 0.5 * error[:, 64:].std()

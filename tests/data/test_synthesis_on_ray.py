@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -66,10 +64,7 @@ def test_errors_of_the_user_come_back_as_they_are(cluster):
 
 
 def test_no_cluster_at_an_address_is_said(tmp_path, small_photos):
-    command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'synthesize']
-    command += [str(small_photos), str(tmp_path / 'db'), '--types', 'jpeg']
-    run = subprocess.run(
-        [*command, '--ray', '127.0.0.1:1'], capture_output=True, text=True
-    )
-    assert run.returncode == 2
-    assert "ray='127.0.0.1:1': no Ray cluster answers" in run.stderr
+    with pytest.raises(
+        UserError, match=r"ray='127\.0\.0\.1:1': no Ray cluster answers"
+    ):
+        synthesize(small_photos, tmp_path / 'db', progress=False, ray='127.0.0.1:1')
