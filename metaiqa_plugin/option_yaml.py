@@ -71,7 +71,7 @@ def parse(text: str, where: str) -> Any:
         where: the file or argument that it comes from, for messages.
 
     Raises:
-        UserError: it can not be read; names ``where``, the line and the reason.
+        UserError: it cannot be read; names ``where``, the line and the reason.
     """
     try:
         return yaml.load(text, Loader=OptionLoader)

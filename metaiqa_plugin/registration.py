@@ -51,9 +51,9 @@ MODELS = {
     'RankIQAModel': 'metaiqa_plugin.train.rankiqa_model',
 }
 DATASETS = {
-    'EpisodeDataset': 'metaiqa_plugin.data.episode_dataset',
-    'LabelledDataset': 'metaiqa_plugin.data.labelled_dataset',
-    'RankedDataset': 'metaiqa_plugin.data.ranked_dataset',
+    'EpisodeDataset': 'metaiqa_plugin.data.datasets',
+    'LabelledDataset': 'metaiqa_plugin.data.datasets',
+    'RankedDataset': 'metaiqa_plugin.data.datasets',
 }
 
 _done = False

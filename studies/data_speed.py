@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from metaiqa_plugin.data.crops import RandomCrop
-from metaiqa_plugin.data.episode_dataset import EpisodeDataset
+from metaiqa_plugin.data.datasets import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.images import read_photo, read_resized
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows

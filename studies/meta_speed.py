@@ -29,7 +29,7 @@ from pyiqa.models import build_model
 from torch import nn
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.episode_dataset import EpisodeDataset
+from metaiqa_plugin.data.datasets import EpisodeDataset
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.data_order import DataOrder, train_loader
 from metaiqa_plugin.train.learners import Bilevel, Placed

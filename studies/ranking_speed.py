@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.data.ranked_dataset import RankedDataset
+from metaiqa_plugin.data.datasets import RankedDataset
 from metaiqa_plugin.data.ranked_groups import PRESETS
 from metaiqa_plugin.train.rankiqa_model import (
     Pairs,

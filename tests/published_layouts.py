@@ -80,6 +80,12 @@ def write_sheet(path, rows, name='Sheet1'):
     book.save(path)
 
 
+def row_of(*values):
+    """A row of the csv, as far as the database has it."""
+    columns = ('img_name', 'mos', 'std', 'ref_name', 'distortion', 'level')
+    return dict(zip(columns, values, strict=False))
+
+
 def draw(generator, low, high, digits=9):
     """A score with no more digits than the workbooks made here can hold."""
     return round(float(generator.uniform(low, high)), digits)
@@ -106,16 +112,7 @@ def make_tid2013(root):
             mos, std = draw(generator, 0, 9, 5), draw(generator, 0, 1, 5)
             scores.append(f'{mos:.5f} {listed}')
             stds.append(f'{std:.5f}')
-            rows.append(
-                {
-                    'img_name': on_disk,
-                    'mos': mos,
-                    'std': std,
-                    'ref_name': photo,
-                    'distortion': kind,
-                    'level': level,
-                }
-            )
+            rows.append(row_of(on_disk, mos, std, photo, kind, level))
     (root / 'mos_with_names.txt').write_text('\r\n'.join(scores) + '\r\n')
     (root / 'mos_std.txt').write_text('\n'.join(stds) + '\n')
     return rows
@@ -130,14 +127,14 @@ def make_kadid10k(root):
             name = f'I{reference:02d}_{number:02d}_{level:02d}.png'
             write_image(root / 'images' / name)
             rows.append(
-                {
-                    'img_name': name,
-                    'mos': draw(generator, 1, 5, 2),
-                    'std': draw(generator, 0, 1, 3),
-                    'ref_name': f'I{reference:02d}.png',
-                    'distortion': kind,
-                    'level': level,
-                }
+                row_of(
+                    name,
+                    draw(generator, 1, 5, 2),
+                    draw(generator, 0, 1, 3),
+                    f'I{reference:02d}.png',
+                    kind,
+                    level,
+                )
             )
     table = [[row[c] for c in ('img_name', 'ref_name', 'mos', 'std')] for row in rows]
     write_csv(root / 'dmos.csv', ('dist_img', 'ref_img', 'dmos', 'var'), table)
@@ -161,13 +158,7 @@ def make_live(root):
         write_image(root / name)
         if not pristine[index]:
             rows.append(
-                {
-                    'img_name': name,
-                    'mos': dmos[index],
-                    'std': stds[index],
-                    'ref_name': references[index],
-                    'distortion': folder,
-                }
+                row_of(name, dmos[index], stds[index], references[index], folder)
             )
     for photo in set(references):
         write_image(root / 'refimgs' / photo)
@@ -192,16 +183,7 @@ def make_csiq(root):
         write_image(root / 'src_imgs' / f'{photo}.png')
         dmos, std = draw(generator, 0, 1), draw(generator, 0, 0.2)
         table.append([None, None, None, photo, 1, word, level, std, dmos])
-        rows.append(
-            {
-                'img_name': name,
-                'mos': dmos,
-                'std': std,
-                'ref_name': f'{photo}.png',
-                'distortion': token,
-                'level': level,
-            }
-        )
+        rows.append(row_of(name, dmos, std, f'{photo}.png', token, level))
     names = ['image', 'dst_idx', 'dst_type', 'dst_lev', 'dmos_std', 'dmos']
     head = [['CSIQ'], [], [], [None, None, None, *names]]
     write_sheet(root / 'csiq.DMOS.xlsx', [*head, *table], 'all_by_image')

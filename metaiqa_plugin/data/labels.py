@@ -32,17 +32,9 @@ __all__ = [
     'read_rows',
 ]
 
-IMAGE_COLUMNS = (
-    'path',
-    'img_name',
-    'dist_name',
-    'dist_img',
-    'image_name',
-    'image',
-    'filename',
-    'file',
-    'name',
-    'img_path',
+IMAGE_COLUMNS = tuple(
+    'path img_name dist_name dist_img image_name image filename file name '
+    'img_path'.split()
 )
 """Names of the column of images, in any case; of several the first in this order."""
 
@@ -266,12 +258,15 @@ def low_high(
     return low, high
 
 
-def read_rows(database: DatabaseOptions, phase: str = 'train') -> LabelledRows:
+def read_rows(
+    database: DatabaseOptions, phase: str = 'train', described: bool = True
+) -> LabelledRows:
     """The labelled images of one database, in the order of its csv.
 
     Args:
         database: where and how.
         phase: which part of the split, if there is one.
+        described: false: tasks and references are not wanted.
 
     Returns:
         rows with MOS normalised to [0, 1], higher better.
@@ -284,7 +279,7 @@ def read_rows(database: DatabaseOptions, phase: str = 'train') -> LabelledRows:
     if database.rows is not None:
         every = _all_rows(replace(database, rows=None))
         return every.at(read_places(database.rows, len(every)))
-    reading = _Reading(database, phase)
+    reading = _Reading(database, phase, described)
     source = reading.table.source
     rows = LabelledRows(reading.rows(), database.dataroot_target, source)
     reading.check(rows)
@@ -307,21 +302,23 @@ def _all_rows(database: DatabaseOptions) -> LabelledRows:
 class _Reading:
     """What the columns of one csv mean, and the checks that need all rows."""
 
-    def __init__(self, database: DatabaseOptions, phase: str) -> None:
+    def __init__(self, database: DatabaseOptions, phase: str, described: bool) -> None:
         self.table = table = CsvTable(database.meta_info_file, 'meta_info_file')
         self._database, self._phase = database, phase
         self._image, self._mos = image_and_mos(
             table, database.image_column, database.mos_column
         )
-        self._task = table.column('task_column', database.task_column, TASK_COLUMNS)
-        self._reference = table.column(
-            'reference_column', database.reference_column, REFERENCE_COLUMNS
-        )
+        self._task = self._reference = None
+        if described:
+            self._task = table.column('task_column', database.task_column, TASK_COLUMNS)
+            self._reference = table.column(
+                'reference_column', database.reference_column, REFERENCE_COLUMNS
+            )
         self._split = _split_place(table, database)
         self._range = low_high(database.mos_range)
         columns_speak = self._task is not None and self._reference is not None
         first = next(table.rows(), None)
-        self._names_speak = not columns_speak and first is not None
+        self._names_speak = described and not columns_speak and first is not None
         if self._names_speak:
             self._names_speak = describe_name(first[1][self._image]) is not None
         self._tasks: set[str] = set()

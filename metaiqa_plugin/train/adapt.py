@@ -162,9 +162,10 @@ def read_labels(
             lower_better,
             image_column=image_column,
             mos_column=score_column,
-        )
+        ),
+        described=False,
     )
-    rows.require_files('adapt')
+    rows.require_files(os.fspath(scores))
     labelled = set(rows.images)
     unlabelled = [name for name in found if name not in labelled]
     if unlabelled and not allow_unlabelled:

@@ -22,7 +22,7 @@ from pyiqa.utils import get_root_logger
 from metaiqa_plugin.archs.base import ConfiguredNetwork, load_exactly
 from metaiqa_plugin.archs.checkpoint import read_state_dict
 from metaiqa_plugin.data.crops import FrozenMaps
-from metaiqa_plugin.data.labelled_dataset import LabelledDataset
+from metaiqa_plugin.data.datasets import LabelledDataset
 from metaiqa_plugin.errors import UserError, one_of
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.adapt import features_of, train_head

@@ -21,9 +21,7 @@ from metaiqa_plugin.data.database_block import (
     named_databases,
     split_block,
 )
-from metaiqa_plugin.data.episode_dataset import EpisodeDataset
-from metaiqa_plugin.data.labelled_dataset import LabelledDataset
-from metaiqa_plugin.data.ranked_dataset import RankedDataset
+from metaiqa_plugin.data.datasets import EpisodeDataset, LabelledDataset, RankedDataset
 from metaiqa_plugin.errors import UserError, file_name
 from metaiqa_plugin.option_yaml import parse
 from metaiqa_plugin.registration import registered
@@ -91,7 +89,7 @@ def read_options(path: str | os.PathLike) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f'-opt {name!r} is no YAML file: {error}') from error
     except OSError as error:
-        raise UserError(f'-opt {name!r} can not be read: {error.strerror}') from error
+        raise UserError(f'-opt {name!r} cannot be read: {error.strerror}') from error
     options = parse(text, f'-opt {name!r}')
     if not isinstance(options, dict):
         raise UserError(f'-opt {name!r} holds no options')

@@ -4,6 +4,7 @@ import functools
 import sys
 import types
 import unicodedata
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from metaiqa_plugin.data.databases.authentic import read_koniq10k
 from metaiqa_plugin.data.databases.names import describe_name
 from metaiqa_plugin.data.databases.prepare import as_text, prepare
 from metaiqa_plugin.data.databases.registry import DATABASES
-from metaiqa_plugin.data.distortions import DISTORTIONS
+from metaiqa_plugin.data.distortions import DISTORTIONS, KADID10K
 from metaiqa_plugin.data.splits import split_columns, subset_split_columns
 from metaiqa_plugin.errors import UserError
 
@@ -106,7 +107,7 @@ def test_what_is_written_is_what_the_download_says(name, whole, run):
     }
     note = f'{len(rows)} images; the published database has {count}'
     assert result.err == ([] if len(rows) == count else [f'metaiqa: note: {note}'])
-    assert DATABASES[name].citation and DATABASES[name].name == name
+    assert DATABASES[name].name == name
     _reads_as_pyiqas_dataset(name, block(result), rows)
     if 'ref_name' in table:
         _keeps_references_together(table)
@@ -193,7 +194,7 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path, refused):
     line = refused('livec', tmp_path)
     for part in ('AllImages_release.mat', 'AllMOS_release.mat', 'folder Images'):
         assert f'no {part}' in line or f'no Data/{part}' in line
-    assert 'Expected:' in line and f'root={str(tmp_path)!r}' in line
+    assert f'root={str(tmp_path)!r}' in line
     assert 'no such folder' in refused('livec', tmp_path / 'nowhere')
     assert 'no koniq10k_scores' in refused('koniq10k', tmp_path)
 
@@ -443,17 +444,19 @@ def test_koniq_files_that_contradict_themselves_are_refused(
     assert '3 images have no part' in ''.join(result.err)
 
 
-@given(st.lists(st.integers(0, 60), min_size=5, max_size=5).filter(any))
-def test_koniq_shares_of_votes_give_the_mean_of_the_counts(tmp_path_factory, counts):
-    total = sum(counts)
-    root = tmp_path_factory.mktemp('koniq')
-    shares = ','.join(f'{count / total:.12g}' for count in counts)
-    (root / 'koniq10k_distributions_sets.csv').write_text(
-        'image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n'
-        f'1.jpg,{shares},{total},60,0.5,test\n'
-    )
-    (row,) = read_koniq10k(root).rows
-    assert row.mos == sum(k * count for k, count in enumerate(counts, 1)) / total
+def test_koniq_shares_of_votes_give_the_mean_of_the_counts(tmp_path, published):
+    votes = np.random.default_rng(0).integers(0, 61, (200, 5))
+    votes[:5] = np.eye(5, dtype=int)
+    shares = [[f'{count / sum(counts):.12g}' for count in counts] for counts in votes]
+    rows = [
+        [f'{place}.jpg', *shares[place], sum(counts), 60, 0.5, 'test']
+        for place, counts in enumerate(votes.tolist())
+    ]
+    header = ['image_name', 'c1', 'c2', 'c3', 'c4', 'c5', 'c_total', 'MOS', 'SD', 'set']
+    published.table(tmp_path / 'koniq10k_distributions_sets.csv', header, rows)
+    for counts, row in zip(votes.tolist(), read_koniq10k(tmp_path).rows, strict=True):
+        mean = sum(grade * count for grade, count in enumerate(counts, 1)) / sum(counts)
+        assert row.mos == mean
 
 
 def test_livec_files_must_belong_together(tmp_path, published, refused):
@@ -542,8 +545,6 @@ def test_columns_of_a_csv_can_be_named(own, run):
         ('image,x\na.png,1\n', [], '--image-column and --score-column'),
         ('image,mos\na.png,1\n', ['--group-column', 'g'], "no column 'g'"),
         ('image,mos\na.png,1\n', ['--out', 'SCORES'], 'is the file of scores'),
-        ('image,mos\na.png\n', [], 'row 2: 1 cells under 2'),
-        ('image,mos\na.png,\n', [], "row 2: mos='' is no number"),
         ('image,mos\na.png,inf\n', [], "row 2: mos='inf' is no number"),
         ('image,mos\n,1\n', [], 'row 2: no image name'),
         ('image,mos\na.png,2\n', [], 'outside the range 0 to 1'),
@@ -584,63 +585,34 @@ def test_bad_ranges_of_the_function_are_named(tmp_path, published):
 
 # names
 
-
-TID = st.builds(
-    lambda letter, r, t, level, suffix: (
-        f'{letter}{r:02d}_{t:02d}_{level}{suffix}',
-        (f'I{r:02d}.BMP', t, str(level)),
-    ),
-    st.sampled_from('Ii'),
-    st.integers(1, 25),
-    st.integers(1, 24),
-    st.integers(1, 5),
-    st.sampled_from(['.bmp', '.BMP', '.png', '']),
-)
-KADID = st.builds(
-    lambda r, t, level: (
-        f'I{r:02d}_{t:02d}_{level:02d}.png',
-        (f'I{r:02d}.png', t, str(level)),
-    ),
-    st.integers(1, 81),
-    st.integers(1, 25),
-    st.integers(1, 5),
-)
-CSIQ = st.builds(
-    lambda photo, token, level: (
-        f'{photo}.{token}.{level}.png',
-        (f'{photo}.png', token, str(level)),
-    ),
-    st.from_regex(r'[a-z0-9_]{1,9}', fullmatch=True),
-    st.sampled_from(['AWGN', 'BLUR', 'contrast', 'fnoise', 'JPEG', 'jpeg2000']),
-    st.integers(1, 5),
-)
-LIVE = st.builds(
-    lambda folder, place, suffix: (f'{folder}/img{place}{suffix}', ('', folder, '')),
-    st.sampled_from(['jp2k', 'jpeg', 'wn', 'gblur', 'fastfading']),
-    st.integers(1, 174),
-    st.sampled_from(['.bmp', '']),
-)
-KINDS = {'tid2013': TID, 'kadid10k': KADID, 'csiq': CSIQ, 'live': LIVE}
 TID_ORDER = (
     'AGN ANC SCN MN HFN IN QN GB DEN JPEG JP2K JGTE J2TE NEPN Block MS CTC CCS MGN CN '
     'LCNI ICQD CHA SSR'
 ).split()
-KADID_ORDER = {item.number: item.name for item in DISTORTIONS.values()}
+KADID_ORDER = sorted(KADID10K, key=lambda name: DISTORTIONS[name].number)
+CSIQ_TYPES = 'AWGN BLUR contrast fnoise JPEG jpeg2000'.split()
 
 
-def type_name(kind, value):
-    if kind == 'tid2013':
-        return TID_ORDER[value - 1]
-    return KADID_ORDER[value] if kind == 'kadid10k' else value
+def names_of_databases():
+    """Every name, or some of them, and what it tells."""
+    levels = range(1, 6)
+    for r, (t, kind), level in product(range(1, 26), enumerate(TID_ORDER, 1), levels):
+        letter, suffix = 'Ii'[r % 2], ('.bmp', '.BMP', '.png', '')[t % 4]
+        name = f'{letter}{r:02d}_{t:02d}_{level}{suffix}'
+        yield name, (f'I{r:02d}.BMP', kind, str(level))
+    for r, (t, kind), level in product(range(1, 82), enumerate(KADID_ORDER, 1), levels):
+        yield f'I{r:02d}_{t:02d}_{level:02d}.png', (f'I{r:02d}.png', kind, str(level))
+    for photo, kind, level in product(('1600', 'lady_liberty'), CSIQ_TYPES, levels):
+        yield f'{photo}.{kind}.{level}.png', (f'{photo}.png', kind, str(level))
+    for folder, place in product('jp2k jpeg wn gblur fastfading'.split(), (1, 9, 174)):
+        yield f'{folder}/img{place}.bmp', ('', folder, '')
+        yield f'{folder}/img{place}', ('', folder, '')
 
 
-@pytest.mark.parametrize('kind', KINDS)
-@given(data=st.data(), folder=st.sampled_from(['', 'some/where/', 'a.b\\']))
-def test_a_name_tells_reference_type_and_level(kind, data, folder):
-    name, (reference, value, level) = data.draw(KINDS[kind])
-    parts = describe_name(folder + name)
-    assert parts == (reference, type_name(kind, value), level)
-    assert parts._fields == ('reference', 'distortion', 'level')
+@pytest.mark.parametrize('folder', ['', 'some/where/', 'a.b\\'])
+def test_a_name_tells_reference_type_and_level(folder):
+    for name, told in names_of_databases():
+        assert describe_name(folder + name) == told, name
 
 
 @pytest.mark.parametrize(
@@ -672,17 +644,6 @@ def test_a_name_tells_reference_type_and_level(kind, data, folder):
 )
 def test_a_name_outside_the_databases_is_none(name):
     assert describe_name(name) is None
-
-
-@pytest.mark.parametrize('name', ['tid2013', 'kadid10k', 'csiq', 'live'])
-def test_names_say_what_the_reader_says(name, whole):
-    _, rows = whole(name)
-    for row in rows:
-        parts = describe_name(row['img_name'])
-        assert parts.distortion == row['distortion']
-        if name != 'live':
-            assert int(parts.level) == row['level']
-            assert parts.reference.lower() == row['ref_name'].lower()
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -14,7 +14,7 @@ from pyiqa.data import build_dataloader, build_dataset
 from pyiqa.data.data_sampler import EnlargedSampler
 from scipy.stats import chisquare
 
-from metaiqa_plugin.data.episode_dataset import EpisodeDataset
+from metaiqa_plugin.data.datasets import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.errors import UserError

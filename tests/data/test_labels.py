@@ -201,6 +201,12 @@ def test_a_reference_in_both_parts_is_refused_by_name(tmp_path):
     assert len(read(tmp_path, text)) == 3
 
 
+def test_names_need_not_be_alike_where_nobody_wants_their_types(tmp_path):
+    source = write(tmp_path, 'image,score\nI01_01_1.bmp,1\nmine.png,0\n')
+    rows = read_rows(DatabaseOptions(source, 'x'), described=False)
+    assert [row.task for row in rows] == ['all', 'all']
+
+
 def test_missing_files_and_binary_ones_are_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.csv'.*no such file"):
         read_rows(DatabaseOptions('nowhere.csv', 'x'))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from metaiqa_plugin.data.datasets import RankedDataset
 from metaiqa_plugin.data.distortions import KADID10K, distort
 from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.data.ranked_dataset import RankedDataset
 from metaiqa_plugin.data.ranked_groups import (
     PRESETS,
     PhotoGroups,
@@ -158,8 +158,8 @@ def test_crops_follow_seed_and_mini_batch(dataset):
     assert torch.equal(copy.__getitems__([1, 4])[1]['img'], first[1]['img'])
 
 
-def test_fewer_versions_are_drawn_anew_each_time(dataset):
-    dataset.versions = dataset._number_of_versions(2)
+def test_fewer_versions_are_drawn_anew_each_time(database):
+    dataset = from_database(database, versions=2)
     drawn = {tuple(dataset.__getitems__([0, k])[0]['rank'].tolist()) for k in range(18)}
     assert len(drawn) > 3
     assert all(len(set(ranks)) == 2 for ranks in drawn)

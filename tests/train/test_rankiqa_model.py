@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.ranked_dataset import RankedDataset
+from metaiqa_plugin.data.datasets import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import changed, find_faults, read_options
 from metaiqa_plugin.train.rankiqa_model import ranked_pairs

@@ -15,6 +15,7 @@ from metaiqa_plugin.data.databases.authentic import (
     read_livec,
     read_spaq,
 )
+from metaiqa_plugin.data.databases.names import LIVE_FOLDERS
 from metaiqa_plugin.data.databases.sources import Labels
 from metaiqa_plugin.data.databases.synthetic import (
     read_csiq,
@@ -33,28 +34,24 @@ class PublishedDatabase:
 
     Attributes:
         name: of the command line.
-        citation: the publication.
         images: how many it has.
         mos_range: worst-to-best scale of the published scores, as (low, high).
         lower_better: the scores are DMOS.
-        folders: where the images are below the root; the first that exists counts.
-        needs: glob patterns of what else must be below the root; of each tuple one
-            must be there.
-        layout: both in words.
+        folders: where the images are below the root, ``'A or B'``; the first that
+            exists counts.
+        needs: glob patterns of what else must be below the root; of ``'A or B'`` one.
         read: the labels below a root that is complete.
         root: folder where option files look for it.
         split: that option files train and test on: number or column.
     """
 
     name: str
-    citation: str
     images: int
     mos_range: tuple[float, float]
-    lower_better: bool
-    folders: tuple[str, ...]
-    needs: tuple[tuple[str, ...], ...]
-    layout: str
+    folders: str
+    needs: tuple[str, ...]
     read: Callable[[Path], Labels]
+    lower_better: bool = False
     root: str = ''
     split: int | str = 1
 
@@ -96,161 +93,92 @@ class PublishedDatabase:
         hint = f'; {str(inside[0])!r} has it all: name that' if inside else ''
         raise UserError(
             f'root={str(root)!r} is no complete download of {self.name}: there is no '
-            f'{", no ".join(missing)}{hint}. Expected: {self.layout}'
+            f'{", no ".join(missing)}{hint}'
         )
 
     def _missing(self, root: Path) -> list[str]:
         missing = [
-            ' or '.join(patterns)
-            for patterns in self.needs
-            if not any(any(root.glob(pattern)) for pattern in patterns)
+            needed
+            for needed in self.needs
+            if not any(any(root.glob(pattern)) for pattern in needed.split(' or '))
         ]
         if not any(path.is_dir() for path in self._folders(root)):
-            missing.append('folder ' + ' or '.join(self.folders))
+            missing.append(f'folder {self.folders}')
         return missing
 
     def _folders(self, root: Path) -> list[Path]:
-        return [root / folder for folder in self.folders]
+        return [root / folder for folder in self.folders.split(' or ')]
 
 
-def _koniq10k(name: str, size: str) -> PublishedDatabase:
-    scores = 'koniq10k_scores_and_distributions.csv'
-    sets = 'koniq10k_distributions_sets.csv'
-    return PublishedDatabase(
-        name=name,
-        citation='Hosu, Lin, Sziranyi, Saupe, "KonIQ-10k", IEEE TIP 2020',
-        images=10073,
-        mos_range=(1, 5),
-        lower_better=False,
-        folders=(size,),
-        needs=((scores, sets),),
-        layout=f'{size}/*.jpg and {scores} or {sets} (with the official parts) or both',
-        read=read_koniq10k,
-        root='datasets/koniq10k',
-        split='official_split',
-    )
-
+KONIQ = (
+    ('koniq10k_scores_and_distributions.csv or koniq10k_distributions_sets.csv',),
+    read_koniq10k,
+)
+KONIQ_IN_FILES = {'root': 'datasets/koniq10k', 'split': 'official_split'}
 
 _TABLE = (
+    # Ponomarenko et al., "Image database TID2013", SPIC 2015
     PublishedDatabase(
-        name='tid2013',
-        citation='Ponomarenko et al., "Image database TID2013", SPIC 2015',
-        images=3000,
-        mos_range=(0, 9),
-        lower_better=False,
-        folders=('distorted_images',),
-        needs=(('mos_with_names.txt',),),
-        layout=(
-            'mos_with_names.txt, distorted_images/i01_01_1.bmp ..., and if you like '
-            'mos_std.txt and reference_images/I01.BMP ...'
-        ),
-        read=read_tid2013,
+        'tid2013',
+        3000,
+        (0, 9),
+        'distorted_images',
+        ('mos_with_names.txt',),
+        read_tid2013,
     ),
+    # Lin, Hosu, Saupe, "KADID-10k", QoMEX 2019
     PublishedDatabase(
-        name='kadid10k',
-        citation='Lin, Hosu, Saupe, "KADID-10k", QoMEX 2019',
-        images=10125,
-        mos_range=(1, 5),
-        lower_better=False,
-        folders=('images',),
-        needs=(('dmos.csv',),),
-        layout='dmos.csv, images/I01_01_01.png ...',
-        read=read_kadid10k,
+        'kadid10k', 10125, (1, 5), 'images', ('dmos.csv',), read_kadid10k
     ),
+    # Sheikh, Sabir, Bovik, "A statistical evaluation", IEEE TIP 2006
     PublishedDatabase(
-        name='live',
-        citation='Sheikh, Sabir, Bovik, "A statistical evaluation", IEEE TIP 2006',
-        images=779,
-        mos_range=(-3, 112),
+        'live',
+        779,
+        (-3, 112),
+        '.',
+        ('dmos_realigned.mat or dmos.mat', 'refnames_all.mat', *LIVE_FOLDERS),
+        read_live,
         lower_better=True,
-        folders=('.',),
-        needs=(
-            ('dmos_realigned.mat', 'dmos.mat'),
-            ('refnames_all.mat',),
-            ('jp2k',),
-            ('jpeg',),
-            ('wn',),
-            ('gblur',),
-            ('fastfading',),
-        ),
-        layout=(
-            'dmos_realigned.mat, refnames_all.mat, and folders jp2k, jpeg, wn, gblur, '
-            'fastfading of img1.bmp ...'
-        ),
-        read=read_live,
     ),
+    # Larson, Chandler, "Most apparent distortion", JEI 2010
     PublishedDatabase(
-        name='csiq',
-        citation='Larson, Chandler, "Most apparent distortion", JEI 2010',
-        images=866,
-        mos_range=(0, 1),
+        'csiq',
+        866,
+        (0, 1),
+        'dst_imgs',
+        ('csiq.DMOS.xlsx or csiq_label.txt',),
+        read_csiq,
         lower_better=True,
-        folders=('dst_imgs',),
-        needs=(('csiq.DMOS.xlsx', 'csiq_label.txt'),),
-        layout=(
-            'csiq.DMOS.xlsx or csiq_label.txt, dst_imgs/awgn/1600.AWGN.1.png ... (or '
-            'without the folder awgn)'
-        ),
-        read=read_csiq,
     ),
+    # Ghadiyaram, Bovik, "Massive online crowdsourced study", TIP 2016
     PublishedDatabase(
-        name='livec',
-        citation='Ghadiyaram, Bovik, "Massive online crowdsourced study", TIP 2016',
-        images=1162,
-        mos_range=(0, 100),
-        lower_better=False,
-        folders=('Images',),
-        needs=(
-            ('Data/AllImages_release.mat',),
-            ('Data/AllMOS_release.mat',),
-            ('Data/AllStdDev_release.mat',),
-        ),
-        layout=(
-            'Data/AllImages_release.mat, Data/AllMOS_release.mat, '
-            'Data/AllStdDev_release.mat, Images/3.bmp ...'
-        ),
-        read=read_livec,
+        'livec',
+        1162,
+        (0, 100),
+        'Images',
+        tuple(f'Data/All{what}_release.mat' for what in ('Images', 'MOS', 'StdDev')),
+        read_livec,
     ),
-    _koniq10k('koniq10k', '512x384'),
-    _koniq10k('koniq10k-1024', '1024x768'),
+    # Hosu, Lin, Sziranyi, Saupe, "KonIQ-10k", IEEE TIP 2020
+    PublishedDatabase('koniq10k', 10073, (1, 5), '512x384', *KONIQ, **KONIQ_IN_FILES),
     PublishedDatabase(
-        name='cid2013',
-        citation='Virtanen et al., "CID2013", IEEE TIP 2015',
-        images=474,
-        mos_range=(0, 100),
-        lower_better=False,
-        folders=('.',),
-        needs=(('CID2013*.xlsx',),),
-        layout='CID2013*.xlsx, IS1/co1/IS_I_C01_D01.jpg ... (or without these folders)',
-        read=read_cid2013,
+        'koniq10k-1024', 10073, (1, 5), '1024x768', *KONIQ, **KONIQ_IN_FILES
     ),
+    # Virtanen et al., "CID2013", IEEE TIP 2015
+    PublishedDatabase('cid2013', 474, (0, 100), '.', ('CID2013*.xlsx',), read_cid2013),
+    # Fang et al., "Smartphone photography", CVPR 2020
     PublishedDatabase(
-        name='spaq',
-        citation='Fang et al., "Smartphone photography", CVPR 2020',
-        images=11125,
-        mos_range=(0, 100),
-        lower_better=False,
-        folders=('TestImage',),
-        needs=(('Annotations/MOS and Image attribute scores.xlsx',),),
-        layout=(
-            'Annotations/MOS and Image attribute scores.xlsx, TestImage/00001.jpg ...'
-        ),
-        read=read_spaq,
+        'spaq',
+        11125,
+        (0, 100),
+        'TestImage',
+        ('Annotations/MOS and Image attribute scores.xlsx',),
+        read_spaq,
         root='datasets/SPAQ',
     ),
+    # Ciancio et al., "No-reference blur assessment", IEEE TIP 2011
     PublishedDatabase(
-        name='bid',
-        citation='Ciancio et al., "No-reference blur assessment", IEEE TIP 2011',
-        images=586,
-        mos_range=(0, 5),
-        lower_better=False,
-        folders=('ImageDatabase', '.'),
-        needs=(('DatabaseGrades.xlsx',),),
-        layout=(
-            'DatabaseGrades.xlsx, ImageDatabase/DatabaseImage0001.JPG ... (or in the '
-            'root)'
-        ),
-        read=read_bid,
+        'bid', 586, (0, 5), 'ImageDatabase or .', ('DatabaseGrades.xlsx',), read_bid
     ),
 )
 
