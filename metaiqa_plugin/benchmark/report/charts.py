@@ -1,6 +1,6 @@
 """The pictures of the report: SVG that takes its ink from the page, and thumbnails.
 
-Colours are those of Okabe and Ito (2008) that can be told from both a white and a dark
+Colours are those of Okabe and Ito (2008) that stand out from both a white and a dark
 page (their blue a little lighter), each with a marker of its own; text, axes and grid
 are ``currentColor``.
 """

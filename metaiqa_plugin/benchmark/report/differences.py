@@ -36,9 +36,9 @@ CORRECTED = (
 )
 OVER_DRAWS = (
     'Positive: better than the method compared with. Paired over draws from the same '
-    'train part, tested on the same images: usual paired t-test, and nothing is said '
-    'of other test images. Wilcoxon signed-rank test beside it. Holm: corrected for '
-    'the number of methods.'
+    'train part, tested on the same images: the usual paired t-test, which says '
+    'nothing about other test images. Wilcoxon signed-rank test beside it. Holm: '
+    'corrected for the number of methods.'
 )
 
 
@@ -289,7 +289,7 @@ def _notes(protocol: str, draws: bool, found: pd.DataFrame) -> list[str]:
     notes = [OVER_DRAWS if draws else CORRECTED]
     if protocol == 'leave_one_distortion_out':
         notes.append(
-            'Paired over types. They are no random splits: the interval speaks of '
+            'Paired over types. Types are not random splits: the interval holds for '
             'types like these.'
         )
     if protocol == 'few_shot' and not draws:
@@ -298,8 +298,8 @@ def _notes(protocol: str, draws: bool, found: pd.DataFrame) -> list[str]:
     if len(unsized) and not draws:
         notes.append(
             f'No train images are recorded for {", ".join(unsized)} and the method '
-            'compared with: variance factor 1/J, the usual paired t-test, which is too '
-            'sure where test sets overlap.'
+            'compared with: variance factor 1/J, the usual paired t-test, which is '
+            'overconfident where test sets overlap.'
         )
     if (found.pairs == 1).any():
         notes.append('A single pair has no interval and no p-value.')

@@ -113,8 +113,8 @@ def _chapter(experiment: Experiment, cells: Cells, anchor: str) -> dict[str, Any
     lost = sum(item.jpeg is None for row in worst.values() for item in row)
     if lost:
         notes.append(
-            f'{lost} images could not be read below {str(sample.folder)!r}; they are '
-            'shown as their names.'
+            f'{lost} images could not be read below {str(sample.folder)!r}; only '
+            'their names are shown.'
         )
     if not sample and experiment.finished and plan['protocol'] != 'runtime':
         notes.append('No predictions are on disk: no scatter plots.')

@@ -38,8 +38,8 @@ LONGEST_PROBLEM = 48
 WHY_NAN = {
     'srocc': 'SROCC does not exist in {} of its cells (a constant or a missing '
     'prediction), and so neither does its mean over them.',
-    'plcc_logistic': 'the logistic fit failed in {} of its cells, so there is no '
-    'mean of what is taken after it.',
+    'plcc_logistic': 'the logistic fit failed in {} of its cells, so the measures '
+    'taken after it have no mean.',
 }
 
 
@@ -202,7 +202,7 @@ def overview_table(experiments: Mapping[str, Cells]) -> Table:
         }
         for anchor, cells in experiments.items()
     ]
-    notes = ['Time: of the finished cells, added.']
+    notes = ['Time: the sum over finished cells.']
     return Table('Experiments', columns_of(rows), notes)
 
 

@@ -140,8 +140,8 @@ def test_measures_that_are_better_small_and_fits_that_failed(tmp_path):
     assert best == {'a': True, 'b': False}
     assert column(other, 'PLCC, logistic fit', 'mean')['b'].text == 'NaN'
     assert other.notes == [
-        'b: the logistic fit failed in 1 of its cells, so there is no mean of what is '
-        'taken after it.'
+        'b: the logistic fit failed in 1 of its cells, so the measures taken after it '
+        'have no mean.'
     ]
     assert len(main.notes) == 1
 
