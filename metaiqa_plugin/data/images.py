@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
+from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -27,6 +28,7 @@ __all__ = [
     'read_resized',
     'read_rgb',
     'resize_shorter',
+    'turn_of',
     'walk_images',
 ]
 
@@ -58,6 +60,7 @@ TURNS = {
 }
 """What undoes an orientation of EXIF."""
 
+Made = TypeVar('Made')
 log = logging.getLogger(__name__)
 
 
@@ -213,10 +216,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 def as_seen(image: Image.Image) -> Image.Image:
     """As :func:`as_rgb`, and upright by its EXIF orientation."""
-    image.load()
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    turn = turn_of(image)
     rgb = as_rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What turns an opened image upright by its EXIF orientation; None: nothing."""
+    image.load()
+    return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -239,9 +247,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def decoded(
     path: str | os.PathLike,
-    convert: Callable[[Image.Image], Image.Image],
+    convert: Callable[[Image.Image], Made],
     content: bytes | None = None,
-) -> Image.Image:
+) -> Made:
     """What ``convert`` makes of the opened image.
 
     Args:

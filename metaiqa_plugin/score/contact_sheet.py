@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
-from metaiqa_plugin.data.images import read_photo
+from metaiqa_plugin.data.images import as_seen, decoded
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import replacing
 from metaiqa_plugin.parallel import available_cores
@@ -31,7 +31,6 @@ __all__ = ['thumbnail', 'write_contact_sheet']
 SIDE = 256
 QUALITY = 80
 THREADS = 8
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def write_contact_sheet(
@@ -88,16 +87,16 @@ def write_contact_sheet(
 
 def thumbnail(path: str | os.PathLike) -> bytes | None:
     """JPEG of at most 256 pixels a side, upright by EXIF; None: it cannot be read."""
+
+    def decode(image: Image.Image) -> Image.Image:
+        image.draft('RGB', (2 * SIDE, 2 * SIDE))
+        return as_seen(image)
+
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(('I', 'F')):
-                small = read_photo(path)
-            else:
-                image.draft('RGB', (2 * SIDE, 2 * SIDE))
-                small = ImageOps.exif_transpose(image).convert('RGB')
-        small.thumbnail((SIDE, SIDE))
-    except UNREADABLE:
+        small = decoded(path, decode)
+    except UserError:
         return None
+    small.thumbnail((SIDE, SIDE))
     packed = io.BytesIO()
     small.save(packed, 'JPEG', quality=QUALITY)
     return packed.getvalue()

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.data.images import decoded, read_rgb, turn_of
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.ui.limits import check_pixels
 
@@ -25,7 +25,6 @@ __all__ = ['COMPUTING', 'jpeg', 'score_waiting', 'upright']
 COMPUTING = threading.Lock()
 """One photo of all pages at a time: several would only wait for each other's cores."""
 THUMBNAIL = 320
-ORIENTATION = 0x0112
 
 
 def score_waiting(
@@ -71,11 +70,8 @@ def _told(error: Exception, photo: Photo) -> str:
 
 def upright(image: Image.Image, path) -> Image.Image:
     """A copy of an image turned as the EXIF orientation of a file says."""
-    with Image.open(path) as file:
-        orientation = file.getexif().get(ORIENTATION, 1)
-    turned = image.copy()
-    turned.getexif()[ORIENTATION] = orientation
-    return ImageOps.exif_transpose(turned)
+    turn = decoded(path, turn_of)
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def jpeg(image: Image.Image, quality: int = 85) -> bytes:
