@@ -1,20 +1,20 @@
-"""The main job, once, on what the package carries: ``make demo``.
+"""The main job, once, on what the package carries: ``python examples/demo.py``.
 
 Scores the carried photos, distorts them, meta-trains a prior on all distortion types
-but one, adapts it to the one left out, and writes a results folder with tables,
-pictures and a page that sums up. The option file holds the recipe.
+but one, adapts it to the one left out, and writes ``demo-results`` with tables,
+pictures and a page that sums up. The option file holds the recipe; ``--set`` changes
+it, e.g. ``--set train.total_epoch=20``.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,20 +24,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.cli.common import add_set
 from metaiqa_plugin.data.distortions import distort
-from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.data.images import read_rgb, walk_images
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.data.rows import LabelledRow
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.data.versions import PSEUDO_MOS_RANGE
 from metaiqa_plugin.errors import UserError, run
-from metaiqa_plugin.photos import KODAK, carried_photos
-from metaiqa_plugin.score import Correlation, correlate, score_network, write_table
+from metaiqa_plugin.photos import KODAK
+from metaiqa_plugin.score import correlate, score_network
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.train.logs import plot_run
-from metaiqa_plugin.train.options import read_options
-
-__all__ = ['main']
+from metaiqa_plugin.train.options import changed, read_options
+from metaiqa_plugin.train.run import train
 
 OPTION_FILE = Path('options/train/MetaIQA/metaiqa_demo.yml')
 OUT = Path('demo-results')
@@ -48,25 +47,39 @@ MAX_SIDE = 320
 DRAWS = 3
 LABELS = 10
 LABELS_PER_REFERENCE = 2
+PRIOR, IMAGENET = 'meta-trained prior', 'ImageNet weights only'
+
+SUMMARY = """# What the demo did
+
+{photos} Kodak photos, {images} distorted images with pseudo-MOS (KADID-10k's mean \
+opinion of each type and level), {minutes:.1f} minutes.
+Images are {side} pixels wide, to save time; the opinions are of 512.
+
+## Mean scores of the photos
+
+{means}
+
+Higher is better for metaiqa and ssim, lower for piqe and gmsd. ssim and gmsd compare \
+with the original.
+
+## Adaptation to {unseen}, a distortion that meta-training did not see
+
+{labels} labelled images, mean of {draws} draws (SROCC of each in brackets); tested on \
+the {tested} images of the other photos.
+
+{agreement}
+
+The head of the network with ImageNet weights is random before adaptation.
+
+![learning curve](learning_curve.png)
+![scatter](scatter.png)
+
+Files: photo_scores.csv, predictions.csv (first draw), database/, experiments/ (the \
+prior, its learning curve, log and option file).
+"""
 
 
-@dataclass
-class Start:
-    """A network before adaptation, and what it says of the unseen distortion.
-
-    Attributes:
-        name: what it was trained on.
-        before, after: agreement with pseudo-MOS, one entry a draw.
-        scores: predictions of the first draw, before and after.
-    """
-
-    name: str
-    before: list[Correlation]
-    after: list[Correlation]
-    scores: tuple[np.ndarray, np.ndarray] | None = None
-
-
-def main(out: Path = OUT, option_file: Path = OPTION_FILE) -> int:
+def main(out: Path = OUT, changes: Mapping[str, Any] | None = None) -> int:
     """Run all five steps; returns the exit code.
 
     Raises:
@@ -74,47 +87,68 @@ def main(out: Path = OUT, option_file: Path = OPTION_FILE) -> int:
             something else.
     """
     started = time.monotonic()
-    options = read_options(option_file)
-    unseen = options['datasets']['train']['exclude_distortions'][0]
-    _fresh_folder(out)
-    step = _Steps(5)
-    step('score the carried photos with metrics of pyiqa')
-    scores = _score_photos(out)
-    step('synthesise a distortion database from them')
+    options = changed(read_options(OPTION_FILE), changes or {}, '--set')
+    block = options['datasets']['train']
+    (unseen,) = block['exclude_distortions']
+    fresh_folder(out)
+
+    print('\n[1/5] score the carried photos with metrics of pyiqa', flush=True)
+    photos = score_photos()
+    photos.to_csv(out / 'photo_scores.csv', index=False)
+
+    print('\n[2/5] synthesise a distortion database from them', flush=True)
     report = synthesize(KODAK, out / 'database', Synthesis(max_side=MAX_SIDE))
-    step(f'meta-train a quality prior on every distortion but {unseen}')
-    _meta_train(option_file, out)
-    step(f'adapt it to {unseen} from {LABELS} labelled images')
-    prior = out / 'experiments' / options['name'] / 'models' / 'net_latest.pth'
-    rows = read_rows(
+    block['meta_info_file'] = str(report.meta_info)
+    block['dataroot_target'] = str(out / 'database' / 'images')
+
+    print(f'\n[3/5] meta-train a prior on all distortions but {unseen}', flush=True)
+    train(options, out)
+    experiment = out / 'experiments' / options['name']
+
+    print(f'\n[4/5] adapt it to {unseen} from {LABELS} labelled images', flush=True)
+    labels = read_rows(
         DatabaseOptions(
-            str(report.meta_info),
-            str(out / 'database' / 'images'),
+            block['meta_info_file'],
+            block['dataroot_target'],
             PSEUDO_MOS_RANGE,
             keep_distortions=[unseen],
         )
     )
-    crop = {key: options['datasets']['train'][key] for key in ('resize', 'crop_size')}
-    starts, test_rows = _adapt_both(rows, prior, out, crop)
-    step('write the results')
-    _write_results(out, unseen, starts, test_rows, scores, options['name'])
-    minutes = (time.monotonic() - started) / 60
-    summary = _summary(unseen, starts, scores, report.images, minutes)
+    table = pd.DataFrame(
+        {
+            'image': list(labels.images),
+            'reference': [row.reference for row in labels],
+            'pseudo_mos': labels.mos.astype(float),
+        }
+    )
+    table['path'] = [labels.path(place) for place in range(len(labels))]
+    prior = experiment / 'models' / 'net_latest.pth'
+    predictions = [predict(table, draw, prior, block) for draw in range(DRAWS)]
+
+    print('\n[5/5] write the results', flush=True)
+    first = predictions[0].drop(columns=['path', 'reference'])
+    first.round(6).to_csv(out / 'predictions.csv', index=False)
+    plot_scatter(first, unseen, out / 'scatter.png')
+    shutil.copy(plot_run(experiment), out)
+    metrics = [*NR_METRICS, *FR_METRICS]
+    summary = SUMMARY.format(
+        photos=photos.photo.nunique(),
+        images=report.images,
+        minutes=(time.monotonic() - started) / 60,
+        side=MAX_SIDE,
+        means=markdown(photos.groupby('version')[metrics].mean().map('{:.3f}'.format)),
+        unseen=unseen,
+        labels=LABELS,
+        draws=DRAWS,
+        tested=len(first),
+        agreement=markdown(agreement(predictions)),
+    )
     (out / 'summary.md').write_text(summary, encoding='utf-8')
     print(f'\n{summary}\nResults are in {out}/.')
     return 0
 
 
-class _Steps:
-    def __init__(self, total: int) -> None:
-        self.total, self.number = total, 0
-
-    def __call__(self, what: str) -> None:
-        self.number += 1
-        print(f'\n[{self.number}/{self.total}] {what}', flush=True)
-
-
-def _fresh_folder(out: Path) -> None:
+def fresh_folder(out: Path) -> None:
     """Replace the results of an earlier demo, and nothing else."""
     if out.exists():
         if not (out / MARKER).is_file():
@@ -124,11 +158,11 @@ def _fresh_folder(out: Path) -> None:
     (out / MARKER).touch()
 
 
-def _score_photos(out: Path) -> pd.DataFrame:
+def score_photos() -> pd.DataFrame:
     """Each photo as it is and after JPEG at level 4, by every metric."""
     metrics = {name: pyiqa.create_metric(name) for name in (*NR_METRICS, *FR_METRICS)}
-    table = []
-    for path in carried_photos():
+    rows = []
+    for path in (KODAK / name for name in walk_images(KODAK, 'photos')):
         photo = read_rgb(path)
         photo.thumbnail((512, 512))
         jpeg = Image.fromarray(distort(np.asarray(photo), 'jpeg', level=4))
@@ -136,179 +170,92 @@ def _score_photos(out: Path) -> pd.DataFrame:
             row = {'photo': path.name, 'version': version}
             row |= {name: metrics[name](image).item() for name in NR_METRICS}
             row |= {name: metrics[name](image, photo).item() for name in FR_METRICS}
-            table.append(row)
-            print(' '.join(_text(value) for value in row.values()), flush=True)
-    frame = pd.DataFrame(table)
-    write_table(out / 'photo_scores.csv', list(frame), frame.itertuples(index=False))
-    return frame
+            rows.append(row)
+            print(*row.values(), flush=True)
+    return pd.DataFrame(rows)
 
 
-def _text(value: str | float) -> str:
-    return f'{value:>14}' if isinstance(value, str) else f'{value:8.4f}'
+def predict(
+    table: pd.DataFrame, draw: int, prior: Path, block: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The images to test on, with predictions of both networks before and after.
 
-
-def _meta_train(option_file: Path, out: Path) -> None:
-    """In a process of its own, as a user would: pyiqa sets up logging once."""
-    changed = {
-        'meta_info_file': f'{out}/database/meta_info_database.csv',
-        'dataroot_target': f'{out}/database/images',
-    }
-    command = [sys.executable, '-m', 'metaiqa_plugin.train', '--root', str(out)]
-    command += ['-opt', str(option_file)]
-    for key, path in changed.items():
-        quoted = json.dumps(path, ensure_ascii=False)
-        command += ['--set', f'datasets.train.{key}={quoted}']
-    code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
-    if code:
-        raise UserError(f'meta-training ended with code {code}; its message is above')
-
-
-def _adapt_both(
-    rows: Sequence[LabelledRow], prior: Path, out: Path, crop: dict[str, int]
-) -> tuple[list[Start], list[LabelledRow]]:
-    folder = out / 'database' / 'images'
-    starts = [
-        Start('meta-trained prior', [], []),
-        Start('ImageNet weights only', [], []),
-    ]
-    first_test_rows: list[LabelledRow] = []
-    for draw in range(DRAWS):
-        labelled, test = _draw_labels(rows, draw)
-        first_test_rows = first_test_rows or test
-        paths = [folder / row.image for row in test]
-        mos = [row.mos for row in test]
-        given = LabelledImages(
-            [folder / row.image for row in labelled], [row.mos for row in labelled]
-        )
-        for start in starts:
-            network = _fresh_network(start, prior, draw, crop['resize'])
-            label = f'{start.name}, draw {draw + 1}'
-            before = score_network(network, paths, f'{label}: before')
-            adapt(network, given, AdaptSettings(seed=draw, batch_size=LABELS, **crop))
-            after = score_network(network, paths, f'{label}: after')
-            start.before.append(correlate(before, mos))
-            start.after.append(correlate(after, mos))
-            start.scores = start.scores or (before, after)
-    return starts, first_test_rows
-
-
-def _fresh_network(start: Start, prior: Path, seed: int, size: int) -> MetaIQA:
-    if start.name.startswith('meta'):
-        return MetaIQA(pretrained_model_path=str(prior))
+    Args:
+        table: columns image, reference, pseudo_mos in [0, 1], path.
+        draw: seed of the labelled images, and of the random head.
+        prior: the meta-trained weights.
+        block: says how images are resized and cropped.
+    """
+    labelled, test = draw_labels(table, draw)
+    given = LabelledImages(labelled.path.tolist(), labelled.pseudo_mos.tolist())
+    settings = AdaptSettings(
+        seed=draw,
+        batch_size=LABELS,
+        resize=block['resize'],
+        crop_size=block['crop_size'],
+    )
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return MetaIQA(pretrained='imagenet', input_size=size)
+        torch.manual_seed(draw)
+        imagenet = MetaIQA(pretrained='imagenet', input_size=block['resize'])
+    meta_trained = MetaIQA(pretrained_model_path=str(prior))
+    for name, network in ((PRIOR, meta_trained), (IMAGENET, imagenet)):
+        label = f'{name}, draw {draw + 1}'
+        test[f'{name}, before'] = score_network(network, test.path, f'{label}: before')
+        adapt(network, given, settings)
+        test[f'{name}, after'] = score_network(network, test.path, f'{label}: after')
+    return test
 
 
-def _draw_labels(
-    rows: Sequence[LabelledRow], seed: int
-) -> tuple[list[LabelledRow], list[LabelledRow]]:
+def draw_labels(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``LABELS`` rows of a few references; the test rows are of all the others."""
     generator = np.random.default_rng(seed)
-    references = sorted({row.reference for row in rows})
+    references = sorted(set(table.reference))
     chosen = generator.choice(references, LABELS // LABELS_PER_REFERENCE, replace=False)
     labelled = []
     for reference in chosen:
-        versions = [row for row in rows if row.reference == reference]
+        versions = table[table.reference == reference]
         picked = generator.choice(len(versions), LABELS_PER_REFERENCE, replace=False)
-        labelled += [versions[index] for index in picked]
-    return labelled, [row for row in rows if row.reference not in set(chosen)]
+        labelled.append(versions.iloc[picked])
+    return pd.concat(labelled), table[~table.reference.isin(chosen)].copy()
 
 
-def _write_results(
-    out: Path,
-    unseen: str,
-    starts: Sequence[Start],
-    rows: Sequence[LabelledRow],
-    scores: pd.DataFrame,
-    name: str,
-) -> None:
-    columns = {
-        'image': [row.image for row in rows],
-        'pseudo_mos': [round(r.mos, 4) for r in rows],
-    }
-    for start in starts:
-        for moment, values in zip(('before', 'after'), start.scores, strict=True):
-            columns[f'{start.name}, {moment}'] = values.round(6)
-    write_table(
-        out / 'predictions.csv', list(columns), zip(*columns.values(), strict=True)
-    )
-    shutil.copy(plot_run(out / 'experiments' / name), out)
-    _plot_scatter(pd.DataFrame(columns), unseen, out / 'scatter.png')
+def agreement(predictions: list[pd.DataFrame]) -> pd.DataFrame:
+    """Correlations with pseudo-MOS, means over the draws: a row a network."""
+    cells: dict[str, dict[str, str]] = {}
+    for moment in ('before', 'after'):
+        for name in (PRIOR, IMAGENET):
+            found = [
+                correlate(test[f'{name}, {moment}'], test.pseudo_mos)
+                for test in predictions
+            ]
+            each = ', '.join(f'{draw.srocc:.2f}' for draw in found)
+            srocc, plcc = np.mean([(draw.srocc, draw.plcc) for draw in found], axis=0)
+            cells.setdefault(f'SROCC {moment}', {})[name] = f'{srocc:.3f} ({each})'
+            cells.setdefault(f'PLCC {moment}', {})[name] = f'{plcc:.3f}'
+    return pd.DataFrame(cells).rename_axis('start')
 
 
-def _summary(
-    unseen: str,
-    starts: Sequence[Start],
-    scores: pd.DataFrame,
-    images: int,
-    minutes: float,
-) -> str:
-    means = scores.groupby('version')[[*NR_METRICS, *FR_METRICS]].mean()
-    lines = [
-        '# What the demo did',
-        '',
-        f'{len(scores) // 2} Kodak photos, {images} distorted images with pseudo-MOS '
-        f"(KADID-10k's mean opinion of each type and level), {minutes:.1f} minutes.",
-        f'Images are {MAX_SIDE} pixels wide, to save time; the opinions are of 512.',
-        '',
-        '## Mean scores of the photos',
-        '',
-        '| version | ' + ' | '.join(means) + ' |',
-        '|---|' + '---|' * means.shape[1],
-    ]
-    for version, row in means.iterrows():
-        lines.append(f'| {version} | ' + ' | '.join(f'{v:.3f}' for v in row) + ' |')
-    lines += [
-        '',
-        'Higher is better for metaiqa and ssim, lower for piqe and gmsd. ssim and gmsd '
-        'compare with the original.',
-        '',
-        f'## Adaptation to {unseen}, a distortion that meta-training did not see',
-        '',
-        f'{LABELS} labelled images, mean of {DRAWS} draws (SROCC of each in brackets); '
-        f'tested on the {starts[0].after[0].images} images of the other photos.',
-        '',
-        '| start | SROCC before | PLCC before | SROCC after | PLCC after |',
-        '|---|---|---|---|---|',
-    ]
-    for start in starts:
-        cells = []
-        for results in (start.before, start.after):
-            each = ', '.join(f'{result.srocc:.2f}' for result in results)
-            srocc = np.mean([result.srocc for result in results])
-            plcc = np.mean([result.plcc for result in results])
-            cells += [f'{srocc:.3f} ({each})', f'{plcc:.3f}']
-        lines.append(f'| {start.name} | ' + ' | '.join(cells) + ' |')
-    lines += [
-        '',
-        'The head of the network with ImageNet weights is random before adaptation.',
-        '',
-        '![learning curve](learning_curve.png)',
-        '![scatter](scatter.png)',
-        '',
-        'Files: photo_scores.csv, predictions.csv (first draw), database/, '
-        'experiments/ (the prior, its learning curve, log and option file).',
-        '',
-    ]
-    return '\n'.join(lines)
+def markdown(table: pd.DataFrame) -> str:
+    """A table of text, with its index."""
+    lines = [[table.index.name, *table], ['---'] * (table.shape[1] + 1)]
+    lines += table.reset_index().to_numpy().tolist()
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
-def _plot_scatter(table: pd.DataFrame, unseen: str, path: Path) -> None:
-    """Predictions against pseudo-MOS, a panel for each start and moment.
+def plot_scatter(table: pd.DataFrame, unseen: str, path: Path) -> None:
+    """Predictions against pseudo-MOS, a panel for each network and moment.
 
     Args:
-        table: columns ``image``, ``pseudo_mos`` (in [0, 1]), then one a panel.
+        table: columns image, pseudo_mos in [0, 1], then one a panel.
         unseen: the distortion, for the title.
         path: PNG to write.
     """
-    panels = [name for name in table if name not in ('image', 'pseudo_mos')]
     figure = Figure(figsize=(9, 7), layout='constrained')
-    grid = figure.subplots(2, (len(panels) + 1) // 2, sharex=True, sharey=True)
-    for axes, name in zip(grid.flat, panels, strict=True):
-        axes.scatter(table['pseudo_mos'], table[name], s=14, alpha=0.7)
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for axes, name in zip(grid.flat, list(table)[2:], strict=True):
+        axes.scatter(table.pseudo_mos, table[name], s=14, alpha=0.7)
         axes.plot([0, 1], [0, 1], color='gray', linewidth=0.8, linestyle='--')
-        srocc = table[['pseudo_mos', name]].corr('spearman').iloc[0, 1]
+        srocc = correlate(table[name], table.pseudo_mos).srocc
         axes.set_title(f'{name} (SROCC {srocc:.2f})', fontsize=10)
         axes.grid(alpha=0.3)
     figure.supxlabel('pseudo-MOS')
@@ -318,4 +265,6 @@ def _plot_scatter(table: pd.DataFrame, unseen: str, path: Path) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    parser = argparse.ArgumentParser(description='The main job, once.')
+    add_set(parser)
+    sys.exit(run(main, OUT, parser.parse_args().set))

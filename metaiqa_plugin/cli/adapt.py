@@ -54,13 +54,14 @@ def run_adapt(options: argparse.Namespace) -> int:
         options.score_column,
         options.allow_unlabelled,
     )
-    names = {field.name for field in fields(AdaptSettings)} & set(vars(options))
-    given = {name: getattr(options, name) for name in names}
-    settings = AdaptSettings(**{k: v for k, v in given.items() if v is not None})
-    path = None if options.metric == PRIOR else options.metric
-    pretrained = 'prior' if options.metric == PRIOR else True
-    network = MetaIQA(pretrained=pretrained, pretrained_model_path=path)
-    losses = adapt(network, labelled, settings)
+    names = {field.name for field in fields(AdaptSettings)}
+    given = {k: v for k, v in vars(options).items() if k in names and v is not None}
+    prior = options.metric == PRIOR
+    network = MetaIQA(
+        pretrained='prior' if prior else True,
+        pretrained_model_path=None if prior else options.metric,
+    )
+    losses = adapt(network, labelled, AdaptSettings(**given))
     write_state_dict(options.out, network.state_dict(), overwrite=options.overwrite)
     course = f', loss {losses[0]:.4f} -> {losses[-1]:.4f}' if losses else ''
     print(f'{options.out}: {len(labelled.paths)} images, {len(losses)} steps{course}')

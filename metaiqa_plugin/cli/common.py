@@ -10,6 +10,7 @@ import argparse
 from typing import Any, NoReturn
 
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.option_yaml import parse
 
 __all__ = [
     'add_batch_size',
@@ -27,6 +28,7 @@ __all__ = [
     'add_retired',
     'add_root',
     'add_seed',
+    'add_set',
     'add_steps',
     'add_types',
     'add_workers',
@@ -101,6 +103,27 @@ def add_resume(parser) -> None:
 def add_seed(parser, what: str = 'of all that is random') -> None:
     """``--seed``: same seed, same machine, same result."""
     parser.add_argument('--seed', type=int, default=0, help=f'{what}; default 0')
+
+
+def add_set(parser) -> None:
+    """``--set KEY=VALUE``; ``options.set`` has the values by dotted key."""
+    parser.add_argument(
+        '--set',
+        action=_Change,
+        default={},
+        metavar='KEY=VALUE',
+        help='change an option, e.g. train.optim.lr=3e-4; may be given several times',
+    )
+
+
+class _Change(argparse.Action):
+    def __call__(self, parser, namespace, text, option) -> None:
+        key, equals, value = text.partition('=')
+        if not equals or not all(key.split('.')):
+            raise UserError(
+                f'--set {text!r}: expected KEY=VALUE, e.g. train.optim.lr=3e-4'
+            )
+        namespace.set = {**namespace.set, key: parse(value, f'--set {text!r}')}
 
 
 def add_device(parser) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
 
 from metaiqa_plugin.cli import common
-from metaiqa_plugin.errors import UserError
 
 __all__ = ['add_parser', 'run_train']
 
@@ -21,13 +18,7 @@ def add_parser(verbs) -> None:
         allow_abbrev=False,
     )
     common.add_option_file(verb, 'a YAML file')
-    verb.add_argument(
-        '--set',
-        action='append',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change an option, e.g. train.optim.lr=3e-4; may be given several times',
-    )
+    common.add_set(verb)
     common.add_root(verb, 'folder for experiments/NAME', '.')
     common.add_resume(verb)
     verb.add_argument(
@@ -46,21 +37,5 @@ def run_train(options: argparse.Namespace) -> int:
     """
     from metaiqa_plugin.train.run import train
 
-    changes = _changes(options.set)
-    train(options.opt, options.root, options.resume, options.launcher, changes)
+    train(options.opt, options.root, options.resume, options.launcher, options.set)
     return 0
-
-
-def _changes(texts: Sequence[str]) -> dict[str, Any]:
-    """Values by dotted key, of texts ``KEY=VALUE``; a value is YAML."""
-    from metaiqa_plugin.option_yaml import parse
-
-    changes = {}
-    for text in texts:
-        key, equals, value = text.partition('=')
-        if not equals or not all(key.split('.')):
-            raise UserError(
-                f'--set {text!r}: expected KEY=VALUE, e.g. train.optim.lr=3e-4'
-            )
-        changes[key] = parse(value, f'--set {text!r}')
-    return changes

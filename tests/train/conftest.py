@@ -1,7 +1,8 @@
-"""Runs of a few updates on a tiny network and real photos, as separate processes."""
+"""Runs of a few updates on a tiny network and real photos; one that many tests read."""
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,17 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
-from started import Started, finished
+from started import Started
 
 from metaiqa_plugin.cli import main
+from metaiqa_plugin.option_yaml import dump
+from metaiqa_plugin.train.run import train
 
 COMMAND = [sys.executable, '-m', 'metaiqa_plugin.train']
 
 
-@pytest.fixture
-def meta_options(database):
-    """Ten updates of three tasks; the options as a dict to change."""
+def ten_updates(database):
     dataset = {
         'meta_info_file': str(database / 'meta_info_small.csv'),
         'dataroot_target': str(database / 'images'),
@@ -90,6 +90,12 @@ def meta_options(database):
 
 
 @pytest.fixture
+def meta_options(database):
+    """Ten updates of three tasks; the options as a dict to change."""
+    return ten_updates(database)
+
+
+@pytest.fixture
 def adapt_options(meta_options):
     """Adaptation of the same network by Adam, ten batches of four."""
     train = meta_options['datasets']['train']
@@ -107,20 +113,13 @@ def command(options, root, *more):
     """The command of a run below ``root``."""
     Path(root).mkdir(parents=True, exist_ok=True)
     path = Path(root) / 'options.yml'
-    path.write_text(yaml.safe_dump(options))
+    path.write_text(dump(options))
     return [*COMMAND, '-opt', str(path), '--root', str(root), *more]
 
 
-def run(options, root, *more):
+def run(options, root, resume=False):
     """Run to its end in this process."""
-    assert main(['train', *command(options, root, *more)[3:]]) == 0
-
-
-def process(options, root, *more, code=0):
-    """Run to its end as a user does; returns the finished process."""
-    done = finished(command(options, root, *more))
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
+    return train(options, root, resume)
 
 
 def folder(root, name='tiny'):
@@ -175,5 +174,20 @@ def kill_at(
 @pytest.fixture(scope='session')
 def runs():
     """The functions above."""
-    functions = (command, run, process, kill_at, folder, weights, figures, rows, same)
+    functions = (command, run, kill_at, folder, weights, figures, rows, same)
     return SimpleNamespace(**{function.__name__: function for function in functions})
+
+
+@pytest.fixture(scope='session')
+def whole_run(database, tmp_path_factory):
+    """Root of ten updates of the bi-level training, by the command; to be read only."""
+    root = tmp_path_factory.mktemp('whole')
+    arguments = command(ten_updates(database), root, '--resume')[3:]
+    assert main(['train', *arguments]) == 0
+    return root
+
+
+@pytest.fixture
+def whole(whole_run, tmp_path):
+    """A copy of it, to damage or to resume."""
+    return Path(shutil.copytree(whole_run, tmp_path / 'copy'))

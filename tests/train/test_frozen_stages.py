@@ -1,21 +1,23 @@
 """The shipped recipe on a small database: a prior and a metric from frozen maps."""
 
-from pathlib import Path
-
 import pyiqa
 import pytest
 import torch
-import yaml
 from tiny_options import OPTIONS
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.benchmark.methods import Stage
-from metaiqa_plugin.cli import main
 from metaiqa_plugin.data import store
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.iqa_model import IQAModel
+from metaiqa_plugin.train.run import train
 
 FILES = OPTIONS / 'train' / 'MetaIQA'
+BELOW = (
+    'backbone.conv_stem',
+    'backbone.bn1',
+    *(f'backbone.stages.{n}.' for n in range(5)),
+)
 SMALL = {
     'network.hidden': 8,
     'network.input_size': 64,
@@ -37,59 +39,70 @@ METRIC = SMALL | {
 }
 
 
-@pytest.fixture
-def small(database, tmp_path, monkeypatch):
-    """Writes a shipped option file, changed to the small database."""
-    monkeypatch.chdir(tmp_path)
-    # a process to start takes longer than so few small images
-    monkeypatch.setattr(store, 'available_cores', lambda: 1)
+@pytest.fixture(scope='module')
+def small(database):
+    """Trains by a shipped option file, changed to the small database; the weights."""
     place = {
         'meta_info_file': str(database / 'meta_info_small.csv'),
         'dataroot_target': str(database / 'images'),
         'mos_range': [1, 5],
     }
 
-    def write(file, change, name):
+    def run(file, change, root, resume=False):
         options = Stage(str(FILES / file)).options(change)
-        options['name'] = name
         options['datasets']['train'] |= place | {'store': str(database / 'maps')}
         if 'val' in options['datasets']:
             options['datasets']['val'] |= place
-        Path(f'{name}.yml').write_text(yaml.safe_dump(options))
-        return f'{name}.yml'
+        train(options, root, resume)
+        return root / 'experiments' / options['name'] / 'models' / 'net_latest.pth'
 
-    return write
+    with pytest.MonkeyPatch.context() as patch:
+        # a process to start takes longer than so few small images
+        patch.setattr(store, 'available_cores', lambda: 1)
+        yield run
 
 
-def trained(name):
-    return torch.load(f'experiments/{name}/models/net_latest.pth', weights_only=True)
+@pytest.fixture(scope='module')
+def metric(small, tmp_path_factory):
+    """Weights of two epochs from ImageNet, which many tests read."""
+    return loaded(small('metric_livec.yml', METRIC, tmp_path_factory.mktemp('metric')))
 
 
-def test_a_prior_is_adapted_and_its_frozen_stages_stay_imagenets(small, photos):
-    assert main(['train', '-opt', small('prior_kodak.yml', PRIOR, 'prior')]) == 0
-    start = 'experiments/prior/models/net_latest.pth'
-    change = METRIC | {'path.pretrain_network': start}
-    assert main(['train', '-opt', small('metric_livec.yml', change, 'metric')]) == 0
-    prior, metric = trained('prior')['params'], trained('metric')['params']
-    imagenet = MetaIQA(
+@pytest.fixture(scope='module')
+def imagenet():
+    return MetaIQA(
         levels=[5, 6], frozen=5, standardised=True, pretrained='imagenet', input_size=64
-    )
-    below = [f'backbone.{key}' for key in imagenet.backbone.frozen_state()]
+    ).state_dict()
+
+
+def loaded(path):
+    return torch.load(path, weights_only=True)['params']
+
+
+def test_a_prior_is_adapted_and_its_frozen_stages_stay_imagenets(
+    small, imagenet, tmp_path, photos
+):
+    start = str(small('prior_kodak.yml', PRIOR, tmp_path))
+    change = METRIC | {'path.pretrain_network': start}
+    path = str(small('metric_livec.yml', change, tmp_path))
+    prior, metric = loaded(start), loaded(path)
+    below = [key for key in imagenet if key.startswith(BELOW)]
+    assert len(below) > 100
     for key in below:
-        assert torch.equal(prior[key], imagenet.state_dict()[key])
+        assert torch.equal(prior[key], imagenet[key])
         assert torch.equal(metric[key], prior[key])
     above = 'backbone.stages.5.0.conv_pw.weight'
-    assert not torch.equal(prior[above], imagenet.state_dict()[above])
+    assert not torch.equal(prior[above], imagenet[above])
     assert not torch.equal(metric[above], prior[above])
     statistics = 'backbone.stages.5.0.bn1.running_mean'
-    assert torch.equal(metric[statistics], imagenet.state_dict()[statistics])
-    path = 'experiments/metric/models/net_latest.pth'
+    assert torch.equal(metric[statistics], imagenet[statistics])
     scored = pyiqa.create_metric('metaiqa', pretrained_model_path=path, device='cpu')
     assert 0 < scored(str(photos[0])).item() < 1
 
 
-def test_a_run_that_stopped_goes_on_as_if_it_had_not(small, monkeypatch):
-    assert main(['train', '-opt', small('metric_livec.yml', METRIC, 'whole')]) == 0
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(
+    small, metric, tmp_path, monkeypatch
+):
     step = IQAModel.optimize_parameters
 
     def failing(model, iteration):
@@ -97,53 +110,44 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(small, monkeypatch):
             raise UserError('the power went')
         step(model, iteration)
 
-    file = small('metric_livec.yml', METRIC, 'parts')
     with monkeypatch.context() as patch:
         patch.setattr(IQAModel, 'optimize_parameters', failing)
-        assert main(['train', '-opt', file]) == 2
-    assert main(['train', '-opt', file, '--resume']) == 0
-    whole, parts = trained('whole')['params'], trained('parts')['params']
-    assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+        with pytest.raises(UserError, match='the power went'):
+            small('metric_livec.yml', METRIC, tmp_path)
+    parts = loaded(small('metric_livec.yml', METRIC, tmp_path, resume=True))
+    assert all(torch.equal(value, parts[key]) for key, value in metric.items())
 
 
-def test_maps_of_other_stages_are_refused_before_training(small, capsys):
-    change = METRIC | {'network.frozen': 4}
-    assert main(['train', '-opt', small('metric_livec.yml', change, 'other')]) == 2
-    assert 'frozen=4; they must be the same' in capsys.readouterr().err
-
-
-def test_batchnorm_runs_on_where_it_is_not_frozen(small):
+def test_batchnorm_runs_on_and_the_head_is_not_trained_first_where_not_asked_for(
+    small, metric, imagenet, tmp_path
+):
     change = METRIC | {'train.batchnorm': 'running', 'train.total_epoch': 1}
-    assert main(['train', '-opt', small('metric_livec.yml', change, 'running')]) == 0
-    imagenet = MetaIQA(levels=[5, 6], frozen=5, pretrained='imagenet', input_size=64)
-    found, before = trained('running')['params'], imagenet.state_dict()
+    change['train.head_first'] = None
+    running = loaded(small('metric_livec.yml', change, tmp_path))
     above, below = (f'backbone.stages.{n}.0.bn1.running_mean' for n in (5, 4))
-    assert not torch.equal(found[above], before[above])
-    assert torch.equal(found[below], before[below])
-    change['train.batchnorm'] = 'forzen'
-    assert main(['train', '-opt', small('metric_livec.yml', change, 'wrong')]) == 2
+    assert torch.equal(metric[above], imagenet[above])
+    assert not torch.equal(running[above], imagenet[above])
+    assert torch.equal(running[below], imagenet[below])
+    assert torch.equal(running['head.0.mean'], imagenet['head.0.mean'])
+    assert not torch.equal(metric['head.0.mean'], imagenet['head.0.mean'])
 
 
-def test_the_head_is_trained_first_and_standardises_by_what_it_learns_from(small):
-    change = METRIC | {'train.total_epoch': 1}
-    assert main(['train', '-opt', small('metric_livec.yml', change, 'first')]) == 0
-    change = change | {'train.head_first': None}
-    assert main(['train', '-opt', small('metric_livec.yml', change, 'at once')]) == 0
-    first, at_once = trained('first')['params'], trained('at once')['params']
-    assert not torch.equal(first['head.0.mean'], at_once['head.0.mean'])
-    kodak = MetaIQA(
-        levels=[5, 6], frozen=5, standardised=True, pretrained='imagenet', input_size=64
-    )
-    assert torch.equal(at_once['head.0.mean'], kodak.head[0].mean)
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'network.frozen': 4}, 'frozen=4; they must be the same'),
+        ({'train.batchnorm': 'forzen'}, "train.batchnorm='forzen'"),
+        ({'datasets.train.maps': None}, 'train.head_first needs datasets.train.maps'),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(small, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        small('metric_livec.yml', METRIC | change, tmp_path)
 
 
-def test_a_head_can_not_come_first_without_maps(small, capsys):
-    change = METRIC | {'datasets.train.maps': None}
-    assert main(['train', '-opt', small('metric_livec.yml', change, 'pixels')]) == 2
-    assert 'train.head_first needs datasets.train.maps' in capsys.readouterr().err
-
-
-def test_a_trainer_that_does_not_know_of_it_is_refused(small, monkeypatch, capsys):
+def test_a_trainer_that_does_not_know_of_the_head_first_is_refused(
+    small, tmp_path, monkeypatch
+):
     monkeypatch.delattr(IQAModel, 'prepare')
-    assert main(['train', '-opt', small('metric_livec.yml', METRIC, 'other')]) == 2
-    assert 'start with metaiqa train' in capsys.readouterr().err
+    with pytest.raises(UserError, match='start with metaiqa train'):
+        small('metric_livec.yml', METRIC, tmp_path)

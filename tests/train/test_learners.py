@@ -139,6 +139,17 @@ def test_maml_follows_the_second_derivative(decay):
         )
 
 
+def test_maml_leaves_frozen_parameters_and_moves_the_others():
+    module = Small().double()
+    module.body.requires_grad_(False)
+    start = state(module)
+    outer = learner('maml', module)
+    outer.update(tasks())
+    after = state(module)
+    assert torch.equal(after['body.0.weight'], start['body.0.weight'])
+    assert not torch.equal(after['head.weight'], start['head.weight'])
+
+
 def test_anil_moves_the_head_alone_in_the_support_steps():
     anil = learner('bilevel', inner='head')
     given = tasks(count=1)
