@@ -114,14 +114,9 @@ def main(out: Path = OUT, changes: Mapping[str, Any] | None = None) -> int:
             keep_distortions=[unseen],
         )
     )
-    table = pd.DataFrame(
-        {
-            'image': list(labels.images),
-            'reference': [row.reference for row in labels],
-            'pseudo_mos': labels.mos.astype(float),
-        }
-    )
-    table['path'] = [labels.path(place) for place in range(len(labels))]
+    table = pd.DataFrame(list(labels))[['image', 'mos', 'reference']]
+    table = table.rename(columns={'mos': 'pseudo_mos'})
+    table['path'] = [out / 'database' / 'images' / name for name in table.image]
     prior = experiment / 'models' / 'net_latest.pth'
     predictions = [predict(table, draw, prior, block) for draw in range(DRAWS)]
 
@@ -181,7 +176,7 @@ def predict(
     """The images to test on, with predictions of both networks before and after.
 
     Args:
-        table: columns image, reference, pseudo_mos in [0, 1], path.
+        table: columns image, pseudo_mos in [0, 1], reference, path.
         draw: seed of the labelled images, and of the random head.
         prior: the meta-trained weights.
         block: says how images are resized and cropped.
