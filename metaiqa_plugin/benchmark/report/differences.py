@@ -183,16 +183,16 @@ def _groups(cells: Cells, draws: bool) -> Iterator[Group]:
     if protocol in ('few_shot', 'leave_one_distortion_out'):
         for test in tests:
             for labels in cells.values('labels'):
-                chosen = cells.where(labels=labels)
+                chosen = cells.where('facets.labels', labels)
                 unit, sized = 'facets.split', chosen
                 if draws:
                     unit, sized = 'facets.draw', None
                 elif protocol == 'leave_one_distortion_out':
-                    unit, sized = 'facets.type', cells.where(labels=0)
+                    unit, sized = 'facets.type', cells.where('facets.labels', 0)
                 yield Group({'labels': labels}, test, chosen, unit, sized)
     elif protocol == 'cross_database':
         for train in cells.values('train'):
-            chosen = cells.where(train=train)
+            chosen = cells.where('facets.train', train)
             for test in chosen.tests:
                 labels = {'trained on': train, 'test': test}
                 yield Group(labels, test, chosen, sized=chosen)

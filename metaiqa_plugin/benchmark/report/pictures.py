@@ -60,7 +60,9 @@ def _alike(finished: Cells) -> tuple[Cells, str]:
     if not labels:
         return finished, ''
     chosen = labels[-1 if finished.protocol == 'few_shot' else 0]
-    return finished.where(labels=chosen), f', {chosen} labels' if chosen else ''
+    return finished.where(
+        'facets.labels', chosen
+    ), f', {chosen} labels' if chosen else ''
 
 
 def _runtime_pictures(finished: Cells, anchor: str) -> Iterator[Picture]:

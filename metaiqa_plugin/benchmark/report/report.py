@@ -148,7 +148,7 @@ def _facts(experiment: Experiment) -> dict[str, str]:
         'time in cells': duration(seconds) if seconds else None,
         'time in priors and features': duration(shared) if shared else None,
         'threads': plan.get('threads'),
-        'environment': ', '.join(map(' '.join, environment.items())) or None,
+        'environment': ', '.join(f'{k} {v}' for k, v in environment.items()) or None,
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
 

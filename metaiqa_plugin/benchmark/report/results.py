@@ -22,15 +22,16 @@ from metaiqa_plugin.benchmark.report.summaries import (
     Value,
     measure,
     measured,
+    picked,
     predictions_of,
     srocc_of,
+    with_best,
 )
 from metaiqa_plugin.benchmark.report.tables import (
     NONE,
     TITLES,
     Cell,
     Table,
-    best_marked,
     count_cell,
     deviation_cell,
     mean_cell,
@@ -118,10 +119,9 @@ def _measures(
     for name in names:
         found = cells.summaries(measure(test, name))
         columns[TITLES[name], 'mean'] = [
-            *best_marked(
-                found,
-                lambda item, best, name=name: mean_cell(item, best, name != names[0]),
-                less=name == 'rmse',
+            *(
+                mean_cell(item, best, brief=name != names[0])
+                for item, best in with_best(found, less=name == 'rmse')
             ),
             *(number_cell(row.get(name)) for row in (published or {}).values()),
         ]
@@ -130,10 +130,10 @@ def _measures(
             over = [number_cell(item.sd_seeds) for item in found]
             columns[TITLES[name], 'SD over seeds'] = over
     for name in names if published is not None else ():
-        found = cells.summaries(_best_epoch(test, name))
+        found = cells.summaries(picked(test, name))
         if any(item.numbers for item in found):
-            picked = [mean_cell(item, brief=True) for item in found]
-            columns[PICKED, TITLES[name]] = picked
+            shown = [mean_cell(item, brief=True) for item in found]
+            columns[PICKED, TITLES[name]] = shown
     columns['cells'] = [count_cell(row) for row in own]
     height = len(columns['method'])
     return {
@@ -157,17 +157,6 @@ def _published(cells: Cells, test: str, several: bool) -> dict[str, dict[str, fl
     return found
 
 
-def _best_epoch(test: str, name: str) -> Value:
-    def value(cell: CellRecord) -> float | None:
-        record = cell.tests.get(test)
-        if record is None or not record.best_epoch:
-            return None
-        number = record.best_epoch.get(name)
-        return math.nan if number is None else number
-
-    return value
-
-
 def _parameter(values: Sequence[Any]) -> Cell:
     text = ', '.join(map(str, values)) or NONE
     number = len(values) == 1 and isinstance(values[0], (int, float))
@@ -177,12 +166,12 @@ def _parameter(values: Sequence[Any]) -> Cell:
 def _type_tables(cells: Cells) -> Iterator[Table]:
     """A row for each type of distortion: unseen, then after labels of it."""
     test = cells.tests[0]
-    plain = cells.where(labels=0)
+    plain = cells.where('facets.labels', 0)
     if len(plain):
         yield _unseen_table(plain, test)
     for labels in cells.values('labels'):
         if labels:
-            adapted = cells.where(labels=labels)
+            adapted = cells.where('facets.labels', labels)
             yield _adapted_table(adapted, plain, test, labels)
 
 
@@ -243,11 +232,11 @@ def _by_type(cells: Cells, value: Value) -> list[Sequence[Cell]]:
     """For each method the mean on each type, then on all: there without deviation."""
     found = cells.summaries_by('type', value, 'facets.type')
     rows = [
-        best_marked(row, lambda item, best: deviation_cell(item, best, item.sd_seeds))
+        [deviation_cell(item, best, item.sd_seeds) for item, best in with_best(row)]
         for row in found.values()
     ]
-    whole = cells.summaries(value, 'facets.type')
-    rows.append(best_marked(whole, lambda *item: deviation_cell(*item, math.nan)))
+    whole = with_best(cells.summaries(value, 'facets.type'))
+    rows.append([deviation_cell(item, best, math.nan) for item, best in whole])
     return list(zip(*rows, strict=True))
 
 
@@ -284,7 +273,7 @@ def _database_tables(cells: Cells) -> Iterator[Table]:
     tests.sort(key=[*trains, *tests].index)
     shown = {}
     for train in trains:
-        chosen = cells.where(train=train)
+        chosen = cells.where('facets.train', train)
         for test in tests:
             shown[train, test] = [Cell(NONE)] * len(methods)
             if train != test or test in chosen.tests:
@@ -304,23 +293,22 @@ def _database_tables(cells: Cells) -> Iterator[Table]:
 
 def _spreads(found: Sequence[Summary]) -> list[Cell]:
     """Mean ± deviation over splits of each method, the best marked."""
-    return best_marked(found, lambda item, best: deviation_cell(item, best, item.sd))
+    return [deviation_cell(item, best, item.sd) for item, best in with_best(found)]
 
 
 def _runtime_table(cells: Cells) -> Iterator[Table]:
     methods = cells.methods
     columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
     for name, (title, less) in RUNTIME.items():
-        found = cells.summaries(measured(name))
-        if name == 'parameters':
-            columns[title] = list(map(_range, found))
-        else:
-            columns[title] = best_marked(found, _range, less, 'median')
+        found = with_best(cells.summaries(measured(name)), less, 'median')
+        columns[title] = [
+            _range(item, best and name != 'parameters') for item, best in found
+        ]
     columns['rounds'] = [count_cell(cells.of(name)) for name in methods]
     yield Table('Run time', columns, ['Median over rounds (lowest to highest).'])
 
 
-def _range(item: Summary, best: bool = False) -> Cell:
+def _range(item: Summary, best: bool) -> Cell:
     if not item.numbers:
         return missing_cell(item)
     low, high = _quantity(min(item.numbers)), _quantity(max(item.numbers))

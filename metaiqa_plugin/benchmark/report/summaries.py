@@ -17,8 +17,8 @@ from scipy import stats
 
 from metaiqa_plugin.benchmark.records import CellRecord, Experiment, Predictions
 
-__all__ = ['Cells', 'Summary', 'Value', 'best_of', 'measure', 'measured']
-__all__ += ['predictions_of', 'srocc_of']
+__all__ = ['Cells', 'Summary', 'Value', 'measure', 'measured', 'picked']
+__all__ += ['predictions_of', 'srocc_of', 'with_best']
 
 PLACE = ('method', 'split', 'seed', 'state', 'error')
 OF_THE_GRID = ('split', 'seed', 'draw', 'labels', 'train', 'type', 'round')
@@ -93,18 +93,13 @@ class Cells:
     def __iter__(self) -> Iterator[CellRecord]:
         return iter(self.table['cell'])
 
-    def chosen(self, mask: pd.Series) -> Cells:
-        """Those where ``mask`` of the rows is true."""
-        return Cells(self.table[mask], self.plan)
-
-    def where(self, **facets: Any) -> Cells:
-        """Those with these facets."""
-        columns = [self.table[f'facets.{name}'] == facets[name] for name in facets]
-        return self.chosen(np.logical_and.reduce(columns))
+    def where(self, column: str, value: Any) -> Cells:
+        """Those with this value in a column."""
+        return Cells(self.table[self.table[column] == value], self.plan)
 
     def of(self, method: str) -> Cells:
         """Those of a method."""
-        return self.chosen(self.table.method == method)
+        return self.where('method', method)
 
     @property
     def protocol(self) -> str:
@@ -117,7 +112,7 @@ class Cells:
 
     @property
     def finished(self) -> Cells:
-        return self.chosen(self.table.state == 'finished')
+        return self.where('state', 'finished')
 
     @property
     def seeded(self) -> bool:
@@ -132,7 +127,9 @@ class Cells:
     @property
     def swept(self) -> list[str]:
         """Facets that are parameters of a sweep."""
-        names = self.table.filter(regex='^facets').columns.str.removeprefix('facets.')
+        names = self.table.filter(regex=r'^facets\.').columns.str.removeprefix(
+            'facets.'
+        )
         return [name for name in names if name not in OF_THE_GRID]
 
     def values(self, facet: str) -> list[Any]:
@@ -178,15 +175,15 @@ class Cells:
     ) -> dict[Any, list[Summary]]:
         """One for each method, by the values of a facet."""
         return {
-            one: self.where(**{facet: one}).summaries(value, unit)
+            one: self.where(f'facets.{facet}', one).summaries(value, unit)
             for one in self.values(facet)
         }
 
 
-def best_of(
+def with_best(
     summaries: Sequence[Summary], less: bool = False, of: str = 'mean'
-) -> set[int]:
-    """Where the best are, among at least two that can be compared.
+) -> list[tuple[Summary, bool]]:
+    """Each and whether it is the best among at least two that can be compared.
 
     Those are the ones over the same units, as many as anyone has. NaN is never best,
     and neither is one that no other can be compared with.
@@ -201,14 +198,29 @@ def best_of(
     known = values.dropna()
     most = max((units[place] for place in known.index), key=len, default=frozenset())
     fair = known[[units[place] == most for place in known.index]]
-    if len(fair) < 2:
-        return set()
-    return set(fair.index[fair == (fair.min() if less else fair.max())])
+    best = fair.index[fair == (fair.min() if less else fair.max())]
+    return [
+        (summary, len(fair) > 1 and place in best)
+        for place, summary in enumerate(summaries)
+    ]
 
 
 def measure(test: str, name: str) -> Value:
     """A correlation on a test set."""
     return lambda cell: getattr(cell.tests[test], name) if test in cell.tests else None
+
+
+def picked(test: str, name: str) -> Value:
+    """The same after the epoch that is best on the test set."""
+
+    def value(cell: CellRecord) -> float | None:
+        record = cell.tests.get(test)
+        if record is None or not record.best_epoch:
+            return None
+        number = record.best_epoch.get(name)
+        return math.nan if number is None else number
+
+    return value
 
 
 def measured(name: str) -> Value:

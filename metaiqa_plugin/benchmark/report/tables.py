@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -17,11 +17,10 @@ import pandas as pd
 from metaiqa_plugin.benchmark.report.summaries import (
     Cells,
     Summary,
-    best_of,
     measured,
 )
 
-__all__ = ['NONE', 'TITLES', 'Cell', 'Table', 'best_marked', 'cells_table']
+__all__ = ['NONE', 'TITLES', 'Cell', 'Table', 'cells_table']
 __all__ += ['columns_of', 'count_cell', 'deviation_cell', 'duration', 'mean_cell']
 __all__ += ['missing_cell', 'nan_notes', 'number_cell', 'overview_table', 'text_cell']
 __all__ += ['unfinished_table']
@@ -159,17 +158,6 @@ def missing_cell(item: Summary) -> Cell:
     brief = text if len(text) <= LONGEST_PROBLEM else f'{text[: LONGEST_PROBLEM - 1]}…'
     state = 'open' if text == 'open' else 'missing'
     return Cell(f'{brief} (0/{item.expected})', state=state, hint=text)
-
-
-def best_marked(
-    summaries: Sequence[Summary],
-    write: Callable[[Summary, bool], Cell],
-    less: bool = False,
-    of: str = 'mean',
-) -> list[Cell]:
-    """What ``write`` makes of each and of whether it is the best; see ``best_of``."""
-    best = best_of(summaries, less, of)
-    return [write(item, index in best) for index, item in enumerate(summaries)]
 
 
 def nan_notes(cells: Cells, name: str, test: str) -> list[str]:
