@@ -8,7 +8,6 @@ outlives the command that started it, however that ends.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import math
 import os
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +29,36 @@ from torch import nn
 from tqdm import tqdm
 
 from metaiqa_plugin.benchmark.records import (
+    CELL,
+    ERROR,
+    RESULT,
     Predictions,
     read_json,
     write_json,
     write_predictions,
 )
-from metaiqa_plugin.benchmark.training import TRAIN_TABLE, located
+from metaiqa_plugin.benchmark.training import START
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import BAD_INPUT, SOME_FAILED, Stopped, UserError
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.files import locked, replacing, sha256_of, write_table
+from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.parallel import keep_freed_memory
 from metaiqa_plugin.score import open_metric, score_network
 from metaiqa_plugin.score.agreement import agreement
 from metaiqa_plugin.train.iqa_model import load_weights
 from metaiqa_plugin.train.logs import VALIDATION
+from metaiqa_plugin.train.options import changed
+from metaiqa_plugin.train.run import train
 
 try:
-    import fcntl
     import resource
 except ImportError:  # Windows
-    fcntl = resource = None
+    resource = None
 
-__all__ = ['ERROR', 'RESULT', 'WEIGHTS', 'do', 'main']
+__all__ = ['do', 'main']
 
-RESULT, ERROR = 'result.json', 'error.txt'
 WEIGHTS = 'weights.pth'
 FEATURES = 'features.npz'
 IMAGES_A_PART = 500
@@ -73,31 +76,62 @@ class Work:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root, self.folder = root, folder
-        self.cell: Mapping[str, Any] = read_json(folder / 'cell.json')
-        self.measures: dict[str, float] = {}
+        self.cell: Mapping[str, Any] = read_json(folder / CELL)
+        self.measures: dict[str, float] = {'train_images': self.cell['train_images']}
+        for path, digest in self.cell['csv'].items():
+            if not Path(path).is_file() or sha256_of(path) != digest:
+                raise UserError(
+                    f'{path} has changed since this cell was planned; start the '
+                    'benchmark again'
+                )
 
     def need(self, name: str) -> Path:
         """Folder of shared work."""
         return self.root / self.cell['needs'][name]
 
-    def rows(self, table: str, images: str) -> LabelledRows:
-        """The labelled images of one of the cell's tables."""
-        return read_rows(DatabaseOptions(str(self.folder / table), images, (0, 1)))
+    def start(self, name: str) -> Path | None:
+        """Weights of shared work that this one begins with, if any."""
+        return self.need(name) / WEIGHTS if self.cell['needs'] else None
 
     def tests(self) -> Iterator[tuple[str, LabelledRows]]:
         for name, test in self.cell['tests'].items():
-            yield name, self.rows(test['table'], test['dataroot_target'])
+            yield name, _rows(test['rows'])
 
-    def note_training(self) -> None:
-        count = 0
-        for table in self.folder.glob('train*.csv'):
-            with table.open(encoding='utf-8', newline='') as file:
-                count += sum(1 for _ in csv.reader(file)) - 1
-        self.measures['train_images'] = count
+    def network(self) -> nn.Module:
+        network = build_network(dict(self.cell['network']))
+        self.measures['parameters'] = sum(p.numel() for p in network.parameters())
+        return network
+
+    def metric(self) -> nn.Module:
+        return open_metric(self.cell['metric'], **self.cell['arguments'])
+
+    def tested(
+        self, score: Callable[[str, LabelledRows], np.ndarray]
+    ) -> dict[str, dict[str, Any]]:
+        """Writes the predictions of all test sets; their agreement with MOS.
+
+        Args:
+            score: gives (N,) scores, higher better, of the name and rows of a set.
+        """
+        found = {}
+        for name, rows in self.tests():
+            scores = score(name, rows)
+            types = [rows.tasks[code] for code in rows.task_of]
+            write_predictions(
+                self.folder / f'predictions-{name}.csv',
+                Predictions(list(rows.images), types, rows.mos, scores),
+            )
+            found[name] = {
+                'database': self.cell['tests'][name]['database'],
+                'images': len(rows),
+                **agreement(scores, rows.mos),
+                'best_epoch': None,
+            }
+        return found
 
 
 def do(root: str | os.PathLike, folder: str | os.PathLike) -> None:
-    """Do the work of a cell, if it is not done.
+    """Do the work of a cell, if it is not done; another process at it is waited for.
 
     Args:
         root: folder of all experiments.
@@ -108,95 +142,86 @@ def do(root: str | os.PathLike, folder: str | os.PathLike) -> None:
         Stopped: a signal ended a training that was saved.
     """
     root, folder = Path(root), Path(folder)
-    with _alone(folder):
+    with locked(folder / 'lock'):
         if (folder / RESULT).is_file():
             return
         work = Work(root, folder)
         torch.set_num_threads(work.cell['threads'])
         started = time.monotonic()
         tests = KINDS[work.cell['kind']](work)
-        work.note_training()
         work.measures['seconds'] = round(time.monotonic() - started, 2)
         write_json(folder / RESULT, {'tests': tests, 'measures': work.measures})
         (folder / ERROR).unlink(missing_ok=True)
 
 
 def _prior(work: Work) -> dict[str, Any]:
-    start = work.need('start') / WEIGHTS if work.cell['needs'] else None
-    shutil.copyfile(_train(work, start), work.folder / WEIGHTS)
-    shutil.rmtree(work.folder / 'experiments' / 'run' / 'training_states')
-    shutil.rmtree(work.folder / 'experiments' / 'run' / 'models')
+    weights = _train(work, work.start('start'))
+    shutil.copyfile(weights, work.folder / WEIGHTS)
+    _remove_states(work)
     return {}
 
 
 def _trained(work: Work) -> dict[str, Any]:
-    start = work.need('prior') / WEIGHTS if work.cell['needs'] else None
-    weights, best = start, None
+    weights, best = work.start('prior'), None
     if work.cell['training'] is not None:
-        weights = _train(work, start)
+        weights = _train(work, weights)
         best = _curve(work)
-    network = build_network(dict(work.cell['network']))
+    network = work.network()
     load_weights(network, str(weights))
-    work.measures['parameters'] = sum(p.numel() for p in network.parameters())
-    found = {
-        name: _tested(work, name, rows, score_network(network, _paths(rows), name))
-        for name, rows in work.tests()
-    }
+    found = work.tested(lambda name, rows: score_network(network, _paths(rows), name))
     for test in found.values():
         test['best_epoch'] = best
     if work.cell['keep_weights']:
         shutil.copyfile(weights, work.folder / WEIGHTS)
-    for name in ('models', 'training_states'):
-        shutil.rmtree(work.folder / 'experiments' / 'run' / name, ignore_errors=True)
+    _remove_states(work)
     return found
 
 
 def _metric(work: Work) -> dict[str, Any]:
-    metric = open_metric(work.cell['metric'], **work.cell['arguments'])
-    return {
-        name: _tested(work, name, rows, _metric_scores(metric, rows))
-        for name, rows in work.tests()
-    }
+    """Higher better: those of a metric that says otherwise change their sign."""
+    metric = work.metric()
+    sign = -1 if metric.lower_better else 1
+    bar = metric.metric_name
+    return work.tested(
+        lambda name, rows: sign * score_network(metric, _paths(rows), bar)
+    )
 
 
 def _regressed(work: Work) -> dict[str, Any]:
-    from metaiqa_plugin.benchmark.handcrafted.regression import (
-        REGRESSION_OF,
-        Regression,
-    )
+    from metaiqa_plugin.benchmark.handcrafted.regression import Regression
 
-    learn = work.rows(TRAIN_TABLE, '.')
-    groups = [learn[i].reference or learn[i].image for i in range(len(learn))]
-    regression = Regression(REGRESSION_OF[work.cell['features']])
-    known = _Features(work.need(work.cell['learn_from']))
-    regression.fit(known.of(learn.images), learn.mos, groups, work.cell['seed'])
-    found = {}
-    for name, rows in work.tests():
-        database = work.cell['tests'][name]['database']
-        features = _Features(work.need(database)).of(rows.images)
-        found[name] = _tested(work, name, rows, regression.predict(features))
-    return found
+    def features(database: str, rows: LabelledRows) -> np.ndarray:
+        with np.load(work.need(database) / FEATURES) as file:
+            place = {name: row for row, name in enumerate(file['images'])}
+            return file['features'][[place[image] for image in rows.images]]
+
+    learn = _rows(work.cell['learn_from']['rows'])
+    groups = [row.reference or row.image for row in learn]
+    regression = Regression(work.cell['features'])
+    known = features(work.cell['learn_from']['database'], learn)
+    regression.fit(known, learn.mos, groups, work.cell['seed'])
+    tests = work.cell['tests']
+    return work.tested(
+        lambda name, rows: regression.predict(features(tests[name]['database'], rows))
+    )
 
 
 def _features(work: Work) -> dict[str, Any]:
     """In parts, so that a killed run goes on after the last one."""
-    from metaiqa_plugin.benchmark.handcrafted.features import FEATURES as EXTRACTORS
-
     cell = work.cell
-    extractor = EXTRACTORS[cell['features']](**cell['arguments'])
-    if 'codebook' in cell:
-        learn = [work.rows(*pair) for pair in cell['codebook'].items()]
-        extractor.fit([path for rows in learn for path in _paths(rows)], cell['seed'])
-    rows = work.rows('images.csv', cell['dataroot_target'])
+    codebook = [
+        path for part in cell.get('codebook', ()) for path in _paths(_rows(part))
+    ]
+    extract = _extractor(work, codebook)
+    rows = _rows(cell['images'])
     parts = []
     bar = tqdm(total=len(rows), desc=cell['features'], unit='image')
     for start in range(0, len(rows), IMAGES_A_PART):
         part = work.folder / f'part-{start:08d}.npy'
-        places = range(start, min(start + IMAGES_A_PART, len(rows)))
         if not part.is_file():
             found = []
-            for index in places:
-                found.append(extractor(np.asarray(read_rgb(rows.path(index)))))
+            for path in _paths(rows)[start : start + IMAGES_A_PART]:
+                found.append(extract(path))
                 bar.update()
             with replacing(part) as temporary:
                 np.save(temporary, np.stack(found))
@@ -211,8 +236,8 @@ def _features(work: Work) -> dict[str, Any]:
 
 def _runtime(work: Work) -> dict[str, Any]:
     """Each image from its file to its score, one at a time, after three to warm up."""
-    score = RUNTIME[work.cell['method_kind']](work)
     ((_, rows),) = work.tests()
+    score = RUNTIME[work.cell['method_kind']](work, rows)
     paths = _paths(rows)
     for path in paths[:3]:
         score(path)
@@ -229,35 +254,26 @@ def _runtime(work: Work) -> dict[str, Any]:
     return {}
 
 
-def _network_scorer(work: Work) -> Callable[[str], object]:
+def _network_scorer(work: Work, rows: LabelledRows) -> Callable[[Path], object]:
     """Of the method's network as its file builds it: weights do not change the time."""
-    network = build_network(dict(work.cell['network']))
-    work.measures['parameters'] = sum(p.numel() for p in network.parameters())
+    network = work.network()
     return lambda path: score_network(network, [path])
 
 
-def _metric_scorer(work: Work) -> Callable[[str], object]:
-    metric = open_metric(work.cell['metric'], **work.cell['arguments'])
+def _metric_scorer(work: Work, rows: LabelledRows) -> Callable[[Path], object]:
+    metric = work.metric()
     return lambda path: metric(read_rgb(path)).item()
 
 
-def _regressed_scorer(work: Work) -> Callable[[str], object]:
+def _regressed_scorer(work: Work, rows: LabelledRows) -> Callable[[Path], object]:
     """Features of the image and a regression fitted to the very images."""
-    from metaiqa_plugin.benchmark.handcrafted.features import FEATURES as EXTRACTORS
-    from metaiqa_plugin.benchmark.handcrafted.regression import (
-        REGRESSION_OF,
-        Regression,
-    )
+    from metaiqa_plugin.benchmark.handcrafted.regression import Regression
 
-    ((_, rows),) = work.tests()
-    extractor = EXTRACTORS[work.cell['features']](**work.cell['arguments'])
-    extractor.fit(_paths(rows), work.cell['seed'])
-    known = np.stack([extractor(np.asarray(read_rgb(path))) for path in _paths(rows)])
-    regression = Regression(REGRESSION_OF[work.cell['features']])
+    extract = _extractor(work, _paths(rows))
+    known = np.stack([extract(path) for path in _paths(rows)])
+    regression = Regression(work.cell['features'])
     regression.fit(known, rows.mos, None, work.cell['seed'])
-    return lambda path: regression.predict(
-        extractor(np.asarray(read_rgb(path)))[None, :]
-    )
+    return lambda path: regression.predict(extract(path)[None, :])
 
 
 KINDS = {
@@ -275,32 +291,30 @@ RUNTIME = {
 }
 
 
-class _Features:
-    """Features of a database's images, by name."""
+def _extractor(work: Work, codebook: Sequence[Path]) -> Callable[[Path], np.ndarray]:
+    from metaiqa_plugin.benchmark.handcrafted.features import FEATURES as EXTRACTORS
 
-    def __init__(self, folder: Path) -> None:
-        with np.load(folder / FEATURES) as file:
-            self._matrix = file['features']
-            self._place = {name: row for row, name in enumerate(file['images'])}
-
-    def of(self, images) -> np.ndarray:
-        return self._matrix[[self._place[image] for image in images]]
+    extractor = EXTRACTORS[work.cell['features']](**work.cell['arguments'])
+    if extractor.learned:
+        extractor.fit(codebook, work.cell['seed'])
+    return lambda path: extractor(np.asarray(read_rgb(path)))
 
 
 def _train(work: Work, start: Path | None) -> Path:
     """Train to the end, from where it was stopped; the weights."""
-
-    from metaiqa_plugin.option_yaml import dump
-    from metaiqa_plugin.train.run import train
-
-    options = located(
-        work.cell['training'], work.folder, None if start is None else str(start)
-    )
+    options = work.cell['training']
+    if options['path'].get('pretrain_network') == START:
+        options = changed(options, {'path.pretrain_network': str(start)}, CELL)
     file = work.folder / 'options.yml'
     with replacing(file) as temporary:
         temporary.write_text(dump(options), encoding='utf-8')
     train(file, work.folder, resume=True)
     return work.folder / 'experiments' / 'run' / 'models' / 'net_latest.pth'
+
+
+def _remove_states(work: Work) -> None:
+    for name in ('models', 'training_states'):
+        shutil.rmtree(work.folder / 'experiments' / 'run' / name, ignore_errors=True)
 
 
 def _curve(work: Work) -> dict[str, float] | None:
@@ -318,40 +332,15 @@ def _curve(work: Work) -> dict[str, float] | None:
             }
             for row in csv.DictReader(file)
         ]
-    with (
-        replacing(work.folder / VALIDATION) as temporary,
-        temporary.open('w', encoding='utf-8', newline='') as file,
-    ):
-        writer = csv.DictWriter(file, rows[0], lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(work.folder / VALIDATION, rows[0], map(dict.values, rows))
     known = [row for row in rows if np.isfinite(row['srocc'])]
     if not known:
         return None
     return max(known, key=lambda row: row['srocc']) | {'epochs': rows[-1]['epoch']}
 
 
-def _tested(
-    work: Work, name: str, rows: LabelledRows, scores: np.ndarray
-) -> dict[str, Any]:
-    """Writes the predictions; the agreement with MOS."""
-    types = [rows.tasks[code] for code in rows.task_of]
-    predictions = Predictions(list(rows.images), types, rows.mos, scores)
-    write_predictions(work.folder / f'predictions-{name}.csv', predictions)
-    found = agreement(scores, rows.mos)
-    database = work.cell['tests'][name]['database']
-    return {'database': database, 'images': len(rows), **found, 'best_epoch': None}
-
-
-def _metric_scores(metric: nn.Module, rows: LabelledRows) -> np.ndarray:
-    """Higher better: those of a metric that says otherwise change their sign."""
-    sign = -1 if metric.lower_better else 1
-    return np.array(
-        [
-            sign * metric(read_rgb(path)).item()
-            for path in tqdm(_paths(rows), metric.metric_name, unit='image')
-        ]
-    )
+def _rows(block: Mapping[str, Any]) -> LabelledRows:
+    return read_rows(DatabaseOptions(**block))
 
 
 def _paths(rows: LabelledRows) -> list[Path]:
@@ -370,15 +359,6 @@ def _peak_memory() -> float:
     if resource is None:
         return math.nan
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Another process at the same cell waits, and finds it done."""
-    with (folder / 'lock').open('w') as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _end_with_input() -> None:

@@ -15,17 +15,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import changed, read_options
 
-__all__ = ['Method', 'Stage', 'read_method']
+__all__ = ['STAGES', 'Method', 'Stage', 'read_methods']
+
+STAGES = ('start', 'prior', 'adapt')
+SYMBOLS = {
+    'k': 'datasets.train.batch_size_per_gpu',
+    'S': 'train.meta.steps',
+    'alpha': 'train.meta.alpha',
+    'beta': 'train.optim.lr',
+}
+"""The paper's symbols in a sweep; other names are dotted keys of the prior's file."""
 
 KEYS = {
-    'trained': {'start', 'prior', 'adapt'},
+    'trained': {*STAGES},
     'metric': {'metric', 'arguments'},
     'regressed': {'features', 'arguments'},
 }
@@ -49,8 +58,8 @@ class Stage:
         Raises:
             UserError: no such file; a key whose parent is no block.
         """
-        options = _plain(read_options(self.file))
-        return changed(options, {**(change or {}), **self.change}, self.file)
+        change = {**(change or {}), **self.change}
+        return changed(read_options(self.file), change, self.file)
 
 
 @dataclass(frozen=True)
@@ -86,46 +95,106 @@ class Method:
         return [(key, stage) for key, stage in stages if stage is not None]
 
 
-def read_method(name: str, block: Any) -> Method:
+def read_methods(
+    blocks: Mapping[str, Any],
+    sweep: Mapping[str, Any] | None = None,
+    change: Mapping[str, Any] | None = None,
+) -> list[Method]:
+    """The methods of a benchmark file; the points of a sweep come first.
+
+    Args:
+        blocks: by name.
+        sweep: ``method``, whose prior is varied, and ``points``, values by parameter.
+        change: of the option files of all priors.
+
+    Raises:
+        UserError: a block that is no method, or a sweep of what there is not.
+    """
+    methods = [_method(name, block) for name, block in blocks.items()]
+    if sweep is None:
+        return methods
+    points = sweep.get('points')
+    if (
+        set(sweep) != {'method', 'points'}
+        or not isinstance(points, Mapping)
+        or not all(isinstance(values, list) and values for values in points.values())
+    ):
+        raise UserError(
+            f'sweep={sweep!r}: expected method and points, a block of lists'
+        )
+    wanted = sweep['method']
+    bases = [method for method in methods if method.name == wanted and method.prior]
+    if not bases:
+        raise UserError(f'sweep.method={wanted!r}: expected a method with a prior')
+    others = [method for method in methods if method.name != wanted]
+    return [*_points(*bases, points, change), *others]
+
+
+def _points(
+    base: Method, points: Mapping[str, Sequence], change: Mapping[str, Any] | None
+) -> list[Method]:
+    """The base, and each value of each parameter with the others as in the base."""
+    resolved = base.prior.options(change)
+    usual = {name: _at(resolved, SYMBOLS.get(name, name)) for name in points}
+    found = {}
+    for name, values in points.items():
+        for value in values:
+            facets = usual | {name: value}
+            label = ', '.join(f'{key}={item}' for key, item in facets.items())
+            changed = {**base.prior.change, SYMBOLS.get(name, name): value}
+            prior = Stage(base.prior.file, changed)
+            point = replace(base, name=label, prior=prior, facets=facets)
+            found.setdefault(label, point)
+    return list(found.values())
+
+
+def _at(options: Mapping[str, Any], path: str) -> Any:
+    for key in path.split('.'):
+        if not isinstance(options, Mapping) or key not in options:
+            raise UserError(f'sweep.points: the file of the prior has no {path}')
+        options = options[key]
+    return options
+
+
+def _method(name: str, block: Any) -> Method:
     """A method of a benchmark file.
 
     Raises:
         UserError: a block that is none of the three kinds, or has a key of another.
     """
+    where = f'methods.{name}'
     if not isinstance(block, Mapping):
-        raise UserError(f'methods.{name}={block!r}: expected a block of options')
+        raise UserError(f'{where}={block!r}: expected a block of options')
     kinds = [kind for kind, keys in KEYS.items() if set(block) & (keys - {'arguments'})]
     if len(kinds) != 1:
         raise UserError(
-            f'methods.{name} has the keys {sorted(block)}; expected start, prior '
-            'and/or adapt, or metric, or features'
+            f'{where} has the keys {sorted(block)}; expected start, prior and/or '
+            'adapt, or metric, or features'
         )
-    kind = kinds[0]
+    (kind,) = kinds
     unknown = sorted(set(block) - KEYS[kind])
     if unknown:
         raise UserError(
-            f'methods.{name}: unknown keys {unknown}; this one takes '
-            f'{sorted(KEYS[kind])}'
+            f'{where}: unknown keys {unknown}; this one takes {sorted(KEYS[kind])}'
         )
     if kind == 'trained':
         stages = {
-            key: _stage(f'methods.{name}.{key}', block[key])
-            for key in ('start', 'prior', 'adapt')
-            if block.get(key) is not None
+            key: _stage(f'{where}.{key}', value)
+            for key, value in block.items()
+            if value is not None
         }
         return Method(name, kind, **stages)
     arguments = block.get('arguments') or {}
     if not isinstance(arguments, Mapping):
-        raise UserError(f'methods.{name}.arguments={arguments!r}: expected a block')
+        raise UserError(f'{where}.arguments={arguments!r}: expected a block')
     key = 'metric' if kind == 'metric' else 'features'
     if not isinstance(block[key], str):
-        raise UserError(f'methods.{name}.{key}={block[key]!r}: expected a name')
-    return Method(name, kind, arguments=dict(arguments), **{key: block[key]})
+        raise UserError(f'{where}.{key}={block[key]!r}: expected a name')
+    return Method(name, kind, arguments=arguments, **{key: block[key]})
 
 
 def _stage(where: str, block: Any) -> Stage:
-    if isinstance(block, str):
-        return Stage(block)
+    block = {'file': block} if isinstance(block, str) else block
     if not isinstance(block, Mapping) or not isinstance(block.get('file'), str):
         raise UserError(
             f'{where}={block!r}: expected an option file, or file and change'
@@ -137,12 +206,4 @@ def _stage(where: str, block: Any) -> Stage:
             f'{where}: unknown keys {unknown}, change {change!r}; expected file, and '
             'change: a block of dotted keys'
         )
-    return Stage(block['file'], dict(change))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
+    return Stage(block['file'], change)

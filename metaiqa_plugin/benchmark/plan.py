@@ -1,38 +1,104 @@
 """From a benchmark file to a grid of cells, each described in full.
 
-A description holds all that determines a cell's result, down to the list of images,
-and nothing of where or when it runs. Work that several cells share (a prior, the
-features of a database) is a cell of its own, known by a hash of its description, so
-that experiments share it, too.
+Every fault of the file is found before anything runs. A description holds all that
+determines a cell's result, down to the rows of each csv and its hash, and nothing of
+when it runs. Work that several cells share (a prior, the features of a database) is a
+cell of its own, known by a hash of its description, so that experiments share it, too.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.benchmark.benchmark_file import BenchmarkFile, read_benchmark_file
-from metaiqa_plugin.benchmark.methods import Method, Stage
-from metaiqa_plugin.benchmark.protocols import Database, Part, Split
-from metaiqa_plugin.benchmark.training import (
-    TEST_TABLE,
-    TRAIN_TABLE,
-    stage_options,
-    train_tables,
-)
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.benchmark.methods import STAGES, Method, Stage, read_methods
+from metaiqa_plugin.benchmark.parts import LabelledDatabase, Part
+from metaiqa_plugin.benchmark.protocols import Split, read_splits
+from metaiqa_plugin.benchmark.training import stage_options
+from metaiqa_plugin.errors import UserError, file_name, needing, whole_number
+from metaiqa_plugin.train.options import read_options
 
-__all__ = ['Cell', 'Plan', 'fingerprint', 'read_plan']
+__all__ = ['BenchmarkFile', 'Cell', 'Plan', 'fingerprint', 'read_plan']
 
 SHARED = 'shared'
+
+
+@dataclass(frozen=True)
+class BenchmarkFile:
+    """What a benchmark file says; docs/benchmark.md has the meaning of each key.
+
+    Raises:
+        UserError: a value that is none of its key's.
+    """
+
+    name: str
+    protocol: Mapping[str, Any]
+    databases: Mapping[str, Any]
+    methods: Mapping[str, Any]
+    title: str = ''
+    about: str | Sequence[str] = ()
+    seeds: Sequence[int] = (0,)
+    threads: int = 1
+    compare_with: str | None = None
+    published: Mapping[str, Any] | None = None
+    change: Mapping[str, Any] = field(default_factory=dict)
+    curve: bool = True
+    keep_weights: bool = False
+    min_steps: int = 0
+    sweep: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for key in ('protocol', 'databases', 'methods', 'change', 'sweep', 'published'):
+            value = getattr(self, key)
+            if not isinstance(value, (Mapping, type(None))):
+                raise UserError(f'{key}={value!r}: expected a block of options')
+        for key in ('name', 'protocol', 'databases', 'methods'):
+            if not getattr(self, key):
+                raise UserError(f'{key} is missing')
+        file_name('name', self.name)
+        for key in ('databases', 'methods'):
+            for name in getattr(self, key):
+                file_name(f'{key}: name', name)
+        for name, block in self.databases.items():
+            if not isinstance(block, Mapping):
+                raise UserError(f'databases.{name}={block!r}: expected a block')
+        for key in sorted(set(self.change) - set(STAGES)):
+            raise UserError(f'change.{key}: expected one of {list(STAGES)}')
+        self._check_numbers()
+        if self.compare_with is not None and self.compare_with not in self.methods:
+            raise UserError(
+                f'compare_with={self.compare_with!r}: the methods are '
+                f'{list(self.methods)}'
+            )
+        kind = self.protocol.get('type')
+        if (kind == 'parameters') != (self.sweep is not None):
+            raise UserError('sweep and protocol.type: parameters go together')
+
+    def _check_numbers(self) -> None:
+        seeds = self.seeds
+        whole = isinstance(seeds, Sequence) and all(
+            type(seed) is int and seed >= 0 for seed in seeds
+        )
+        if not whole or not seeds or len(set(seeds)) < len(seeds):
+            raise UserError(
+                f'seeds={seeds!r}: expected a list of different whole numbers'
+            )
+        whole_number('threads', self.threads)
+        whole_number('min_steps', self.min_steps, least=0)
+        for key in ('curve', 'keep_weights'):
+            if not isinstance(getattr(self, key), bool):
+                raise UserError(f'{key}={getattr(self, key)!r}: true or false')
+
+    @property
+    def alone(self) -> bool:
+        """Cells that measure time or memory run one after the other."""
+        return self.protocol['type'] == 'runtime'
 
 
 @dataclass(frozen=True)
@@ -42,14 +108,13 @@ class Cell:
     Attributes:
         folder: below the folder of all experiments.
         description: all that determines the result; ``description['kind']`` says what
-            is to be done, ``description['needs']`` the folders of shared work.
-        tables: csv files of labelled images, by name in the folder.
+            is to be done, ``description['needs']`` the folders of shared work,
+            ``description['csv']`` the hash of each csv whose rows are named.
         pool: see ``Split``.
     """
 
     folder: str
     description: Mapping[str, Any]
-    tables: Mapping[str, str]
     pool: int = 0
 
     @property
@@ -62,64 +127,65 @@ class Cell:
         return fingerprint(self.description)
 
 
+def fingerprint(description: Mapping[str, Any]) -> str:
+    """A hash of all that determines a result."""
+    fixed = {key: value for key, value in description.items() if key != 'label'}
+    text = json.dumps(fixed, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Plan:
     """An experiment as its file asks for it.
 
     Attributes:
-        file: that it comes from.
+        path: of the file.
+        file: what it says.
+        databases: by name.
+        methods: in order.
         cells: of the grid.
         shared: what cells need, each once.
         notes: combinations that have no cell, and why.
     """
 
+    path: str
     file: BenchmarkFile
+    databases: Mapping[str, LabelledDatabase]
+    methods: Sequence[Method]
     cells: Sequence[Cell]
     shared: Sequence[Cell]
-    notes: Sequence[str] = field(default=())
-
-    @property
-    def name(self) -> str:
-        return self.file.options['name']
-
-    @property
-    def alone(self) -> bool:
-        """Cells that measure time or memory run one after the other."""
-        return self.file.options['protocol']['type'] == 'runtime'
+    notes: Sequence[str] = ()
 
     def facts(self) -> dict[str, Any]:
         """What ``plan.json`` says of the experiment itself."""
-        options = self.file.options
-        about = options.get('about') or []
+        file, place = self.file, ('method', 'split', 'seed', 'facets')
+        about = [file.about] if isinstance(file.about, str) else list(file.about or ())
         return {
-            'name': self.name,
-            'title': options.get('title', self.name),
-            'protocol': options['protocol']['type'],
-            'about': [about] if isinstance(about, str) else list(about),
+            'name': file.name,
+            'title': file.title or file.name,
+            'protocol': file.protocol['type'],
+            'about': about,
             'notes': list(self.notes),
-            'option_file': self.file.path,
-            'threads': options.get('threads', 1),
-            'methods': [{'name': m.name, 'kind': m.kind} for m in self.file.methods],
-            'compare_with': options.get('compare_with'),
-            'published': options.get('published'),
+            'option_file': self.path,
+            'threads': file.threads,
+            'methods': [{'name': m.name, 'kind': m.kind} for m in self.methods],
+            'compare_with': file.compare_with,
+            'published': file.published,
             'databases': {
                 name: {
                     'dataroot_target': str(database.options.dataroot_target),
                     'mos_range': list(database.options.mos_range),
                     'lower_better': database.options.lower_better,
                 }
-                for name, database in self.file.databases.items()
+                for name, database in self.databases.items()
             },
             'cells': [
-                {key: cell.description[key] for key in PLACE}
+                {key: cell.description[key] for key in place}
                 | {'folder': cell.folder.partition('/')[2], 'pool': cell.pool}
                 for cell in self.cells
             ],
             'shared': [cell.folder for cell in self.shared],
         }
-
-
-PLACE = ('method', 'split', 'seed', 'facets')
 
 
 def read_plan(path: str) -> Plan:
@@ -129,94 +195,99 @@ def read_plan(path: str) -> Plan:
         UserError: whatever is wrong with the file, its databases or the option files
             that it names, before anything runs.
     """
-    file = read_benchmark_file(path)
-    grid = _Grid(file.options, file.databases)
-    cells = [
-        cell
-        for method in file.methods
-        for seed in file.seeds(method)
-        for split in file.splits
-        for cell in grid.cells(method, split, seed)
-    ]
+    options = read_options(path)
+    known = {key.name for key in fields(BenchmarkFile)}
+    for key in options:
+        if key not in known:
+            raise UserError(
+                f'{path}: unknown option {key} (known: {", ".join(sorted(known))})'
+            )
+    required = dict.fromkeys(('name', 'protocol', 'databases', 'methods'))
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        file = BenchmarkFile(**(required | given))
+        databases = {
+            name: LabelledDatabase(name, block)
+            for name, block in file.databases.items()
+        }
+        splits = read_splits(file.protocol, databases)
+        methods = read_methods(file.methods, file.sweep, file.change.get('prior'))
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from error
+    grid = _Grid(file, databases)
+    cells = list(grid.cells(methods, splits))
     if not cells:
         raise UserError(f'{path}: no cell; {"; ".join(grid.notes) or "no split"}')
-    folders = [cell.folder for cell in cells]
-    if len(set(folders)) < len(folders):
+    if len({cell.folder for cell in cells}) < len(cells):
         raise UserError(
             f'{path}: the names of methods and splits differ only in signs that have '
             'no place in a folder name; name them otherwise'
         )
-    return Plan(
-        file,
-        cells,
-        list(grid.shared.values()),
-        list(dict.fromkeys(grid.notes)),
-    )
-
-
-def fingerprint(description: Mapping[str, Any]) -> str:
-    """A hash of all that determines a result."""
-    fixed = {key: value for key, value in description.items() if key != 'label'}
-    text = json.dumps(fixed, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    shared = list(grid.shared.values())
+    notes = list(dict.fromkeys(grid.notes))
+    return Plan(path, file, databases, methods, cells, shared, notes)
 
 
 class _Grid:
     """Makes cells, and keeps what they share."""
 
     def __init__(
-        self, options: Mapping[str, Any], databases: Mapping[str, Database]
+        self, file: BenchmarkFile, databases: Mapping[str, LabelledDatabase]
     ) -> None:
-        self.options, self.databases = options, databases
-        self.protocol = options['protocol']['type']
-        self.common = options.get('change') or {}
+        self.file, self.databases = file, databases
         self.shared: dict[str, Cell] = {}
         self.notes: list[str] = []
 
-    def cells(self, method: Method, split: Split, seed: int) -> Iterator[Cell]:
-        """One cell, or none where a method has no part in a split."""
-        if self.protocol == 'runtime':
-            work = self._runtime(method)
+    def cells(
+        self, methods: Sequence[Method], splits: Sequence[Split]
+    ) -> Iterator[Cell]:
+        """One a method, seed and split, where the method has a part in the split."""
+        for method in methods:
+            # nothing of a metric is drawn: one seed stands for all
+            drawn = method.kind != 'metric' and not self.file.alone
+            for seed in self.file.seeds if drawn else self.file.seeds[:1]:
+                for split in splits:
+                    cell = self._cell(method, split, seed)
+                    if cell is not None:
+                        yield cell
+
+    def _cell(self, method: Method, split: Split, seed: int) -> Cell | None:
+        if self.file.alone:
+            kind, work = 'runtime', self._runtime(method)
+        elif method.kind == 'metric':
+            kind, work = 'metric', {'metric': method.metric} | _arguments(method)
         else:
-            work = getattr(self, f'_{method.kind}')(method, split, seed)
-        if work is None:
-            return
-        learn, work = work
-        tables = {} if learn is None else {TRAIN_TABLE: self._table(learn)}
-        tests = {}
-        for name, part in split.tests.items():
-            file = TEST_TABLE.format(name)
-            tables[file] = self._table(part)
-            tests[name] = {
-                'table': file,
-                'database': part.database,
-                'dataroot_target': self._folder(part.database),
-            }
-        place = {
+            kind = method.kind
+            make = self._trained if kind == 'trained' else self._regressed
+            work = make(method, split, seed)
+            if work is None:
+                return None
+        learned = work.pop('learned', None)
+        parts = [*split.tests.values()] + ([learned] if learned else [])
+        folder = '/'.join(_slug(str(part)) for part in (method.name, split.name, seed))
+        description = {
+            'kind': kind,
             'method': method.name,
             'split': split.name,
             'seed': seed,
             'facets': {**split.facets, **method.facets},
-        }
-        folder = '/'.join(_slug(str(part)) for part in (method.name, split.name, seed))
-        yield Cell(
-            f'{_slug(self.options["name"])}/cells/{folder}',
-            {
-                'kind': 'runtime' if self.protocol == 'runtime' else method.kind,
-                **place,
-                'label': f'{method.name} / {split.name} / seed {seed}',
-                'needs': {},
-                'training': None,
-                'threads': self.options.get('threads', 1),
-                'tests': tests,
-                'tables': _hashes(tables),
-                **work,
+            'label': f'{method.name} / {split.name} / seed {seed}',
+            'needs': {},
+            'training': None,
+            'threads': self.file.threads,
+            'tests': {
+                name: {'database': part.database, 'rows': self._block(part)}
+                for name, part in split.tests.items()
             },
-            tables,
-            split.pool,
-        )
+            'train_images': len(learned) if learned else 0,
+            'csv': self._csv(parts),
+        }
+        place = f'{_slug(self.file.name)}/cells/{folder}'
+        return Cell(place, description | work, split.pool)
 
-    def _trained(self, method: Method, split: Split, seed: int):
+    def _trained(
+        self, method: Method, split: Split, seed: int
+    ) -> dict[str, Any] | None:
         adapts = method.adapt is not None and split.train is not None
         if split.facets.get('labels') and not adapts:
             self.notes.append(
@@ -236,173 +307,158 @@ class _Grid:
                 f'methods.{method.name} has no prior, and split {split.name!r} has no '
                 'labelled images to adapt to: it would be tested untrained'
             )
-        keep = {'keep_weights': bool(self.options.get('keep_weights', False))}
+        work = {'keep_weights': self.file.keep_weights, 'needs': needs}
         if not adapts:
-            which, last = method.before[-1]
-            stage = last.options(self._change(which))
-            return None, keep | {'needs': needs, 'network': stage['network']}
-        tests = [self.databases[part.database] for part in split.tests.values()]
-        curve = self.options.get('curve', True) and len(tests) == 1
+            return work | {'network': self._network(*method.before[-1])}
+        tests = list(split.tests.values())
         options = stage_options(
             method.adapt,
             self._change('adapt'),
-            [self.databases[split.train.database]],
-            len(split.train),
+            self._named([split.train]),
             seed,
             starts_from_prior=bool(needs),
-            curve_of=tests[0] if curve else None,
-            least_steps=self.options.get('least_steps', 0),
+            curve_of=(
+                self._named(tests)[0] if self.file.curve and len(tests) == 1 else None
+            ),
+            min_steps=self.file.min_steps,
         )
-        work = {'needs': needs, 'training': options, 'network': options['network']}
-        return split.train, keep | work
+        network = options['network']
+        return work | {
+            'training': options,
+            'network': network,
+            'learned': split.train,
+        }
 
-    def _metric(self, method: Method, split: Split, seed: int):
-        return None, {'metric': method.metric, 'arguments': dict(method.arguments)}
-
-    def _regressed(self, method: Method, split: Split, seed: int):
-        from metaiqa_plugin.benchmark.handcrafted.features import FEATURES
-
-        extractor = _extractor(method, FEATURES)
-        learn = _joined(split.source, split.train)
-        if learn is None:
+    def _regressed(self, method: Method, split: Split, seed: int) -> dict[str, Any]:
+        learned = _joined(split.source, split.train)
+        if learned is None:
             raise UserError(
                 f'methods.{method.name}: split {split.name!r} has no labelled images '
                 'to fit a regression to'
             )
-        codebook = (split.source or (split.train,)) if extractor.learned else ()
-        databases = {part.database for part in (*split.tests.values(), learn)}
+        codebook = (split.source or (split.train,)) if _learns(method) else ()
+        databases = {part.database for part in (*split.tests.values(), learned)}
         needs = {
             name: self._features(method, name, codebook, seed)
             for name in sorted(databases)
         }
-        return learn, {
+        return {
             'needs': needs,
             'features': method.features,
-            'learn_from': learn.database,
+            'learn_from': {
+                'database': learned.database,
+                'rows': self._block(learned),
+            },
+            'learned': learned,
         }
 
-    def _runtime(self, method: Method):
+    def _runtime(self, method: Method) -> dict[str, Any]:
         work: dict[str, Any] = {'method_kind': method.kind}
         if method.kind == 'trained':
-            stage, which = (method.adapt, 'adapt')
-            if stage is None:
-                which, stage = method.before[-1]
-            work['network'] = stage.options(self._change(which))['network']
-        else:
-            work['arguments'] = dict(method.arguments)
-            work['metric'] = method.metric
-            work['features'] = method.features
-        return None, work
+            last = ('adapt', method.adapt) if method.adapt else method.before[-1]
+            return work | {'network': self._network(*last)}
+        if method.features is not None:
+            _learns(method)
+        named = {'metric': method.metric, 'features': method.features}
+        return work | named | _arguments(method)
 
     def _before(self, method: Method, source: Sequence[Part], seed: int) -> str:
         """The trainings before adaptation; the folder of the last of them."""
+        left_out = sorted(
+            task
+            for part in source
+            for database in [self.databases[part.database]]
+            for task in set(database.rows.tasks) - database.types(part)
+        )
+        without = f', without {", ".join(left_out)}' if left_out else ''
         folder = ''
         for which, stage in method.before:
-            needs = {'start': folder} if folder else {}
-            folder = self._prior(method.name, which, stage, source, seed, needs)
+            options = stage_options(
+                stage,
+                self._change(which),
+                self._named(source),
+                seed,
+                starts_from_prior=bool(folder),
+            )
+            folder = self._share(
+                f'{Path(stage.file).stem}{without}, seed {seed}',
+                source,
+                {
+                    'kind': 'prior',
+                    'label': f'{which} {method.name}{without} / seed {seed}',
+                    'training': options,
+                    'needs': {'start': folder} if folder else {},
+                    'train_images': sum(map(len, source)),
+                },
+            )
         return folder
-
-    def _prior(
-        self,
-        name: str,
-        which: str,
-        stage: Stage,
-        source: Sequence[Part],
-        seed: int,
-        needs: Mapping[str, str],
-    ) -> str:
-        databases = [self.databases[part.database] for part in source]
-        options = stage_options(
-            stage,
-            self._change(which),
-            databases,
-            sum(map(len, source)),
-            seed,
-            starts_from_prior=bool(needs),
-        )
-        left_out = sorted(task for part in source for task in self._left_out(part))
-        without = f', without {", ".join(left_out)}' if left_out else ''
-        names = train_tables(databases)
-        tables = {
-            table: self._table(part) for table, part in zip(names, source, strict=True)
-        }
-        return self._share(
-            f'{Path(stage.file).stem}{without}, seed {seed}',
-            {
-                'kind': 'prior',
-                'label': f'{which} {name}{without} / seed {seed}',
-                'training': options,
-                'needs': dict(needs),
-            },
-            tables,
-        )
 
     def _features(
         self, method: Method, database: str, codebook: Sequence[Part], seed: int
     ) -> str:
-        tables = {'images.csv': self._table(self.databases[database].whole)}
+        whole = self.databases[database].whole
         work = {
             'kind': 'features',
             'label': f'features {method.name} of {database}',
             'features': method.features,
-            'arguments': dict(method.arguments),
-            'dataroot_target': self._folder(database),
+            'needs': {},
+            'train_images': 0,
+            'images': self._block(whole),
+            **_arguments(method),
         }
         if codebook:
-            parts = {f'codebook-{part.database}.csv': part for part in codebook}
-            tables |= {name: self._table(part) for name, part in parts.items()}
-            work['codebook'] = {
-                name: self._folder(part.database) for name, part in parts.items()
-            }
+            work['codebook'] = [self._block(part) for part in codebook]
             work['seed'] = seed
-        return self._share(f'{method.features} of {database}', work, tables)
+        name = f'{method.features} of {database}'
+        return self._share(name, [whole, *codebook], work)
 
-    def _share(
-        self, name: str, work: Mapping[str, Any], tables: Mapping[str, str]
-    ) -> str:
+    def _share(self, name: str, parts: Sequence[Part], work: Mapping[str, Any]) -> str:
         description = {
-            'needs': {},
             **work,
-            'threads': self.options.get('threads', 1),
-            'tables': _hashes(tables),
+            'threads': self.file.threads,
+            'csv': self._csv(parts),
         }
         key = fingerprint(description)
-        if key not in self.shared:
-            folder = f'{SHARED}/{_slug(name)[:80]}-{key[:10]}'
-            self.shared[key] = Cell(folder, description, tables)
+        folder = f'{SHARED}/{_slug(name)[:80]}-{key[:10]}'
+        self.shared.setdefault(key, Cell(folder, description))
         return self.shared[key].folder
 
     def _change(self, stage: str) -> Mapping[str, Any]:
-        return self.common.get(stage) or {}
+        return self.file.change.get(stage) or {}
 
-    def _folder(self, database: str) -> str:
-        return str(self.databases[database].options.dataroot_target)
+    def _network(self, which: str, stage: Stage) -> dict[str, Any]:
+        return stage.options(self._change(which))['network']
 
-    def _left_out(self, part: Part) -> set[str]:
-        rows = self.databases[part.database].rows
-        seen = {rows.tasks[code] for code in set(rows.task_of[list(part.rows)])}
-        return set(rows.tasks) - seen
+    def _named(self, parts: Iterable[Part]) -> list[tuple[LabelledDatabase, Part]]:
+        return [(self.databases[part.database], part) for part in parts]
 
-    @lru_cache(maxsize=1024)  # noqa: B019
-    def _table(self, part: Part) -> str:
-        rows = self.databases[part.database].rows
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(('img_name', 'mos', 'distortion', 'ref_name'))
-        for index in part.rows:
-            row = rows[index]
-            writer.writerow((row.image, row.mos, row.task, row.reference))
-        return text.getvalue()
+    def _block(self, part: Part) -> dict[str, Any]:
+        return self.databases[part.database].block(part)
+
+    def _csv(self, parts: Iterable[Part]) -> dict[str, str]:
+        databases = [self.databases[part.database] for part in parts]
+        return {
+            str(database.options.meta_info_file): database.sha256
+            for database in databases
+        }
 
 
-def _extractor(method: Method, known: Mapping[str, Any]):
-    if method.features not in known:
+def _arguments(method: Method) -> dict[str, Any]:
+    return {'arguments': dict(method.arguments)}
+
+
+def _learns(method: Method) -> bool:
+    """Whether its features depend on images that they are learned from."""
+    with needing('benchmark'):
+        from metaiqa_plugin.benchmark.handcrafted.features import FEATURES
+
+    if method.features not in FEATURES:
         raise UserError(
             f'methods.{method.name}.features={method.features!r}: expected one of '
-            f'{sorted(known)}'
+            f'{sorted(FEATURES)}'
         )
     try:
-        return known[method.features](**method.arguments)
+        return FEATURES[method.features](**method.arguments).learned
     except TypeError as error:
         raise UserError(f'methods.{method.name}.arguments: {error}') from error
 
@@ -413,12 +469,6 @@ def _joined(source: Sequence[Part], train: Part | None) -> Part | None:
         return source[0] if source else None
     same = [part.rows for part in source if part.database == train.database]
     return Part(train.database, tuple(sorted({*train.rows}.union(*same))))
-
-
-def _hashes(tables: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: hashlib.sha256(text.encode()).hexdigest() for name, text in tables.items()
-    }
 
 
 def _slug(text: str) -> str:

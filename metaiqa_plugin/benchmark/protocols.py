@@ -3,100 +3,24 @@
 A protocol is a function of databases and of its options that gives the splits. Nothing
 here trains or reads a pixel.
 
-Sources: Table 2 (:func:`leave_one_distortion_out`), Tables 3 and 4
-(:func:`authentic`) and Figure 4 (:func:`parameters`) of the MetaIQA paper, CVPR 2020,
-Section 4; the others are not in the paper.
+Sources: Table 2 (:func:`leave_one_distortion_out`), Tables 3 and 4 and Figure 4
+(:func:`authentic`) of the MetaIQA paper, CVPR 2020, Section 4; the others are not in
+the paper.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.data.rows import LabelledRows
-from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.benchmark.parts import LabelledDatabase, Part
+from metaiqa_plugin.errors import UserError, one_of, whole_number
 
-__all__ = [
-    'PROTOCOLS',
-    'Database',
-    'Part',
-    'Split',
-    'authentic',
-    'cross_database',
-    'few_shot',
-    'leave_one_distortion_out',
-    'parameters',
-    'runtime',
-    'zero_shot',
-]
-
-
-class Database:
-    """A labelled database of a benchmark file.
-
-    Args:
-        name: in the file.
-        options: where it is and how it is read; without a split.
-        store: see ``Databases``.
-    """
-
-    def __init__(
-        self, name: str, options: DatabaseOptions, store: bool | str | None = None
-    ) -> None:
-        self.name, self.options, self.store = name, options, store
-
-    @cached_property
-    def rows(self) -> LabelledRows:
-        """All of it."""
-        return read_rows(self.options)
-
-    @cached_property
-    def whole(self) -> Part:
-        return Part(self.name, tuple(range(len(self.rows))))
-
-    def split(self, index: int | str) -> tuple[Part, Part]:
-        """Train and test part of a split of its csv.
-
-        Raises:
-            UserError: no such split.
-        """
-        place = {image: row for row, image in enumerate(self.rows.images)}
-        return tuple(
-            Part(self.name, tuple(place[image] for image in self._images(index, phase)))
-            for phase in ('train', 'test')
-        )
-
-    def of_type(self, task: str) -> Part:
-        """Images of one distortion type."""
-        code = self.rows.tasks.index(task)
-        return self.part(np.flatnonzero(self.rows.task_of == code))
-
-    def but_type(self, task: str) -> Part:
-        """Images of all other types."""
-        code = self.rows.tasks.index(task)
-        return self.part(np.flatnonzero(self.rows.task_of != code))
-
-    def part(self, rows: Sequence[int]) -> Part:
-        return Part(self.name, tuple(int(row) for row in rows))
-
-    def _images(self, index: int | str, phase: str) -> Sequence[str]:
-        return read_rows(replace(self.options, split_index=index), phase).images
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some images of a database: their places in ``Database.rows``."""
-
-    database: str
-    rows: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
+__all__ = ['PROTOCOLS', 'Split', 'read_splits']
 
 
 @dataclass(frozen=True)
@@ -120,7 +44,7 @@ class Split:
     pool: int = 0
 
 
-Databases = Mapping[str, Database]
+Databases = Mapping[str, LabelledDatabase]
 
 
 def authentic(
@@ -260,22 +184,6 @@ def few_shot(
                 )
 
 
-def parameters(
-    databases: Databases,
-    target: str,
-    splits: int | Sequence[int | str] = 1,
-    source: str | Sequence[str] | None = None,
-    labels: int | None = None,
-    seed: int = 123,
-) -> Iterator[Split]:
-    """Figure 4: the splits on which the points of a sweep are compared.
-
-    Args:
-        databases, target, splits, source, labels, seed: see :func:`authentic`.
-    """
-    yield from authentic(databases, target, splits, source, labels, seed)
-
-
 def cross_database(
     databases: Databases,
     train: Sequence[str],
@@ -362,20 +270,65 @@ def runtime(
 
 
 PROTOCOLS: dict[str, Callable[..., Iterator[Split]]] = {
-    function.__name__: function
-    for function in (
-        authentic,
-        leave_one_distortion_out,
-        few_shot,
-        parameters,
-        cross_database,
-        zero_shot,
-        runtime,
-    )
+    'authentic': authentic,
+    'leave_one_distortion_out': leave_one_distortion_out,
+    'few_shot': few_shot,
+    'parameters': authentic,
+    'cross_database': cross_database,
+    'zero_shot': zero_shot,
+    'runtime': runtime,
 }
+"""``parameters``, Figure 4, compares the points of a sweep on these splits."""
 
 
-def _known(databases: Databases, argument: str, name: str) -> Database:
+def read_splits(block: Mapping[str, Any], databases: Databases) -> list[Split]:
+    """The splits of a benchmark file's protocol.
+
+    Args:
+        block: ``type``, a key of ``PROTOCOLS``, and options of that function.
+        databases: by name.
+
+    Raises:
+        UserError: an option that is none, is missing, or is wrong; a method could
+            learn from an image that it is tested on.
+    """
+    options = {key: value for key, value in block.items() if key != 'type'}
+    one_of('protocol.type', block.get('type'), tuple(PROTOCOLS))
+    protocol = PROTOCOLS[block['type']]
+    takes = dict(inspect.signature(protocol).parameters)
+    del takes['databases']
+    needs = {key for key, value in takes.items() if value.default is value.empty}
+    unknown, missing = sorted({*options} - {*takes}), sorted(needs - {*options})
+    if unknown or missing:
+        raise UserError(
+            f'protocol {block["type"]}: unknown options {unknown}, missing {missing}; '
+            f'it takes {list(takes)}'
+        )
+    splits = list(protocol(databases, **options))
+    names = [split.name for split in splits]
+    if len(set(names)) < len(names):
+        raise UserError(f'the splits {names} are not all different')
+    for split in splits:
+        _refuse_leaks(split, databases)
+    return splits
+
+
+def _refuse_leaks(split: Split, databases: Databases) -> None:
+    learnt = [('protocol.source', part) for part in split.source]
+    learnt += [('its train part', split.train)] if split.train else []
+    for name, test in split.tests.items():
+        tested = databases[test.database].files(test)
+        for where, part in learnt:
+            seen = len(tested & databases[part.database].files(part))
+            if seen:
+                raise UserError(
+                    f'{where} ({part.database}) has {seen} of {len(tested)} images '
+                    f'that split {split.name} tests on ({name}); learn from another '
+                    'database, or from a split'
+                )
+
+
+def _known(databases: Databases, argument: str, name: str) -> LabelledDatabase:
     if name not in databases:
         raise UserError(
             f'protocol.{argument}={name!r}: the databases of the file are '
@@ -409,7 +362,7 @@ def _draw(train: Part, seed: Sequence[int]) -> np.ndarray:
 
 
 def _first(
-    database: Database, order: np.ndarray, labels: int, split: int | str
+    database: LabelledDatabase, order: np.ndarray, labels: int, split: int | str
 ) -> Part:
     whole_number('protocol.labels', labels, least=2)
     if labels > len(order):
@@ -421,7 +374,11 @@ def _first(
 
 
 def _labelled_references(
-    database: Database, part: Part, labels: int, references: int, seed: Sequence[int]
+    database: LabelledDatabase,
+    part: Part,
+    labels: int,
+    references: int,
+    seed: Sequence[int],
 ) -> tuple[Part, Part]:
     """``labels`` images of some references, and all images of the others."""
     rows = np.asarray(part.rows)

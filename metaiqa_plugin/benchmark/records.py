@@ -22,17 +22,21 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.files import replacing, write_table
 
 __all__ = [
+    'CELL',
     'CORRELATIONS',
+    'ERROR',
+    'LOG',
+    'RESULT',
     'CellRecord',
     'Experiment',
     'Predictions',
@@ -45,6 +49,7 @@ __all__ = [
     'write_predictions',
 ]
 
+CELL, RESULT, ERROR, LOG = 'cell.json', 'result.json', 'error.txt', 'log.txt'
 CORRELATIONS = ('srocc', 'plcc', 'plcc_logistic', 'krocc', 'rmse')
 PREDICTION_COLUMNS = ('image', 'type', 'mos', 'score')
 
@@ -122,10 +127,7 @@ class CellRecord:
 
     def predictions(self, test: str) -> Predictions:
         """Those of one test set."""
-        with (self.folder / f'predictions-{test}.csv').open(
-            encoding='utf-8', newline=''
-        ) as file:
-            rows = list(csv.DictReader(file))
+        rows = _table(self.folder / f'predictions-{test}.csv')
         return Predictions(
             [row['image'] for row in rows],
             [row['type'] for row in rows],
@@ -136,13 +138,10 @@ class CellRecord:
     def curve(self) -> list[dict[str, float]]:
         """``{'epoch', 'srocc', 'plcc'}`` per epoch of training; empty if unknown."""
         path = self.folder / 'validation.csv'
-        if not path.is_file():
-            return []
-        with path.open(encoding='utf-8', newline='') as file:
-            return [
-                {name: float(value) for name, value in row.items()}
-                for row in csv.DictReader(file)
-            ]
+        return [
+            {name: float(value) for name, value in row.items()}
+            for row in (_table(path) if path.is_file() else ())
+        ]
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class Experiment:
     def shared_seconds(self) -> float:
         """Of the priors and features that its cells start from, where they are kept."""
         results = [
-            self.folder.parent / folder / 'result.json'
+            self.folder.parent / folder / RESULT
             for folder in self.plan.get('shared', ())
         ]
         return sum(
@@ -218,26 +217,23 @@ def read_cell(experiment: Path, planned: Mapping[str, Any]) -> CellRecord:
     """A cell of a plan: what is on disk of it."""
     folder = experiment / planned['folder']
     place = {name: planned[name] for name in ('method', 'split', 'seed', 'facets')}
-    place['pool'] = planned.get('pool', 0)
-    result = folder / 'result.json'
+    record = CellRecord(
+        **place, folder=folder, state='open', pool=planned.get('pool', 0)
+    )
+    result, error = folder / RESULT, folder / ERROR
     if result.is_file():
         found = read_json(result)
         tests = {
             name: TestRecord(**{**test, **_numbers(test)})
             for name, test in found['tests'].items()
         }
-        return CellRecord(
-            **place,
-            folder=folder,
-            state='finished',
-            tests=tests,
-            measures=found['measures'],
+        return replace(
+            record, state='finished', tests=tests, measures=found['measures']
         )
-    error = folder / 'error.txt'
     if error.is_file():
         text = error.read_text(encoding='utf-8').strip()
-        return CellRecord(**place, folder=folder, state='failed', error=text)
-    return CellRecord(**place, folder=folder, state='open')
+        return replace(record, state='failed', error=text)
+    return record
 
 
 def _numbers(test: Mapping[str, Any]) -> dict[str, float]:
@@ -246,23 +242,20 @@ def _numbers(test: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
+
+
 def write_predictions(path: str | os.PathLike, predictions: Predictions) -> None:
     """A csv that :meth:`CellRecord.predictions` reads back exactly."""
-    with (
-        replacing(Path(path)) as temporary,
-        temporary.open('w', encoding='utf-8', newline='') as file,
-    ):
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(PREDICTION_COLUMNS)
-        writer.writerows(
-            zip(
-                predictions.images,
-                predictions.types,
-                map(float, predictions.mos),
-                map(float, predictions.scores),
-                strict=True,
-            )
-        )
+    columns = (
+        predictions.images,
+        predictions.types,
+        map(float, predictions.mos),
+        map(float, predictions.scores),
+    )
+    write_table(path, PREDICTION_COLUMNS, zip(*columns, strict=True))
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:

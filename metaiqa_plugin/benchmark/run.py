@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import partial
+from importlib import metadata
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from tqdm import tqdm
 
-from metaiqa_plugin.benchmark.environment import commit, environment
-from metaiqa_plugin.benchmark.plan import Cell, Plan
-from metaiqa_plugin.benchmark.records import read_cell, read_json, write_json
-from metaiqa_plugin.benchmark.time_left import TimeLeft
-from metaiqa_plugin.benchmark.workspace import ERROR, LOG, RESULT, prepare, unfinished
+import metaiqa_plugin
+from metaiqa_plugin.benchmark.plan import Cell, Plan, fingerprint
+from metaiqa_plugin.benchmark.records import (
+    CELL,
+    ERROR,
+    LOG,
+    RESULT,
+    read_cell,
+    read_json,
+    write_json,
+)
 from metaiqa_plugin.errors import Stopped, UserError, whole_number
+from metaiqa_plugin.files import locked
 from metaiqa_plugin.parallel import ray_map
 from metaiqa_plugin.train.loop import StopSignals
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None
+__all__ = ['Outcome', 'TimeLeft', 'prepare', 'run_plan', 'state_of']
 
-__all__ = ['Outcome', 'run_plan']
-
+CELL_MODULE = 'metaiqa_plugin.benchmark.cell'
 THREAD_LIMITS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
+PACKAGES = (
+    'metaiqa_plugin',
+    'pyiqa',
+    'torch',
+    'torchvision',
+    'timm',
+    'learn2learn',
+    'numpy',
+    'scipy',
+    'scikit-learn',
+    'pillow',
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +73,9 @@ class Outcome:
 def run_plan(
     plan: Plan,
     root: str | os.PathLike = 'runs',
-    jobs: int = 1,
+    workers: int = 1,
     ray: str | None = None,
-    redo: bool = False,
+    overwrite: bool = False,
     say: Callable[[str], None] = tqdm.write,
     command: str = 'run_plan, from Python',
 ) -> Outcome:
@@ -67,9 +84,9 @@ def run_plan(
     Args:
         plan: the experiment.
         root: folder of all experiments; what they share is in it, too.
-        jobs: cells at a time on this machine.
+        workers: cells at a time on this machine.
         ray: address of a Ray cluster, or ``'auto'``: cells run there, see ``ray_map``.
-        redo: run cells anew that were finished under other options.
+        overwrite: run cells anew that were finished under other options.
         say: takes a line as each cell ends.
         command: how it was asked for, to be noted.
 
@@ -78,43 +95,98 @@ def run_plan(
             experiment.
         Stopped: SIGTERM or SIGINT; cells that train have saved where they are.
     """
-    whole_number('jobs', jobs)
+    whole_number('workers', workers)
     root = Path(root).resolve()
     experiment = root / plan.cells[0].folder.partition('/')[0]
-    if plan.alone and (jobs > 1 or ray):
+    if plan.file.alone and (workers > 1 or ray):
         raise UserError(
-            f'{plan.name}: protocol runtime measures time and memory, so its cells run '
-            'one by one; leave --workers and --ray out'
+            f'{plan.file.name}: protocol runtime measures time and memory, so its '
+            'cells run one by one; leave --workers and --ray out'
         )
-    experiment.mkdir(parents=True, exist_ok=True)
-    with _only_run(experiment):
+    busy = (
+        f'{str(experiment)!r} is being run by another process; wait for it, or give '
+        '--workers to that one'
+    )
+    with locked(experiment / '.lock', busy):
         for cell in (*plan.shared, *plan.cells):
-            prepare(root, cell, redo)
-        shared = unfinished(root, _needed(plan, root))
-        cells = unfinished(root, plan.cells)
+            prepare(root, cell, overwrite)
+        cells = _unfinished(root, plan.cells)
+        waiting = [*_needed(root, plan), *cells]
         _write_plan(experiment, plan, command, bool(cells))
         outcome = Outcome(experiment, before=len(plan.cells) - len(cells))
-        spread = partial(_spread, root=root, jobs=jobs, ray=ray)
-        waiting = [*shared, *cells]
-        left = TimeLeft(waiting, None if ray else jobs)
-        with _Progress(root, len(waiting), left, outcome, say) as progress:
+        left = TimeLeft(waiting, None if ray else workers)
+        with _Progress(root, left, outcome, say) as progress:
             for wave in _waves(waiting):
                 ready = [cell for cell in wave if _has_needs(root, cell)]
                 for cell in wave:
                     if cell not in ready:
                         progress.ended(cell)
-                for cell in spread(ready):
+                ending = (
+                    _here(root, ready, workers, os.getcwd())
+                    if ray is None
+                    else _on_ray(root, ready, ray, os.getcwd())
+                )
+                for cell in ending:
                     progress.ended(cell)
         return outcome
 
 
-def _needed(plan: Plan, root: Path) -> list[Cell]:
+def state_of(root: str | os.PathLike, cell: Cell) -> str:
+    """``'finished'``, ``'failed'``, ``'begun'``, ``'open'`` or ``'other options'``."""
+    folder = Path(root) / cell.folder
+    if not (folder / CELL).is_file():
+        return 'open'
+    same = fingerprint(read_json(folder / CELL)) == cell.fingerprint
+    if (folder / RESULT).is_file():
+        return 'finished' if same else 'other options'
+    if not same:
+        return 'open'
+    if (folder / ERROR).is_file():
+        return 'failed'
+    return 'begun' if (folder / LOG).is_file() else 'open'
+
+
+def prepare(root: Path, cell: Cell, overwrite: bool = False) -> None:
+    """Make its folder, with nothing in it but part of the very same work.
+
+    Raises:
+        UserError: it was finished under other options, and ``overwrite`` is not set.
+    """
+    folder, known = root / cell.folder, root / cell.folder / CELL
+    before = read_json(known) if known.is_file() else None
+    if before is not None and fingerprint(before) == cell.fingerprint:
+        return
+    if (folder / RESULT).is_file() and before is not None and not overwrite:
+        different = sorted(_differences('', cell.description, before))
+        raise UserError(
+            f'{cell.label}: finished under other options ({"; ".join(different[:3])}); '
+            'give the experiment another name, or --overwrite what is different'
+        )
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    write_json(known, cell.description)
+
+
+def _differences(where: str, now: Any, before: Any) -> Iterator[str]:
+    if isinstance(now, dict) and isinstance(before, dict):
+        for key in {*now, *before} - {'label'}:
+            yield from _differences(f'{where}.{key}', now.get(key), before.get(key))
+    elif now != before:
+        yield f'{where.strip(".")}: {before!r:.100} -> {now!r:.100}'
+
+
+def _unfinished(root: Path, cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if not (root / cell.folder / RESULT).is_file()]
+
+
+def _needed(root: Path, plan: Plan) -> list[Cell]:
     """Shared work that a cell still waits for, or shared work that one waits for."""
     wanted: set[str] = set()
-    for cell in unfinished(root, [*reversed(plan.cells), *reversed(plan.shared)]):
+    for cell in _unfinished(root, [*reversed(plan.cells), *reversed(plan.shared)]):
         if 'method' in cell.description or cell.folder in wanted:
             wanted.update(cell.description['needs'].values())
-    return [cell for cell in plan.shared if cell.folder in wanted]
+    shared = [cell for cell in plan.shared if cell.folder in wanted]
+    return _unfinished(root, shared)
 
 
 def _waves(waiting: list[Cell]) -> Iterator[list[Cell]]:
@@ -142,34 +214,66 @@ def _has_needs(root: Path, cell: Cell) -> bool:
     return not lacking
 
 
-class _Progress:
-    """A bar on a terminal; a line for each cell that ends, wherever.
+class TimeLeft:
+    """How long the cells to come will take, from how long their like took.
 
     Args:
-        root: of all experiments.
-        total: cells to come.
-        left: is told of each, and asked.
-        outcome: gets what finished and what failed.
-        say: takes the lines.
+        cells: all that are to come.
+        at_a_time: how many run beside each other; None: found from what ends.
     """
+
+    def __init__(self, cells: Sequence[Cell], at_a_time: int | None) -> None:
+        self._waiting = Counter(_group(cell) for cell in cells)
+        self._at_a_time = at_a_time
+        self._took: dict[tuple, list[float]] = defaultdict(list)
+        self.total, self.done = len(cells), 0
+
+    def ended(self, cell: Cell, seconds: float | None) -> None:
+        """Note a cell that took so long; None: it failed, which tells nothing."""
+        self.done += 1
+        self._waiting[_group(cell)] -= 1
+        if seconds is not None:
+            self._took[_group(cell)].append(seconds)
+
+    def seconds(self, elapsed: float) -> float | None:
+        """Of all that wait or run, ``elapsed`` seconds after the start.
+
+        A kind of which none has ended is taken to last as long as the mean of all
+        others. None while nothing is known.
+        """
+        took = [seconds for group in self._took.values() for seconds in group]
+        if not took:
+            return None
+        work = sum(
+            count * fmean(self._took.get(group, took))
+            for group, count in self._waiting.items()
+        )
+        at_a_time = self._at_a_time or sum(took) / max(elapsed, 1e-3)
+        return work / max(1.0, min(at_a_time, self._waiting.total()))
+
+
+def _group(cell: Cell) -> tuple:
+    return cell.description['kind'], cell.description.get('method')
+
+
+class _Progress:
+    """A bar on a terminal; a line for each cell that ends, wherever."""
 
     def __init__(
         self,
         root: Path,
-        total: int,
         left: TimeLeft,
         outcome: Outcome,
         say: Callable[[str], None],
     ) -> None:
-        self._root, self._outcome, self._say = root, outcome, say
-        self._left = left
+        self._root, self._left, self._outcome, self._say = root, left, outcome, say
         self._bar = tqdm(
-            total=total,
+            total=left.total,
             desc=outcome.folder.name,
             disable=None,
             bar_format='{l_bar}{bar}| {n_fmt}/{total_fmt} cells, {elapsed}{postfix}',
         )
-        self._ended, self._total, self._started = 0, total, time.monotonic()
+        self._started = time.monotonic()
 
     def __enter__(self) -> _Progress:
         return self
@@ -179,26 +283,22 @@ class _Progress:
 
     def ended(self, cell: Cell) -> None:
         """Note how a cell ended, and about how long the others will take."""
-        self._bar.update()
-        self._ended += 1
-        self._left.ended(cell, self._seconds(cell))
+        result = self._root / cell.folder / RESULT
+        measures = read_json(result)['measures'] if result.is_file() else {}
+        self._left.ended(cell, measures.get('seconds'))
         left = self._left.seconds(time.monotonic() - self._started)
         known = '' if left is None else f', about {tqdm.format_interval(left)} left'
+        self._bar.update()
         self._bar.set_postfix_str(known.lstrip(', '))
-        self._say(f'[{self._ended}/{self._total}{known}] {self._note(cell)}')
+        place = f'[{self._left.done}/{self._left.total}{known}]'
+        self._say(f'{place} {self._note(cell, measures)}')
 
-    def _seconds(self, cell: Cell) -> float | None:
-        result = self._root / cell.folder / RESULT
-        if not result.is_file():
-            return None
-        return read_json(result)['measures']['seconds']
-
-    def _note(self, cell: Cell) -> str:
-        folder = self._root / cell.folder
-        if not (folder / RESULT).is_file():
+    def _note(self, cell: Cell, measures: dict[str, float]) -> str:
+        if not measures:
+            error = self._root / cell.folder / ERROR
             reason = f'killed, see its {LOG}'
-            if (folder / ERROR).is_file():
-                reason = (folder / ERROR).read_text(encoding='utf-8').strip()
+            if error.is_file():
+                reason = error.read_text(encoding='utf-8').strip()
             self._outcome.failed[cell.label] = reason
             return f'FAILED {cell.label}: {reason}'
         if 'method' not in cell.description:
@@ -208,110 +308,72 @@ class _Progress:
         results = [
             f'{name} SROCC {test.srocc:.4f} PLCC {test.plcc:.4f}'
             for name, test in record.tests.items()
-        ]
-        if not results:
-            results = [f'{record.measures["images_per_second"]:.2f} images/s']
-        return (
-            f'{cell.label}: {", ".join(results)} ({record.measures["seconds"]:.0f} s)'
-        )
+        ] or [f'{measures["images_per_second"]:.2f} images/s']
+        return f'{cell.label}: {", ".join(results)} ({measures["seconds"]:.0f} s)'
 
 
-def _spread(
-    cells: Sequence[Cell], root: Path, jobs: int, ray: str | None
+def _on_ray(
+    root: Path, cells: Sequence[Cell], address: str, where: str
 ) -> Iterator[Cell]:
     """Cells as they end, however they end."""
     by_folder = {cell.folder: cell for cell in cells}
-    work = [
-        (str(root), cell.folder, os.getcwd(), cell.description['threads'])
-        for cell in cells
-    ]
-    if ray is not None:
-        cores = max((cell.description['threads'] for cell in cells), default=1)
-        for folder in ray_map(_run_cell, work, ray, cores):
-            yield by_folder[folder]
-        return
-    processes = _Processes()
-    with StopSignals() as signals, ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(_run_cell, job, processes) for job in work]
-        try:
-            for one in _as_completed(running, signals):
-                yield by_folder[one.result()]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            processes.stop()
-            raise
+    cores = max((cell.description['threads'] for cell in cells), default=1)
 
-
-def _as_completed(running: Sequence, signals: StopSignals) -> Iterator:
-    waiting = set(running)
-    while waiting:
-        with contextlib.suppress(TimeoutError):
-            for one in as_completed(waiting, timeout=0.2):
-                waiting.discard(one)
-                yield one
-                break
-        if signals.received:
-            raise Stopped(
-                f'{signal.Signals(signals.received).name}: cells that were training '
-                'have saved; the same command goes on',
-                signals.received,
-            )
-
-
-class _Processes:
-    """The cells that run; stopping them lets them save."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen] = set()
-        self._stopped = False
-
-    def start(self, command: Sequence[str], **options) -> subprocess.Popen | None:
-        with self._lock:
-            if self._stopped:
-                return None
-            process = subprocess.Popen(command, **options)
-            self._running.add(process)
-            return process
-
-    def ended(self, process: subprocess.Popen) -> None:
-        with self._lock:
-            self._running.discard(process)
-
-    def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            running = list(self._running)
-        for process in running:
-            process.terminate()
-        for process in running:
+    def run_cell(job: tuple[str, int]) -> str:
+        folder, threads = job
+        with _started(root, folder, threads, where) as process:
             process.wait()
+        return folder
+
+    jobs = [(cell.folder, cell.description['threads']) for cell in cells]
+    for folder in ray_map(run_cell, jobs, address, cores):
+        yield by_folder[folder]
 
 
-def _run_cell(
-    job: tuple[str, str, str, int], processes: _Processes | None = None
-) -> str:
-    """One cell in a process of its own; what it says goes to its log."""
-    root, folder, where, threads = job
-    processes = processes or _Processes()
-    place = Path(root) / folder
-    limits = dict.fromkeys(THREAD_LIMITS, str(threads))
+def _here(
+    root: Path, cells: Sequence[Cell], workers: int, where: str
+) -> Iterator[Cell]:
+    """Cells as they end, however they end; stopping them lets them save."""
+    waiting = deque(cells)
+    running: dict[subprocess.Popen, Cell] = {}
+    with StopSignals() as signals:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    cell = waiting.popleft()
+                    threads = cell.description['threads']
+                    running[_started(root, cell.folder, threads, where)] = cell
+                for process in [one for one in running if one.poll() is not None]:
+                    process.stdin.close()
+                    yield running.pop(process)
+                if signals.received:
+                    raise Stopped(
+                        f'{signal.Signals(signals.received).name}: cells that were '
+                        'training have saved; the same command goes on',
+                        signals.received,
+                    )
+                time.sleep(0.05)
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
+
+
+def _started(root: Path, folder: str, threads: int, where: str) -> subprocess.Popen:
+    """A cell in a process of its own; what it says goes to its log."""
+    place = root / folder
     (place / ERROR).unlink(missing_ok=True)
     with (place / LOG).open('ab') as log:
-        process = processes.start(
-            [sys.executable, '-m', 'metaiqa_plugin.benchmark.cell', root, str(place)],
+        return subprocess.Popen(
+            [sys.executable, '-m', CELL_MODULE, str(root), str(place)],
             cwd=where,
-            env={**os.environ, **limits},
+            env=os.environ | dict.fromkeys(THREAD_LIMITS, str(threads)),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the run, which tells its cells
         )
-        if process is not None:
-            process.wait()
-            process.stdin.close()
-            processes.ended(process)
-    return folder
 
 
 def _write_plan(experiment: Path, plan: Plan, command: str, runs: bool) -> None:
@@ -319,25 +381,53 @@ def _write_plan(experiment: Path, plan: Plan, command: str, runs: bool) -> None:
     path = experiment / 'plan.json'
     commits = read_json(path)['commit'].split(', ') if path.is_file() else []
     if runs or not commits:
-        commits = list(dict.fromkeys([*commits, commit()]))
+        commits = list(dict.fromkeys([*commits, _commit()]))
     facts = plan.facts() | {
-        'options': Path(plan.file.path).read_text(encoding='utf-8'),
+        'options': Path(plan.path).read_text(encoding='utf-8'),
         'command': command,
         'commit': ', '.join(commits),
-        'environment': environment(),
+        'environment': _environment(),
     }
     write_json(path, facts)
 
 
-@contextlib.contextmanager
-def _only_run(experiment: Path) -> Iterator[None]:
-    with (experiment / '.lock').open('w') as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f'{str(experiment)!r} is being run by another process; wait for '
-                    'it, or give --workers to that one'
-                ) from error
-        yield
+def _environment() -> dict[str, str]:
+    """Python, packages, processor, cores, system."""
+    versions = {'python': platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = 'not installed'
+    return versions | {
+        'system': f'{platform.system()} {platform.machine()}',
+        'processor': _processor(),
+        'cores': str(os.cpu_count()),
+    }
+
+
+def _processor() -> str:
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(':')[2].strip() for line in lines if 'model name' in line]
+    return names[0] if names else platform.processor() or 'unknown'
+
+
+def _commit() -> str:
+    """Of the package's repository, ``+changes`` where it is not clean; else its
+    version."""
+    git = ['git', '-C', str(Path(metaiqa_plugin.__file__).parent)]
+
+    def said(*arguments: str) -> str:
+        output = subprocess.run(
+            [*git, *arguments], check=True, capture_output=True, text=True
+        ).stdout
+        return output.strip()
+
+    try:
+        said('ls-files', '--error-unmatch', '__init__.py')
+        found = said('rev-parse', 'HEAD')
+        changes = said('status', '--porcelain', '--untracked-files=no', '.')
+    except (OSError, subprocess.CalledProcessError):
+        return f'version {metadata.version("metaiqa_plugin")}'
+    return found + ('+changes' if changes else '')

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 
 from metaiqa_plugin.cli import common
-from metaiqa_plugin.errors import SOME_FAILED, needing
+from metaiqa_plugin.errors import SOME_FAILED
 
 __all__ = ['add_parser', 'run_benchmark']
 
@@ -31,21 +31,18 @@ def run_benchmark(options: argparse.Namespace) -> int:
     Raises:
         UserError: the file has faults, or the experiment is being run already.
     """
-    with needing('benchmark'):
-        from metaiqa_plugin.benchmark.plan import read_plan
-        from metaiqa_plugin.benchmark.run import run_plan
-        from metaiqa_plugin.benchmark.workspace import state_of
+    from metaiqa_plugin.benchmark.plan import read_plan
+    from metaiqa_plugin.benchmark.run import run_plan, state_of
 
-        plan = read_plan(options.opt)
+    plan = read_plan(options.opt)
     for note in plan.notes:
         print(f'metaiqa: note: {note}', file=sys.stderr)
     if options.list:
-        states = [state_of(options.root, cell) for cell in plan.cells]
-        for cell, state in zip(plan.cells, states, strict=True):
+        every = (*plan.cells, *plan.shared)
+        states = [state_of(options.root, cell) for cell in every]
+        for cell, state in zip(every, states, strict=True):
             print(f'{state:14} {cell.label}')
-        for cell in plan.shared:
-            print(f'{state_of(options.root, cell):14} {cell.label}')
-        counted = Counter(states)
+        counted = Counter(states[: len(plan.cells)])
         print(', '.join(f'{count} {state}' for state, count in counted.items()))
         return 0
     command = f'metaiqa benchmark -opt {shlex.quote(options.opt)}'
@@ -56,7 +53,7 @@ def run_benchmark(options: argparse.Namespace) -> int:
         options.root,
         options.workers,
         options.ray,
-        redo=options.overwrite,
+        overwrite=options.overwrite,
         command=command,
     )
     print(

@@ -30,6 +30,7 @@ __all__ = [
     'number',
     'outside',
     'read_rows',
+    'split_place',
 ]
 
 IMAGE_COLUMNS = tuple(
@@ -314,7 +315,7 @@ class _Reading:
             self._reference = table.column(
                 'reference_column', database.reference_column, REFERENCE_COLUMNS
             )
-        self._split = _split_place(table, database)
+        self._split = split_place(table, database)
         self._range = low_high(database.mos_range)
         columns_speak = self._task is not None and self._reference is not None
         first = next(table.rows(), None)
@@ -403,7 +404,12 @@ def outside(where: str, image: str, mos: float, low: float, high: float) -> str:
     )
 
 
-def _split_place(table: CsvTable, database: DatabaseOptions) -> int | None:
+def split_place(table: CsvTable, database: DatabaseOptions) -> int | None:
+    """Place of the column of ``split_index``, None where that is None.
+
+    Raises:
+        UserError: there is no such column.
+    """
     column = database.split_index
     if column is None:
         return None

@@ -1,9 +1,12 @@
 """Experiments of a few seconds: tiny networks, a few small photos."""
 
+import copy
 import csv
 import os
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,6 +14,10 @@ from PIL import ImageFilter
 from started import Started
 from tiny_options import ADAPT, OPTIONS, PRIOR
 
+from metaiqa_plugin.benchmark.cell import do
+from metaiqa_plugin.benchmark.plan import read_plan
+from metaiqa_plugin.benchmark.records import read_cell
+from metaiqa_plugin.benchmark.run import prepare
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.splits import split_columns
 
@@ -38,11 +45,9 @@ def wild(tmp_path_factory, photos):
     return folder
 
 
-@pytest.fixture
-def tiny(database, wild, tmp_path, monkeypatch):
-    """A benchmark file of two networks on two splits, as a dict to change."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+@pytest.fixture(scope='session')
+def two_networks(database, wild):
+    """A benchmark file of two networks on two splits; copy it to change it."""
     shipped = OPTIONS / 'train' / 'MetaIQA'
     adapt = str(shipped / 'adapt_livec.yml')
     return {
@@ -75,15 +80,48 @@ def tiny(database, wild, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def written(tmp_path):
+def tiny(two_networks, tmp_path, monkeypatch):
+    """A benchmark file of two networks on two splits, as a dict to change."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    return copy.deepcopy(two_networks)
+
+
+@pytest.fixture(scope='session')
+def write_file():
     """Writes options to a benchmark file; its path."""
 
-    def write(options, name='tiny.yml'):
-        path = tmp_path / name
+    def write(folder, options):
+        path = folder / 'tiny.yml'
         path.write_text(yaml.safe_dump(options, sort_keys=False))
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def written(write_file, tmp_path):
+    """The same in the folder of the test."""
+    return partial(write_file, tmp_path)
+
+
+@pytest.fixture(scope='session')
+def do_here():
+    """Does the cells of a benchmark file in this process; their records."""
+
+    def do_all(path, root, only=''):
+        plan, root = read_plan(path), Path(root).resolve()
+        chosen = [cell for cell in plan.cells if only in cell.label]
+        for cell in (*plan.shared, *chosen):
+            if only in cell.label:
+                prepare(root, cell)
+                do(root, root / cell.folder)
+        return [
+            read_cell(root, {**cell.description, 'folder': cell.folder})
+            for cell in chosen
+        ]
+
+    return do_all
 
 
 @pytest.fixture

@@ -9,11 +9,9 @@ import pytest
 import yaml
 from tiny_options import ADAPT, NETWORK, OPTIONS, PRIOR
 
-from metaiqa_plugin.benchmark.cell import do
 from metaiqa_plugin.benchmark.plan import read_plan
-from metaiqa_plugin.benchmark.records import read_cell
-from metaiqa_plugin.benchmark.workspace import prepare
 from metaiqa_plugin.cli import main
+from metaiqa_plugin.data.database_block import database_options
 from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.distortions import KADID10K, distort
 from metaiqa_plugin.data.images import read_rgb
@@ -35,13 +33,22 @@ def commands(path):
     return [shlex.split(line) for line in lines if line.startswith('metaiqa ')]
 
 
-def write_table(path, block):
+def databases_of(path):
+    blocks = read_options(path)['databases'].values()
+    return [
+        database_options({key: block[key] for key in block if key != 'store'}, '')
+        for block in blocks
+    ]
+
+
+def write_table(options):
     """As much of a database as a plan reads: a thousand rows and their splits."""
-    synthetic = 'kodak' in path.name or 'tid' in path.name or 'kadid' in path.name
+    name = Path(options.meta_info_file).name
+    synthetic = any(word in name for word in ('kodak', 'tid', 'kadid'))
     references = [f'r{place}' for place in range(10 if synthetic else 1000)]
     splits = split_columns(references)
     kinds = KADID10K if synthetic else ['all']
-    low, high = block['mos_range']
+    path, (low, high) = Path(options.meta_info_file), options.mos_range
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('w', newline='') as file:
         writer = csv.writer(file)
@@ -64,11 +71,13 @@ def write_table(path, block):
 def test_it_is_bound_to_what_reads_it(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('options').symlink_to(OPTIONS)
-    for block in read_options(path)['databases'].values():
-        write_table(Path(block['meta_info_file']), block)
+    for options in databases_of(path):
+        write_table(options)
     plan = read_plan(in_options(path))
     assert plan.cells
-    assert plan.name == path.stem + ('_small' if path.parent.name == 'small' else '')
+    assert plan.file.name == path.stem + (
+        '_small' if path.parent.name == 'small' else ''
+    )
     assert not plan.notes or 'lodo' in path.name
 
 
@@ -79,8 +88,7 @@ def test_its_first_lines_make_its_databases_and_run_it(path):
     assert [command[3] for command in run] == [in_options(path)]
     made = {Path(command[-1]).name for command in first_lines if command not in run}
     wanted = {
-        Path(block['meta_info_file']).parent.name
-        for block in read_options(path)['databases'].values()
+        Path(options.meta_info_file).parent.name for options in databases_of(path)
     }
     text = path.read_text()
     assert made == {name for name in wanted if f'data/{name} has Images/' not in text}
@@ -136,7 +144,7 @@ def make_kadid10k(root, references):
     ids=['tid2013', 'kadid10k'],
 )
 def test_table_2_on_a_small_database_in_the_published_layout(
-    name, maker, unseen, methods, references, tmp_path, monkeypatch, capsys
+    name, maker, unseen, methods, references, tmp_path, monkeypatch, capsys, do_here
 ):
     """The shipped file, once with every method; networks are tiny, trainings short."""
     monkeypatch.chdir(tmp_path)
@@ -148,19 +156,11 @@ def test_table_2_on_a_small_database_in_the_published_layout(
             assert main(command[1:]) == 0, capsys.readouterr().err
     options = read_options(shipped)
     options['protocol'] |= {'types': [unseen], 'labels': 4, 'references': 2}
-    options['least_steps'] = 2
+    options['min_steps'] = 2
     chosen = methods or options['methods']
     options['methods'] = shrunk({key: options['methods'][key] for key in chosen})
-    Path('run.yml').write_text(yaml.safe_dump(plain(options), sort_keys=False))
-    plan = read_plan('run.yml')
-    root = Path('runs').resolve()
-    for cell in (*plan.shared, *plan.cells):
-        prepare(root, cell)
-        do(root, root / cell.folder)
-    records = [
-        read_cell(root, {**cell.description, 'folder': cell.folder})
-        for cell in plan.cells
-    ]
+    Path('run.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    records = do_here('run.yml', 'runs')
     assert {record.method for record in records} == set(options['methods'])
     for record in records:
         predictions = record.predictions(name)
@@ -184,7 +184,7 @@ def shrunk(methods):
             continue
         result[name] = {}
         for stage, block in method.items():
-            block = {'file': block} if isinstance(block, str) else plain(block)
+            block = {'file': block} if isinstance(block, str) else dict(block)
             change = block.get('change', {}) | short | crops
             if 'MetaIQA/' in block['file']:
                 tiny = PRIOR if stage == 'prior' else ADAPT
@@ -198,9 +198,3 @@ def shrunk(methods):
                 change['network.train_patch_num'] = 1
             result[name][stage] = {'file': block['file'], 'change': change}
     return result
-
-
-def plain(value):
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value

@@ -1,12 +1,15 @@
 """What cells compute, each done in this process."""
 
+import copy
 import csv
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from metaiqa_plugin.benchmark.cell import do
+from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
+from metaiqa_plugin.benchmark import cell as cell_module
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.records import (
     Experiment,
@@ -16,35 +19,35 @@ from metaiqa_plugin.benchmark.records import (
     write_json,
     write_predictions,
 )
-from metaiqa_plugin.benchmark.workspace import prepare
+from metaiqa_plugin.benchmark.run import prepare
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score import correlate
+from metaiqa_plugin.score import correlate, score_network
 
 
 @pytest.fixture
-def done(tiny, written, tmp_path):
+def done(do_here, written, tmp_path):
     """Does the cells of a benchmark file; their records."""
-
-    def do_all(options=None, only=None):
-        plan = read_plan(written(options or tiny))
-        root = tmp_path / 'runs'
-        for cell in (*plan.shared, *plan.cells):
-            if only is None or only in cell.label:
-                prepare(root, cell)
-                do(root, root / cell.folder)
-        return [
-            read_cell(root, {**cell.description, 'folder': cell.folder})
-            for cell in plan.cells
-            if only is None or only in cell.label
-        ]
-
-    return do_all
+    return lambda options: do_here(written(options), tmp_path / 'runs')
 
 
-def test_a_network_is_trained_and_tested(done, tiny):
-    tiny['protocol']['splits'] = 1
-    adapted, scratch = done()
-    for record in (adapted, scratch):
+@pytest.fixture(scope='module')
+def adapted(two_networks, write_file, do_here, tmp_path_factory):
+    """One split: from a prior, from scratch, and of a codebook; weights are kept.
+
+    The plan and the records, in the order of the methods.
+    """
+    folder = tmp_path_factory.mktemp('adapted')
+    options = copy.deepcopy(two_networks) | {'keep_weights': True}
+    options['protocol']['splits'] = 1
+    hosa = {'features': 'hosa', 'arguments': {'codewords': 8}}
+    options['methods']['HOSA'] = hosa
+    path = write_file(folder, options)
+    return read_plan(path), do_here(path, folder / 'runs')
+
+
+def test_a_network_is_trained_and_tested(adapted):
+    _, records = adapted
+    for record in records[:2]:
         assert record.state == 'finished'
         predictions = record.predictions('wild')
         assert len(predictions.images) == record.tests['wild'].images == 6
@@ -57,44 +60,54 @@ def test_a_network_is_trained_and_tested(done, tiny):
         assert curve[-1]['srocc'] == pytest.approx(found.srocc, abs=1e-4)
         best = record.tests['wild'].best_epoch
         assert best['srocc'] == max(row['srocc'] for row in curve)
-        assert not list(record.folder.rglob('*.pth')), 'weights are not kept'
-    assert not np.array_equal(
-        adapted.predictions('wild').scores, scratch.predictions('wild').scores
-    )
+    prior, scratch = (record.predictions('wild').scores for record in records[:2])
+    assert not np.array_equal(prior, scratch)
 
 
-def test_time_of_priors_is_found(done, tiny, tmp_path):
+def test_mos_of_predictions_is_that_of_the_study(adapted):
+    plan, (record, *_) = adapted
+    with open(plan.databases['wild'].options.meta_info_file, newline='') as file:
+        study = {row['img_name']: float(row['mos']) for row in csv.DictReader(file)}
+    predictions = record.predictions('wild')
+    expected = [study[image] / 100 for image in predictions.images]
+    assert predictions.mos == pytest.approx(expected)
+
+
+def test_time_of_priors_is_found(adapted):
+    plan, (record, *_) = adapted
+    root = record.folder.parents[4]
+    prior = next(cell.folder for cell in plan.shared if 'metaiqa' in cell.folder)
+    experiment = Experiment(root / 'tiny', {'shared': [prior]}, [record])
+    seconds = read_json(root / prior / 'result.json')['measures']['seconds']
+    assert experiment.shared_seconds == seconds > 0
+
+
+def test_the_order_of_cells_does_not_matter(adapted, tiny, do_here, written, tmp_path):
     tiny['protocol']['splits'] = 1
-    record, _ = done()
-    shared = [cell.folder for cell in read_plan('tiny.yml').shared]
-    experiment = Experiment(record.folder.parents[3], {'shared': shared}, [record])
-    (result,) = (tmp_path / 'runs' / 'shared').glob('*/result.json')
-    assert experiment.shared_seconds == read_json(result)['measures']['seconds'] > 0
-
-
-def test_the_order_of_cells_does_not_matter(done, tiny):
-    tiny['protocol']['splits'] = 1
-    alone = done(only='from scratch')[0].predictions('wild').scores
-    tiny['name'] = 'again'
-    after = done()[1].predictions('wild').scores
+    (alone,) = do_here(written(tiny), tmp_path / 'runs', only='from scratch')
+    _, (_, after, _) = adapted
+    alone, after = (record.predictions('wild').scores for record in (alone, after))
     assert np.array_equal(alone, after)
 
 
-def test_weights_are_kept_where_asked(done, tiny):
-    tiny['methods'] = {'from scratch': tiny['methods']['from scratch']}
-    tiny['protocol']['splits'] = 1
-    (record,) = done({**tiny, 'keep_weights': True})
-    from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-    from metaiqa_plugin.score import score_network
-
+def test_weights_are_kept_where_asked(adapted):
+    plan, (_, record, _) = adapted
     network = MetaIQA(pretrained_model_path=str(record.folder / 'weights.pth'))
     predictions = record.predictions('wild')
-    images = [
-        f'{tiny["databases"]["wild"]["dataroot_target"]}/{name}'
-        for name in predictions.images
-    ]
-    scores = score_network(network, images)
-    assert np.allclose(scores, predictions.scores, atol=1e-6)
+    folder = plan.databases['wild'].options.dataroot_target
+    images = [f'{folder}/{name}' for name in predictions.images]
+    assert np.allclose(score_network(network, images), predictions.scores, atol=1e-6)
+
+
+def test_codebooks_are_built_on_the_source_alone(adapted):
+    plan, (*_, record) = adapted
+    assert record.tests['wild'].images == 6
+    (features,) = (cell for cell in plan.shared if 'hosa' in cell.folder)
+    (codebook,) = features.description['codebook']
+    assert codebook['meta_info_file'].endswith('meta_info_small.csv')
+    root = record.folder.parents[4]
+    with np.load(root / features.folder / 'features.npz') as file:
+        assert file['features'].shape == (30, 3 * 49 * 8)
 
 
 def test_unseen_type_before_and_after_labels(done, tiny):
@@ -109,7 +122,7 @@ def test_unseen_type_before_and_after_labels(done, tiny):
         'MetaIQA': tiny['methods']['MetaIQA'],
         'BRISQUE': {'features': 'brisque'},
     }
-    before, after, brisque, brisque_after = done()
+    before, after, brisque, brisque_after = done(tiny)
     assert set(before.predictions('small').types) == {'jpeg'}
     assert before.tests['small'].images == brisque.tests['small'].images == 30
     assert after.tests['small'].images == brisque_after.tests['small'].images == 20
@@ -118,42 +131,39 @@ def test_unseen_type_before_and_after_labels(done, tiny):
     assert brisque.measures['train_images'] == 60
     assert brisque_after.measures['train_images'] == 66
     assert np.isfinite(brisque.predictions('small').scores).all()
+    assert not list(after.folder.rglob('*.pth')), 'weights are not kept'
 
 
-def test_codebooks_are_built_on_the_source_alone(done, tiny):
-    tiny['methods'] = {
-        'HOSA': {'features': 'hosa', 'arguments': {'codewords': 8}},
-    }
-    tiny['protocol']['splits'] = 2
-    records = done()
-    assert [record.tests['wild'].images for record in records] == [6, 6]
-    root = records[0].folder.parents[4]
-    (shared,) = (root / 'shared').glob('hosa*')
-    description = read_json(shared / 'cell.json')
-    assert list(description['codebook']) == ['codebook-small.csv']
-    with np.load(shared / 'features.npz') as file:
-        assert file['features'].shape == (30, 3 * 49 * 8)
+def test_a_csv_that_changed_after_the_plan_is_refused(tiny, written, tmp_path):
+    tiny['methods'] = {'NIQE': {'metric': 'niqe'}}
+    wild = tiny['databases']['wild']
+    table = tmp_path / 'copy.csv'
+    with open(wild['meta_info_file']) as file:
+        table.write_text(file.read())
+    wild['meta_info_file'] = str(table)
+    cell = read_plan(written(tiny)).cells[0]
+    prepare(tmp_path, cell)
+    table.write_text(table.read_text() + '\n')
+    with pytest.raises(UserError, match=r'copy\.csv has changed'):
+        cell_module.do(tmp_path, tmp_path / cell.folder)
 
 
 def test_a_metric_whose_low_scores_are_good_changes_its_sign(done, tiny, monkeypatch):
-    class Noise:
+    class Noise(torch.nn.Linear):
         lower_better, metric_name = True, 'noise'
 
-        def __call__(self, image):
-            import torch
+        def forward(self, image):
+            return image.std(correction=0)
 
-            return torch.tensor(float(np.asarray(image).std()))
-
-    import metaiqa_plugin.benchmark.cell as cell
-
-    monkeypatch.setattr(cell, 'open_metric', lambda name, **_: Noise())
+    monkeypatch.setattr(cell_module, 'open_metric', lambda name, **_: Noise(1, 1))
     tiny['methods'] = {'noise': {'metric': 'niqe'}}
     tiny['protocol']['splits'] = 1
-    (record,) = done()
+    (record,) = done(tiny)
     predictions = record.predictions('wild')
     folder = tiny['databases']['wild']['dataroot_target']
     expected = [
-        -np.asarray(Image.open(f'{folder}/{name}')).std() for name in predictions.images
+        -np.asarray(Image.open(f'{folder}/{name}')).std() / 255
+        for name in predictions.images
     ]
     assert np.allclose(predictions.scores, expected)
 
@@ -169,7 +179,7 @@ def test_runtime_measures_each_method(done, tiny):
         'network': {'adapt': tiny['methods']['from scratch']['adapt']},
         'BRISQUE': {'features': 'brisque'},
     }
-    network, brisque = done()
+    network, brisque = done(tiny)
     for record in (network, brisque):
         assert record.measures['images_per_second'] > 0
         assert record.measures['milliseconds'] > 0
@@ -186,7 +196,7 @@ def test_an_image_that_can_not_be_read_fails_the_cell_by_name(done, tiny, tmp_pa
         (broken / image).write_bytes(b'no image')
     wild['dataroot_target'] = str(broken)
     with pytest.raises(UserError, match='png'):
-        done()
+        done(tiny)
 
 
 def read_images(path):

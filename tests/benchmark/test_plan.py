@@ -1,7 +1,5 @@
 """From a file to cells: what each is told, and the faults that are found before."""
 
-import csv
-import io
 import sys
 from pathlib import Path
 
@@ -11,12 +9,15 @@ from tiny_options import RANK
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.training import START
 from metaiqa_plugin.cli import main
+from metaiqa_plugin.data.database_block import DATABASE_OPTIONS, database_options
+from metaiqa_plugin.data.labels import read_rows
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import changed
 
 
-def images_of(table):
-    return {row['img_name'] for row in csv.DictReader(io.StringIO(table))}
+def images_of(block):
+    known = {key: block[key] for key in DATABASE_OPTIONS & set(block)}
+    return set(read_rows(database_options(known, '')).images)
 
 
 def test_the_grid(tiny, written):
@@ -44,20 +45,10 @@ def test_the_grid(tiny, written):
 
 def test_a_cell_sees_no_test_image(tiny, written):
     for cell in read_plan(written(tiny)).cells:
-        train = images_of(cell.tables['train.csv'])
-        test = images_of(cell.tables['test-wild.csv'])
+        train = images_of(cell.description['training']['datasets']['train'])
+        test = images_of(cell.description['tests']['wild']['rows'])
         assert (len(train), len(test)) == (24, 6)
         assert not train & test
-
-
-def test_mos_of_a_cell_is_normalised(tiny, written):
-    tiny['databases']['wild']['lower_better'] = True
-    (cell, *_) = read_plan(written(tiny)).cells
-    with open(tiny['databases']['wild']['meta_info_file'], newline='') as file:
-        study = {row['img_name']: float(row['mos']) for row in csv.DictReader(file)}
-    rows = list(csv.DictReader(io.StringIO(cell.tables['train.csv'])))
-    for row in rows:
-        assert float(row['mos']) == pytest.approx(1 - study[row['img_name']] / 100)
 
 
 def test_another_label_is_another_cell(tiny, written, tmp_path):
@@ -89,18 +80,15 @@ def test_training_options(tiny, written):
     assert scratch['training']['path']['pretrain_network'] is None
     for description in (adapted, scratch):
         block = description['training']['datasets']['train']
-        assert block['meta_info_file'] == 'train.csv'
         assert 'split_index' not in block and 'store' not in block
         assert block['seed'] == description['training']['manual_seed'] == 3
-        assert block['mos_range'] == [0, 1]
         validation = description['training']['datasets']['val']
-        assert validation['mos_range'] == [0, 1]
-        assert validation['meta_info_file'] == 'test-wild.csv'
+        assert images_of(validation) == images_of(description['tests']['wild']['rows'])
 
 
 def test_few_images_get_smaller_batches_and_more_epochs(tiny, written):
     tiny['protocol'] |= {'type': 'few_shot', 'labels': [3, 8]}
-    tiny['least_steps'] = 12
+    tiny['min_steps'] = 12
     few, more, *_ = (
         cell.description['training'] for cell in read_plan(written(tiny)).cells
     )
@@ -140,18 +128,16 @@ def test_a_prior_of_two_databases(tiny, written):
     tiny['databases']['copy'] = dict(tiny['databases']['small'])
     tiny['protocol']['source'] = ['small', 'copy']
     (prior,) = read_plan(written(tiny)).shared
-    assert set(prior.tables) == {'train-small.csv', 'train-copy.csv'}
     blocks = prior.description['training']['datasets']['train']['databases']
     assert [block['name'] for block in blocks] == ['small', 'copy']
-    tables = [block['meta_info_file'] for block in blocks]
-    assert tables == ['train-small.csv', 'train-copy.csv']
+    assert [block['rows'] for block in blocks] == ['0-89', '0-89']
 
 
 def test_a_sweep_varies_one_parameter_at_a_time(tiny, written):
     tiny['protocol'] |= {'type': 'parameters', 'splits': 1}
     tiny['sweep'] = {'method': 'MetaIQA', 'points': {'k': [1, 2], 'S': [2, 4]}}
     plan = read_plan(written(tiny))
-    names = [method.name for method in plan.file.methods]
+    names = [method.name for method in plan.methods]
     assert names == ['k=1, S=2', 'k=2, S=2', 'k=2, S=4', 'from scratch']
     facets = [cell.description['facets'] for cell in plan.cells]
     assert facets[0] == {'split': 1, 'k': 1, 'S': 2}
@@ -177,7 +163,8 @@ def test_only_methods_that_adapt_have_cells_with_labels(tiny, written):
     assert [cell.description['facets']['labels'] for cell in plan.cells] == [0, 5, 0]
     assert 'prior only has no adapt' in plan.notes[0]
     assert len(plan.shared) == 1
-    assert 'jpeg' not in plan.shared[0].tables['train.csv']
+    training = plan.shared[0].description['training']['datasets']['train']
+    assert not any('jpeg' in image for image in images_of(training))
 
 
 @pytest.mark.parametrize(

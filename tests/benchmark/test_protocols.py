@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
-from metaiqa_plugin.benchmark.protocols import PROTOCOLS, Database
-from metaiqa_plugin.data.labels import DatabaseOptions
+from metaiqa_plugin.benchmark.parts import LabelledDatabase
+from metaiqa_plugin.benchmark.protocols import PROTOCOLS
 from metaiqa_plugin.data.splits import split_columns
 from metaiqa_plugin.errors import UserError
 
@@ -41,8 +41,15 @@ def databases(tmp_path):
         ],
     )
     return {
-        'lab': Database('lab', DatabaseOptions(str(lab), '.', (0, 4))),
-        'wild': Database('wild', DatabaseOptions(str(wild), '.', (0, 50))),
+        name: LabelledDatabase(
+            name,
+            {
+                'meta_info_file': str(tmp_path / f'{name}.csv'),
+                'dataroot_target': '.',
+                'mos_range': (0, high),
+            },
+        )
+        for name, high in (('lab', 4), ('wild', 50))
     }
 
 
@@ -68,6 +75,19 @@ def test_authentic_splits_are_those_of_the_csv(databases):
         assert not set(split.train.rows) & set(split.tests['wild'].rows)
         assert [len(part) for part in split.source] == [120]
     assert len({split.tests['wild'].rows for split in found}) == 10
+
+
+def test_a_reference_in_two_parts_is_no_split(databases, tmp_path):
+    table = tmp_path / 'lab.csv'
+    lines = table.read_text().splitlines()
+    here, there = lines[1].rpartition(','), lines[2].rpartition(',')
+    part = {'train': 'test', 'test': 'train'}[there[2]]
+    lines[2] = ''.join((*there[:2], part))
+    assert here[2] != part
+    table.write_text('\n'.join(lines))
+    with pytest.raises(UserError, match="shares reference 'r0' with another part"):
+        splits_of('authentic', databases, target='lab', splits=[10])
+    assert splits_of('authentic', databases, target='lab', splits=9)
 
 
 def test_authentic_with_few_labels_keeps_the_test_part(databases):

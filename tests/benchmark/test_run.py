@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from tiny_options import RANK
 
-from metaiqa_plugin.benchmark.cell import do
-from metaiqa_plugin.benchmark.plan import read_plan
+from metaiqa_plugin.benchmark.plan import Cell, read_plan
 from metaiqa_plugin.benchmark.records import read_experiment, read_json
-from metaiqa_plugin.benchmark.run import run_plan
-from metaiqa_plugin.benchmark.workspace import prepare, state_of
+from metaiqa_plugin.benchmark.run import TimeLeft, prepare, run_plan, state_of
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import locked
 
 
 def predictions_of(root, name='tiny'):
@@ -70,7 +69,7 @@ def test_a_grid_here_twice_and_on_ray(tiny, written, capfd, monkeypatch):
 
 
 def test_a_killed_run_goes_on_and_a_stopped_one_says_so(
-    tiny, written, benchmark_process
+    tiny, written, benchmark_process, do_here
 ):
     tiny['change']['prior']['train.total_epoch'] = 24
     tiny['protocol']['splits'] = 1
@@ -93,15 +92,8 @@ def test_a_killed_run_goes_on_and_a_stopped_one_says_so(
 
     assert main(['benchmark', '-opt', path]) == 0
     assert 'Going on from' in (log.parents[1] / 'log.txt').read_text()
-    do_here(path, Path('whole').resolve())
+    do_here(path, 'whole')
     assert predictions_of('runs') == predictions_of('whole')
-
-
-def do_here(path, root):
-    plan = read_plan(path)
-    for cell in (*plan.shared, *plan.cells):
-        prepare(root, cell)
-        do(root, root / cell.folder)
 
 
 def wait_for(folder, name):
@@ -147,7 +139,7 @@ def test_other_options_are_refused_and_redone_where_asked(tiny, written):
     assert state_of(root, other) == 'other options'
     with pytest.raises(UserError, match=r'optim\.lr: 0\.001 -> 0\.125.*--overwrite'):
         prepare(root, other)
-    prepare(root, other, redo=True)
+    prepare(root, other, overwrite=True)
     assert state_of(root, other) == 'open'
     assert read_json(root / other.folder / 'cell.json')['training']['train']['optim'][
         'lr'
@@ -168,17 +160,6 @@ def test_what_was_begun_under_other_options_starts_anew(tiny, written):
     assert not left.exists()
 
 
-def test_cells_of_a_failed_prior_say_so(tiny, written, capfd):
-    tiny['protocol']['splits'] = 1
-    tiny['methods'].pop('from scratch')
-    tiny['change']['prior']['train.optim.lr'] = 1e30
-    assert main(['benchmark', '-opt', written(tiny)]) == 1
-    error = capfd.readouterr().err
-    assert 'diverged' in error
-    assert 'MetaIQA / 01 / seed 3: shared/metaiqa_kodak' in error
-    assert 'failed' in error
-
-
 def test_list_shows_the_grid_and_runs_nothing(tiny, written, capfd):
     path = written(tiny)
     assert main(['benchmark', '-opt', path, '--list']) == 0
@@ -191,49 +172,82 @@ def test_list_shows_the_grid_and_runs_nothing(tiny, written, capfd):
 def test_one_run_at_a_time(tiny, written):
     plan = read_plan(written(one_network(tiny)))
     folder = Path('runs/tiny')
-    folder.mkdir(parents=True)
-    import fcntl
-
-    with (folder / '.lock').open('w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match='another process'):
-            run_plan(plan)
+    with locked(folder / '.lock'), pytest.raises(UserError, match='another process'):
+        run_plan(plan)
 
 
 def test_time_is_measured_one_by_one(tiny, written):
     tiny['protocol'] = {'type': 'runtime', 'database': 'wild', 'images': 4}
     plan = read_plan(written(tiny))
     with pytest.raises(UserError, match='one by one'):
-        run_plan(plan, jobs=2)
+        run_plan(plan, workers=2)
 
 
 def test_jobs_must_be_a_number(tiny, written, capfd):
     assert main(['benchmark', '-opt', written(tiny), '--workers', '0']) == 2
-    assert 'jobs=0' in capfd.readouterr().err
+    assert 'workers=0' in capfd.readouterr().err
     assert os.listdir('.') == ['tiny.yml']
 
 
-def test_what_shared_work_needs_is_done_before_it(tiny, written, capfd):
+def test_shared_work_waits_for_what_it_needs_and_fails_with_it(tiny, written, capfd):
     tiny['protocol']['splits'] = 1
-    method = tiny['methods'].pop('MetaIQA')
-    tiny['methods'] = {'from rankings': {**method, 'start': dict(RANK)}}
-    assert main(['benchmark', '-opt', written(tiny), '--workers', '2']) == 0
-    said = capfd.readouterr().err
-    folders = sorted(path.name for path in Path('runs/shared').iterdir())
-    assert [name.split(',')[0] for name in folders] == ['metaiqa_kodak', 'rank_kodak']
-    log = next(Path('runs/shared').glob('metaiqa*/log.txt')).read_text()
-    assert 'Loaded' in log and 'rank_kodak' in log
-    assert 'FAILED' not in said
-
-
-def test_a_failed_start_fails_what_needs_it_and_says_so(tiny, written, capfd):
-    tiny['protocol']['splits'] = 1
-    method = tiny['methods'].pop('MetaIQA')
+    prior = tiny['methods']['MetaIQA']
     rates = {'train.optim.lr': 1e30, 'train.optim.lr_backbone': 1e30}
-    start = RANK | {'change': RANK['change'] | rates}
-    tiny['methods'] = {'from rankings': {**method, 'start': start}}
-    assert main(['benchmark', '-opt', written(tiny)]) == 1
-    error = capfd.readouterr().err
-    assert 'the ranking loss is' in error
-    assert 'shared/rank_kodak' in error
-    assert 'shared/metaiqa_kodak' in error
+    diverging = RANK | {'change': RANK['change'] | rates}
+    tiny['methods'] = {
+        'from rankings': {**prior, 'start': dict(RANK)},
+        'from nothing': {**prior, 'start': diverging},
+    }
+    assert main(['benchmark', '-opt', written(tiny), '--workers', '2']) == 1
+    said = capfd.readouterr()
+    assert '1 are now, 1 failed' in said.out
+    states = {
+        name: [path.parent for path in Path('runs').rglob(name)]
+        for name in ('result.json', 'error.txt')
+    }
+    done = sorted(path.name.split(',')[0] for path in states['result.json'])
+    assert done == ['3', 'metaiqa_kodak', 'rank_kodak']
+    (log,) = (path / 'log.txt' for path in states['result.json'] if 'meta' in path.name)
+    assert 'Loaded' in log.read_text() and 'rank_kodak' in log.read_text()
+    assert 'the ranking loss is' in said.err
+    assert 'from nothing / 01 / seed 3: shared/metaiqa_kodak' in said.err
+    assert 'shared/rank_kodak' in said.err
+
+
+PRIOR = Cell('shared/a', {'kind': 'prior'})
+FIRST = Cell('x/1', {'kind': 'trained', 'method': 'first'})
+SECOND = Cell('x/2', {'kind': 'trained', 'method': 'second'})
+
+
+def test_each_kind_and_method_takes_as_long_as_its_like():
+    left = TimeLeft([PRIOR, PRIOR, *[FIRST] * 10, *[SECOND] * 10], at_a_time=2)
+    assert left.seconds(1) is None
+    left.ended(PRIOR, 1000)
+    left.ended(FIRST, 100)
+    assert left.seconds(1000) == (1000 + 9 * 100 + 10 * 550) / 2
+    left.ended(SECOND, 10)
+    assert left.seconds(1000) == (1000 + 9 * 100 + 9 * 10) / 2
+
+
+def test_a_cell_that_failed_waits_no_more_and_tells_nothing():
+    left = TimeLeft([FIRST] * 4, at_a_time=1)
+    left.ended(FIRST, None)
+    assert left.seconds(5) is None
+    left.ended(FIRST, 60)
+    assert left.seconds(65) == 120
+
+
+def test_the_last_cells_do_not_fill_all_places():
+    left = TimeLeft([FIRST] * 5, at_a_time=4)
+    for _ in range(4):
+        left.ended(FIRST, 60)
+    assert left.seconds(60) == 60
+    left.ended(FIRST, 60)
+    assert left.seconds(120) == 0
+
+
+def test_without_a_number_of_places_it_is_what_was_done_in_the_time():
+    left = TimeLeft([FIRST] * 40, at_a_time=None)
+    for _ in range(8):
+        left.ended(FIRST, 60)
+    assert left.seconds(120) == pytest.approx(32 * 60 / 4)

@@ -20,24 +20,24 @@ Departures from that code:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import ClassVar
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import dct
 from scipy.ndimage import correlate1d
 from scipy.special import gammaln
 
-from metaiqa_plugin.benchmark.handcrafted.pixels import check_pixels, luminance
+from metaiqa_plugin.benchmark.handcrafted import (
+    FeatureExtractor,
+    check_pixels,
+    luminance,
+)
 
 __all__ = ['Bliinds2', 'block_features', 'generalised_gaussian_shape']
 
 BLOCK = 5
 STEP = 3
 SCALES = 3
-LEAST_SIDE = 20
+MIN_SIDE = 20
 TINY = 1e-7
 
 # rows are vertical frequencies, columns horizontal ones; 0 is not in the feature
@@ -72,7 +72,7 @@ _SIDE_TAP = np.exp(-1 / (2 * 0.5**2))
 _LOW_PASS = np.array([_SIDE_TAP, 1, _SIDE_TAP]) / (1 + 2 * _SIDE_TAP)
 
 
-class Bliinds2:
+class Bliinds2(FeatureExtractor):
     """The 24 features of BLIINDS-II: four, pooled in two ways, at three scales.
 
     In this order at each scale, the full one first: coefficient of frequency variation,
@@ -82,18 +82,13 @@ class Bliinds2:
     filtered by a 3x3 Gaussian of sigma 0.5 and has every second pixel.
     """
 
-    learned: ClassVar[bool] = False
-
-    def fit(self, images: Sequence[Path], seed: int) -> None:
-        """Nothing is learned."""
-
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """(24,) float64 of (H, W, 3) uint8 RGB with sides of at least 20.
 
         Raises:
             UserError: ``pixels`` is none of that.
         """
-        check_pixels(pixels, 'bliinds2', LEAST_SIDE)
+        check_pixels(pixels, 'bliinds2', MIN_SIDE)
         image = luminance(pixels)
         pooled = []
         for _ in range(SCALES):

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from threadpoolctl import threadpool_limits
 
-from metaiqa_plugin.benchmark.handcrafted.pixels import check_pixels, luminance
+from metaiqa_plugin.benchmark.handcrafted import (
+    FeatureExtractor,
+    check_pixels,
+    luminance,
+)
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = [
-    'LEAST_SIDE',
     'PATCH',
+    'Codebook',
     'Whitening',
-    'clustered',
     'contrast_normalised',
     'image_patches',
-    'random_positions',
-    'training_patches',
 ]
 
 PATCH = 7
-LEAST_SIDE = 2 * PATCH
+MIN_SIDE = 2 * PATCH
 CONTRAST_FLOOR = 10.0
 EIGENVALUE_FLOOR = 0.1
 
@@ -35,7 +38,8 @@ def image_patches(
     pixels: np.ndarray,
     method: str,
     stride: int = 1,
-    positions: np.ndarray | None = None,
+    drawn: int | None = None,
+    generator: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Contrast-normalised 7x7 patches of the luminance, on a grid from the corner.
 
@@ -43,7 +47,9 @@ def image_patches(
         pixels: (H, W, 3) uint8 RGB with sides of at least 14.
         method: named in error messages.
         stride: pixels from one patch to the next, in both directions.
-        positions: which patches of the grid, counted along its rows; all if None.
+        drawn: how many patches, in the order of the grid; all if None or if there are
+            no more.
+        generator: draws them, without repetition.
 
     Returns:
         (patches, 49) float64, see :func:`contrast_normalised`.
@@ -51,10 +57,12 @@ def image_patches(
     Raises:
         UserError: ``pixels`` is of another shape or type, or too small.
     """
-    check_pixels(pixels, method, LEAST_SIDE)
+    check_pixels(pixels, method, MIN_SIDE)
     windows = sliding_window_view(luminance(pixels), (PATCH, PATCH))[::stride, ::stride]
-    if positions is not None:
-        windows = windows[np.unravel_index(positions, windows.shape[:2])]
+    grid = windows.shape[:2]
+    if drawn is not None and drawn < math.prod(grid):
+        places = np.sort(generator.choice(math.prod(grid), drawn, replace=False))
+        windows = windows[np.unravel_index(places, grid)]
     return contrast_normalised(windows.reshape(-1, PATCH * PATCH))
 
 
@@ -100,92 +108,98 @@ class Whitening:
         return (patches - self.mean) @ self.matrix
 
 
-def training_patches(
-    images: Sequence[Path],
-    method: str,
-    patches: int,
-    codewords: int,
-    most_images: int,
-    seed: int,
-) -> tuple[np.ndarray, np.random.Generator]:
-    """Contrast-normalised patches at random places of training images.
-
-    Every image gives the same number of them, or all it has if that is less. If there
-    are more than ``most_images``, as many are drawn, so that a large training set is
-    not read whole.
+@dataclass
+class Codebook(FeatureExtractor):
+    """Features that codewords of patches make; the codewords are learned.
 
     Args:
-        images: the files, in an order that matters as the seed does.
-        method: named in error messages.
-        patches: how many in all, about.
-        codewords: how many codewords will be learned from them.
-        most_images: how many images are read at most.
-        seed: a whole number of at least 0.
+        codewords: size of the codebook.
+        codebook_patches: from how many patches it is learned, about.
+        codebook_images: of how many of the training images they are, at most.
 
-    Returns:
-        (patches, 49) float64, and the generator for what follows.
+    Attributes:
+        whitening: of patches; None before :meth:`fit`.
 
     Raises:
-        UserError: no image, one that can not be read or is too small, or fewer patches
-            than codewords.
+        UserError: one of them is not a whole number of at least 1 (2 of
+            ``codewords``), or there are fewer ``codebook_patches`` than ``codewords``.
     """
-    whole_number('seed', seed, least=0)
-    if not len(images):
-        raise UserError(f'{method}: no training image to learn the codebook from')
-    generator = np.random.default_rng(seed)
-    if len(images) > most_images:
-        chosen = generator.choice(len(images), most_images, replace=False)
-        images = [images[number] for number in np.sort(chosen)]
-    each = -(-patches // len(images))
-    found = np.concatenate([_drawn(path, method, each, generator) for path in images])
-    if len(found) < codewords:
-        raise UserError(
-            f'{method}: codewords={codewords}, but the training images have only '
-            f'{len(found)} patches; give more images or fewer codewords'
-        )
-    return found, generator
 
+    learned: ClassVar[bool] = True
+    name: ClassVar[str]
 
-def _drawn(
-    path: Path, method: str, count: int, generator: np.random.Generator
-) -> np.ndarray:
-    pixels = np.asarray(read_rgb(path))
-    try:
-        positions = random_positions(pixels, method, count, generator)
-        return image_patches(pixels, method, positions=positions)
-    except UserError as error:
-        raise UserError(f'image {str(path)!r}: {error}') from error
+    codewords: int
+    codebook_patches: int = 200_000
+    codebook_images: int = 500
+    whitening: Whitening | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        whole_number('codewords', self.codewords, least=2)
+        whole_number('codebook_patches', self.codebook_patches, least=self.codewords)
+        whole_number('codebook_images', self.codebook_images)
 
-def random_positions(
-    pixels: np.ndarray, method: str, count: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Which of all overlapping patches of an image to take, without repetition.
+    def fit(self, images: Sequence[Path], seed: int) -> None:
+        """Learn whitening and codebook, see :class:`FeatureExtractor`."""
+        patches, generator = self.training_patches(images, seed)
+        self.whitening = Whitening.of(patches)
+        patches = self.whitening(patches)
+        # sums of several threads differ in rounding, and clusters drift apart on it
+        with threadpool_limits(limits=1):
+            self.learn(patches, int(generator.integers(2**31)))
 
-    Args:
-        pixels: (H, W, 3) uint8 RGB with sides of at least 14.
-        method: named in error messages.
-        count: how many; all, if the image has no more.
-        generator: draws them.
+    def learn(self, patches: np.ndarray, seed: int) -> None:
+        """Learn the codebook from whitened patches, (N, 49) float64."""
+        raise NotImplementedError
 
-    Returns:
-        (positions,) whole numbers, ascending, for :func:`image_patches`.
+    def whitened(self, pixels: np.ndarray, **which: Any) -> np.ndarray:
+        """Patches of an image, see :func:`image_patches`, whitened.
 
-    Raises:
-        UserError: ``pixels`` is of another shape or type, or too small.
-    """
-    check_pixels(pixels, method, LEAST_SIDE)
-    places = (pixels.shape[0] - PATCH + 1) * (pixels.shape[1] - PATCH + 1)
-    if places <= count:
-        return np.arange(places)
-    return np.sort(generator.choice(places, count, replace=False))
+        Raises:
+            UserError: :meth:`fit` was not called.
+        """
+        if self.whitening is None:
+            raise UserError(f'{self.name}: there is no codebook; call fit first')
+        return self.whitening(image_patches(pixels, self.name, **which))
 
+    def training_patches(
+        self, images: Sequence[Path], seed: int
+    ) -> tuple[np.ndarray, np.random.Generator]:
+        """Contrast-normalised patches at random places of training images.
 
-def clustered(clustering, patches: np.ndarray):
-    """``clustering`` fitted to ``patches`` by one thread.
+        Every image gives the same number of them, or all it has if that is less. If
+        there are more than ``codebook_images``, as many are drawn, so that a large
+        training set is not read whole.
 
-    Several threads would add up in another order each time, and clusters drift apart
-    on rounding: the same seed is to give the same codebook on any number of cores.
-    """
-    with threadpool_limits(limits=1):
-        return clustering.fit(patches)
+        Returns:
+            (patches, 49) float64, and the generator for what follows.
+
+        Raises:
+            UserError: no image, one that cannot be read or is too small, or fewer
+                patches than codewords.
+        """
+        whole_number('seed', seed, least=0)
+        if not len(images):
+            raise UserError(
+                f'{self.name}: no training image to learn the codebook from'
+            )
+        generator = np.random.default_rng(seed)
+        if len(images) > self.codebook_images:
+            chosen = generator.choice(len(images), self.codebook_images, replace=False)
+            images = [images[number] for number in np.sort(chosen)]
+        each = -(-self.codebook_patches // len(images))
+        found = np.concatenate([self._drawn(path, each, generator) for path in images])
+        if len(found) < self.codewords:
+            raise UserError(
+                f'{self.name}: codewords={self.codewords}, but the training images '
+                f'have only {len(found)} patches; give more images or fewer codewords'
+            )
+        return found, generator
+
+    def _drawn(
+        self, path: Path, count: int, generator: np.random.Generator
+    ) -> np.ndarray:
+        pixels = np.asarray(read_rgb(path))
+        try:
+            return image_patches(pixels, self.name, drawn=count, generator=generator)
+        except UserError as error:
+            raise UserError(f'image {str(path)!r}: {error}') from error

@@ -16,86 +16,53 @@ Departures:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
-from metaiqa_plugin.benchmark.handcrafted.codebooks import (
-    Whitening,
-    clustered,
-    image_patches,
-    random_positions,
-    training_patches,
-)
-from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.benchmark.handcrafted.codebooks import Codebook
+from metaiqa_plugin.errors import whole_number
 
 __all__ = ['Cornia', 'encoded']
 
 ROWS_AT_ONCE = 1000
 
 
-class Cornia:
+@dataclass
+class Cornia(Codebook):
     """CORNIA's features: 2 x ``codewords`` numbers of at least 0.
 
     Args:
-        codewords: size of the codebook.
         patches: how many patches of an image are encoded at most.
-        codebook_patches: from how many patches the codebook is learned, about.
-        codebook_images: of how many of the training images they are, at most.
+
+    Attributes:
+        codebook: (codewords, 49) float32 of unit length, after :meth:`fit`.
 
     Raises:
-        UserError: one of them is not a whole number of at least 1 (2 of
-            ``codewords``), or there are fewer ``codebook_patches`` than ``codewords``.
+        UserError: see :class:`Codebook`; ``patches`` is less than 1.
     """
 
-    learned: ClassVar[bool] = True
+    name: ClassVar[str] = 'cornia'
 
-    def __init__(
-        self,
-        codewords: int = 10_000,
-        patches: int = 10_000,
-        codebook_patches: int = 200_000,
-        codebook_images: int = 500,
-    ) -> None:
-        whole_number('codewords', codewords, least=2)
-        whole_number('patches', patches)
-        whole_number('codebook_patches', codebook_patches, least=codewords)
-        whole_number('codebook_images', codebook_images)
-        self.codewords = codewords
-        self.patches = patches
-        self.codebook_patches = codebook_patches
-        self.codebook_images = codebook_images
-        self.whitening: Whitening | None = None
-        self.codebook: np.ndarray | None = None
+    codewords: int = 10_000
+    patches: int = 10_000
 
-    def fit(self, images: Sequence[Path], seed: int) -> None:
-        """Learn whitening and codebook, (codewords, 49) float32 of unit length.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number('patches', self.patches)
 
-        See :class:`~metaiqa_plugin.benchmark.handcrafted.features.FeatureExtractor`.
-        """
-        patches, generator = training_patches(
-            images,
-            'cornia',
-            self.codebook_patches,
-            self.codewords,
-            self.codebook_images,
-            seed,
-        )
-        self.whitening = Whitening.of(patches)
+    def learn(self, patches: np.ndarray, seed: int) -> None:
         clustering = MiniBatchKMeans(
             self.codewords,
             init='random',
             n_init=1,
             batch_size=max(1024, self.codewords),
             max_iter=10,
-            random_state=int(generator.integers(2**31)),
+            random_state=seed,
         )
-        centres = clustered(
-            clustering, self.whitening(patches).astype(np.float32)
-        ).cluster_centers_
+        centres = clustering.fit(patches.astype(np.float32)).cluster_centers_
         lengths = np.linalg.norm(centres, axis=1, keepdims=True)
         self.codebook = (centres / np.maximum(lengths, 1e-12)).astype(np.float32)
 
@@ -106,12 +73,9 @@ class Cornia:
             UserError: the sides are not at least 14, the shape or type is another, or
                 :meth:`fit` was not called.
         """
-        if self.codebook is None:
-            raise UserError('cornia: there is no codebook; call fit first')
         generator = np.random.default_rng(np.shape(pixels)[:2])
-        positions = random_positions(pixels, 'cornia', self.patches, generator)
-        patches = image_patches(pixels, 'cornia', positions=positions)
-        return encoded(self.whitening(patches), self.codebook)
+        patches = self.whitened(pixels, drawn=self.patches, generator=generator)
+        return encoded(patches, self.codebook)
 
 
 def encoded(patches: np.ndarray, codebook: np.ndarray) -> np.ndarray:

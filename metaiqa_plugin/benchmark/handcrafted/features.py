@@ -1,59 +1,73 @@
-"""The hand-crafted features by name, and what the benchmark may ask of them."""
+"""The hand-crafted features by name.
+
+BRISQUE's are pyiqa's own. Mittal, Moorthy, Bovik, "No-reference image quality
+assessment in the spatial domain", IEEE TIP 21(12), 2012.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import ClassVar, Protocol
+from collections.abc import Callable
 
 import numpy as np
+import torch
+from pyiqa.archs.brisque_arch import (
+    imresize,
+    natural_scene_statistics,
+    to_y_channel,
+)
 
+from metaiqa_plugin.benchmark.handcrafted import FeatureExtractor, check_pixels
 from metaiqa_plugin.benchmark.handcrafted.bliinds import Bliinds2
-from metaiqa_plugin.benchmark.handcrafted.brisque import Brisque
 from metaiqa_plugin.benchmark.handcrafted.cornia import Cornia
 from metaiqa_plugin.benchmark.handcrafted.hosa import Hosa
+from metaiqa_plugin.errors import UserError
 
-__all__ = ['FEATURES', 'FeatureExtractor']
+__all__ = ['FEATURES', 'Brisque']
+
+SCALES = 2
+MIN_SIDE = 16
 
 
-class FeatureExtractor(Protocol):
-    """Maps an image to a vector of fixed length that a regression learns from.
+class Brisque(FeatureExtractor):
+    """The 36 features of BRISQUE: 18 at each of two scales.
 
-    Both methods are deterministic: the same arguments give the same numbers, whatever
-    was computed before; on another machine or number of threads, up to rounding.
+    A scale's features are the shape and variance of the generalised Gaussian fitted to
+    the mean-subtracted contrast-normalised luminance (2), and shape, mean, left and
+    right variance of the asymmetric one fitted to the products of neighbours in four
+    directions (16).
 
-    Attributes:
-        learned: whether the features depend on :meth:`fit`. Where they do not, they
-            may be kept for an image whatever the training set.
+    pyiqa's own functions compute them, with the parameters of its ``brisque`` in the
+    version 'original', in float32 as it does; they are what that metric hands to its
+    regression, before the scaling by the ranges of the authors' training set. The
+    weights of that regression are not used.
     """
 
-    learned: ClassVar[bool]
-
-    def fit(self, images: Sequence[Path], seed: int) -> None:
-        """Learn the codebook from training images, without their opinion scores.
-
-        Does nothing where ``learned`` is false.
-
-        Args:
-            images: the files of the training images.
-            seed: chooses patches and the start of the clustering.
-
-        Raises:
-            UserError: there is no image, one can not be read or is too small, or they
-                have too few patches for the codebook.
-        """
-
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """The features, float64 of shape (features,), all finite.
-
-        Args:
-            pixels: (H, W, 3) uint8 RGB.
+        """(36,) float64 of (H, W, 3) uint8 RGB with sides of at least 16.
 
         Raises:
-            UserError: ``pixels`` is of another shape or type or too small, the image
-                has no features (BRISQUE of a flat image), or :meth:`fit` was not
-                called and ``learned`` is true.
+            UserError: ``pixels`` is none of that, or so flat that the features are not
+                defined.
         """
+        check_pixels(pixels, 'brisque', MIN_SIDE)
+        image = torch.tensor(pixels).permute(2, 0, 1)
+        scale = to_y_channel(image[None].float() / 255, 255.0)
+        features = []
+        with torch.no_grad():
+            for _ in range(SCALES):
+                features.append(_statistics(scale))
+                scale = imresize(scale, scale=0.5, antialiasing=True)
+        return torch.cat(features, dim=-1)[0].double().numpy()
+
+
+def _statistics(luma: torch.Tensor) -> torch.Tensor:
+    if luma.min() < luma.max():
+        features = natural_scene_statistics(luma)
+        if torch.isfinite(features).all():
+            return features
+    raise UserError(
+        'brisque: the features of this image are not defined, it is flat; leave it out'
+    )
 
 
 FEATURES: dict[str, Callable[..., FeatureExtractor]] = {

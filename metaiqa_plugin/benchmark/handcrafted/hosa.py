@@ -14,21 +14,14 @@ are normalised and whitened as CORNIA's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import euclidean_distances
 
-from metaiqa_plugin.benchmark.handcrafted.codebooks import (
-    PATCH,
-    Whitening,
-    clustered,
-    image_patches,
-    training_patches,
-)
+from metaiqa_plugin.benchmark.handcrafted.codebooks import PATCH, Codebook
 from metaiqa_plugin.errors import UserError, real_number, whole_number
 
 __all__ = ['Hosa', 'aggregated', 'cluster_statistics', 'signed_power']
@@ -36,81 +29,49 @@ __all__ = ['Hosa', 'aggregated', 'cluster_statistics', 'signed_power']
 VARIANCE_FLOOR = 1e-6
 
 
-class Hosa:
+@dataclass
+class Hosa(Codebook):
     """HOSA's features: 3 x 49 x ``codewords`` numbers, of unit length as a vector.
 
     Args:
-        codewords: size of the codebook.
-        nearest: to how many of them a patch is assigned.
+        nearest: to how many of the codewords a patch is assigned.
         beta: of the weights, see :func:`aggregated`.
         power: of the signed power normalisation, in (0, 1].
         stride: pixels from one patch of the grid to the next.
-        codebook_patches: from how many patches the codebook is learned, about.
-        codebook_images: of how many of the training images they are, at most.
+
+    Attributes:
+        statistics: of the clusters, see :func:`cluster_statistics`, after :meth:`fit`.
 
     Raises:
-        UserError: one of them is out of range, or ``nearest`` is above ``codewords`` or
-            ``codewords`` above ``codebook_patches``.
+        UserError: see :class:`Codebook`; one of them is out of range, or ``nearest``
+            is above ``codewords``.
     """
 
-    learned: ClassVar[bool] = True
+    name: ClassVar[str] = 'hosa'
 
-    def __init__(
-        self,
-        codewords: int = 100,
-        nearest: int = 5,
-        beta: float = 0.05,
-        power: float = 0.2,
-        stride: int = PATCH,
-        codebook_patches: int = 200_000,
-        codebook_images: int = 500,
-    ) -> None:
-        whole_number('codewords', codewords, least=2)
-        whole_number('nearest', nearest)
-        if nearest > codewords:
+    codewords: int = 100
+    nearest: int = 5
+    beta: float = 0.05
+    power: float = 0.2
+    stride: int = PATCH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number('nearest', self.nearest)
+        if self.nearest > self.codewords:
             raise UserError(
-                f'nearest={nearest!r}: expected at most codewords={codewords}'
+                f'nearest={self.nearest!r}: expected at most codewords={self.codewords}'
             )
-        real_number('beta', beta, above=0)
-        real_number('power', power)
-        if not 0 < power <= 1:
-            raise UserError(f'power={power!r}: expected 0 < power <= 1')
-        whole_number('stride', stride)
-        whole_number('codebook_patches', codebook_patches, least=codewords)
-        whole_number('codebook_images', codebook_images)
-        self.codewords = codewords
-        self.nearest = nearest
-        self.beta = beta
-        self.power = power
-        self.stride = stride
-        self.codebook_patches = codebook_patches
-        self.codebook_images = codebook_images
-        self.whitening: Whitening | None = None
-        self.statistics: np.ndarray | None = None
+        real_number('beta', self.beta, above=0)
+        real_number('power', self.power)
+        if not 0 < self.power <= 1:
+            raise UserError(f'power={self.power!r}: expected 0 < power <= 1')
+        whole_number('stride', self.stride)
 
-    def fit(self, images: Sequence[Path], seed: int) -> None:
-        """Learn whitening and the statistics of the clusters of k-means.
-
-        See :class:`~metaiqa_plugin.benchmark.handcrafted.features.FeatureExtractor`.
-        """
-        patches, generator = training_patches(
-            images,
-            'hosa',
-            self.codebook_patches,
-            self.codewords,
-            self.codebook_images,
-            seed,
-        )
-        self.whitening = Whitening.of(patches)
-        whitened = self.whitening(patches)
-        clustering = KMeans(
-            self.codewords,
-            n_init=1,
-            max_iter=100,
-            random_state=int(generator.integers(2**31)),
-        )
-        labels = clustered(clustering, whitened).labels_
-        self.statistics = cluster_statistics(whitened, labels, self.codewords)
+    def learn(self, patches: np.ndarray, seed: int) -> None:
+        clustering = KMeans(self.codewords, n_init=1, max_iter=100, random_state=seed)
+        labels = clustering.fit(patches).labels_
+        self.statistics = cluster_statistics(patches, labels, self.codewords)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """(3 x codewords x 49,) float64 of (H, W, 3) uint8 RGB.
@@ -122,9 +83,7 @@ class Hosa:
             UserError: the sides are not at least 14, the shape or type is another, or
                 :meth:`fit` was not called.
         """
-        if self.statistics is None:
-            raise UserError('hosa: there is no codebook; call fit first')
-        patches = self.whitening(image_patches(pixels, 'hosa', self.stride))
+        patches = self.whitened(pixels, stride=self.stride)
         differences = aggregated(patches, self.statistics, self.nearest, self.beta)
         features = signed_power(differences.ravel(), self.power)
         length = np.linalg.norm(features)

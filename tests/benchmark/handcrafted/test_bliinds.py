@@ -11,12 +11,12 @@ from scipy.ndimage import correlate
 from scipy.optimize import brentq
 from scipy.stats import gennorm
 
+from metaiqa_plugin.benchmark.handcrafted import luminance
 from metaiqa_plugin.benchmark.handcrafted.bliinds import (
     Bliinds2,
     block_features,
     generalised_gaussian_shape,
 )
-from metaiqa_plugin.benchmark.handcrafted.pixels import luminance
 from metaiqa_plugin.data.images import read_rgb
 
 LOW = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 1)]

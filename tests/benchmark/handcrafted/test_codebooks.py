@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import skew
 
+from metaiqa_plugin.benchmark.handcrafted import luminance
 from metaiqa_plugin.benchmark.handcrafted.codebooks import (
     Whitening,
     contrast_normalised,
     image_patches,
-    random_positions,
-    training_patches,
 )
 from metaiqa_plugin.benchmark.handcrafted.cornia import Cornia, encoded
 from metaiqa_plugin.benchmark.handcrafted.hosa import (
@@ -22,7 +21,6 @@ from metaiqa_plugin.benchmark.handcrafted.hosa import (
     cluster_statistics,
     signed_power,
 )
-from metaiqa_plugin.benchmark.handcrafted.pixels import luminance
 from metaiqa_plugin.data.images import read_rgb
 
 
@@ -40,21 +38,17 @@ def test_patches_are_of_the_grid_and_in_its_order(pixels) -> None:
         expected.append((patch - patch.mean()) / math.sqrt(np.var(patch, ddof=1) + 10))
     found = image_patches(pixels, 'x', stride=4)
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    some = image_patches(pixels, 'x', stride=4, positions=np.array([0, 10, 53]))
-    np.testing.assert_allclose(some, [expected[0], expected[10], expected[53]])
+    for count in (10, len(places), 1000):
+        generator = np.random.default_rng(0)
+        some = image_patches(pixels, 'x', 4, drawn=count, generator=generator)
+        rows = [np.abs(found - patch).sum(axis=1).argmin() for patch in some]
+        assert len(rows) == min(count, len(places))
+        assert rows == sorted(set(rows)), 'in the order of the grid, none twice'
+        np.testing.assert_array_equal(some, found[rows])
 
 
 def test_a_flat_patch_is_normalised_to_zeros() -> None:
     assert not contrast_normalised(np.full((2, 49), 255.0)).any()
-
-
-def test_positions_are_all_or_as_many_as_asked(pixels) -> None:
-    generator = np.random.default_rng(0)
-    everything = random_positions(pixels, 'x', 24 * 34, generator)
-    assert everything.tolist() == list(range(24 * 34))
-    some = random_positions(pixels, 'x', 100, generator)
-    assert len(set(some.tolist())) == 100 and set(some) <= set(everything)
-    assert image_patches(pixels, 'x', positions=everything[-1:]).shape == (1, 49)
 
 
 def test_whitened_patches_are_almost_uncorrelated() -> None:
@@ -71,19 +65,21 @@ def test_whitened_patches_are_almost_uncorrelated() -> None:
 
 
 def test_training_patches_are_shared_among_the_images(photos) -> None:
-    found, _ = training_patches(photos[:3], 'x', 100, 2, 500, 0)
+    codebook = Cornia(codewords=2, codebook_patches=100)
+    found, _ = codebook.training_patches(photos[:3], 0)
     assert found.shape == (102, 49)
-    again, _ = training_patches(photos[:3], 'x', 100, 2, 500, 0)
+    again, _ = codebook.training_patches(photos[:3], 0)
     assert np.array_equal(found, again)
 
 
 def test_no_more_images_are_read_than_asked_for(photos, tmp_path) -> None:
     unreadable = [tmp_path / f'{number}.png' for number in range(3)]
     images = [*unreadable, *photos[:3]]
+    codebook = Cornia(codewords=2, codebook_patches=100, codebook_images=1)
     readable = 0
     for seed in range(40):
         try:
-            found, _ = training_patches(images, 'x', 100, 2, 1, seed)
+            found, _ = codebook.training_patches(images, seed)
         except ValueError:
             continue
         readable += 1
