@@ -24,8 +24,9 @@ from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.crops import maps_of
 from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.files import write_table
 from metaiqa_plugin.parallel import keep_freed_memory
-from metaiqa_plugin.score import correlate, write_table
+from metaiqa_plugin.score import correlate
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 
 FRESH = {

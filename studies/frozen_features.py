@@ -26,8 +26,9 @@ from tqdm import tqdm
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.files import write_table
 from metaiqa_plugin.parallel import keep_freed_memory
-from metaiqa_plugin.score import correlate, write_table
+from metaiqa_plugin.score import correlate
 
 BACKBONE = 'tf_efficientnet_lite0'
 STAGES = 7

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score import write_table
+from metaiqa_plugin.files import write_table
 from metaiqa_plugin.score.pipeline import Item, score_items
 from metaiqa_plugin.score.scorers import Scorer
 

@@ -22,7 +22,7 @@ from known_failures_numbers import (
 from known_failures_order import Order, best_first, falls, opinions, order, pooled
 
 from metaiqa_plugin.data.distortions import DISTORTIONS, KADID10K
-from metaiqa_plugin.score import write_table
+from metaiqa_plugin.files import write_table
 from metaiqa_plugin.score.scorers import NetworkScorer, Scorer
 
 __all__ = ['levels_report', 'others_report', 'photos_report']

@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.score import correlate, write_table
+from metaiqa_plugin.files import write_table
+from metaiqa_plugin.score import correlate
 from metaiqa_plugin.score.pipeline import score_images
 from metaiqa_plugin.score.scorers import min_side, open_scorers
 from metaiqa_plugin.score.sources import Reader

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from metaiqa_plugin.data.images import walk_images
-from metaiqa_plugin.score import write_table
+from metaiqa_plugin.files import write_table
 
 HEADER = ('images_from', 'precision', 'workers', 'images_per_second', 'per_worker')
 SKIPPED = 128

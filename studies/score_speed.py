@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from metaiqa_plugin.data.images import walk_images
-from metaiqa_plugin.score import write_table
+from metaiqa_plugin.files import write_table
 
 COMMANDS = {
     'pyiqa': ['-m', 'pyiqa.pyiqa_cmd', 'metaiqa', '-t'],

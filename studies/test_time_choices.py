@@ -36,8 +36,9 @@ from tqdm import tqdm
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_photo
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.files import write_table
 from metaiqa_plugin.parallel import keep_freed_memory
-from metaiqa_plugin.score import correlate, write_table
+from metaiqa_plugin.score import correlate
 
 SIZES = ((500, 500), (768, 1024))
 HEADER = ('view', 'srocc', 'plcc', 'ms_500x500', 'ms_1024x768')

@@ -76,7 +76,7 @@ def explain(options: argparse.Namespace) -> int:
     Raises:
         UserError: an argument is wrong, or the metric can not be had.
     """
-    from metaiqa_plugin.score import write_table
+    from metaiqa_plugin.files import write_table
     from metaiqa_plugin.score.sources import Sources
 
     with needing('explain'):

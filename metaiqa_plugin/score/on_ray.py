@@ -31,17 +31,7 @@ IMAGES = 64
 class ImageScorer:
     """Scores batches of paths or of files' contents; for ``map_batches`` of Ray Data.
 
-    ::
-
-        files = ray.data.read_binary_files('s3://bucket/photos', include_paths=True)
-        scored = files.map_batches(
-            ImageScorer,
-            fn_constructor_kwargs={'metrics': ['metaiqa']},
-            batch_size=64,
-            num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=16),
-        )
-        scored.write_parquet('s3://bucket/scores')
+    docs/scoring-at-scale.md has it in a pipeline.
 
     Args:
         metrics: names of metrics of pyiqa, or paths of checkpoints of ours.

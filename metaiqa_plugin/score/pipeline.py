@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -92,12 +92,7 @@ def score_images(
     """:func:`score_items` of files.
 
     Args:
-        paths: may be endless.
-        scorers, workers: as there.
         reader: None: reads as pyiqa does.
-
-    Raises:
-        UserError: workers is no number of threads.
     """
     load = reader or Reader()
     items = (Item(path, partial(load, path)) for path in paths)
@@ -224,38 +219,36 @@ class _Batches:
         if isinstance(image, Exception):
             return lambda: image
         batch = self._gathering.get(image.shape)
-        if batch is None or batch.started:
+        if batch is None or batch.started is not None:
             batch = self._gathering[image.shape] = _Batch(self._scorer)
-        return batch.add(image)
+        place = len(batch.images)
+        batch.images.append(image)
+        if place + 1 >= self._scorer.batch_size:
+            del self._gathering[image.shape]
+            batch.start()
+        return partial(batch.result, place)
 
 
 class _Batch:
     """Images that are scored together; what the scorer raises is each one's result."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.started = False
         self._scorer = scorer
-        self._images: list[Tensor] = []
-        self._collect: Callable | Exception | None = None
-        self._scores: Sequence[float] | Exception | None = None
+        self.images: list[Tensor] = []
+        self.started: Callable | Exception | None = None
 
-    def add(self, image: Tensor) -> Callable[[], float | Exception]:
-        self._images.append(image)
-        place = len(self._images) - 1
-        if len(self._images) >= self._scorer.batch_size:
-            self._start()
-        return lambda: self._result(place)
+    def start(self) -> None:
+        self.started = _attempt(self._scorer.submit, self.images)
+        self.images = []
 
-    def _start(self) -> None:
-        self._collect = _attempt(self._scorer.submit, self._images)
-        self.started, self._images = True, []
+    @cached_property
+    def _scores(self) -> Sequence[float] | Exception:
+        if self.started is None:
+            self.start()
+        failed = isinstance(self.started, Exception)
+        return self.started if failed else _attempt(self.started)
 
-    def _result(self, place: int) -> float | Exception:
-        if not self.started:
-            self._start()
-        if self._scores is None:
-            failed = isinstance(self._collect, Exception)
-            self._scores = self._collect if failed else _attempt(self._collect)
+    def result(self, place: int) -> float | Exception:
         failed = isinstance(self._scores, Exception)
         return self._scores if failed else self._scores[place]
 

@@ -314,7 +314,7 @@ def _columns(metrics: Sequence[str]) -> list[str]:
 def _row_of(values: Iterable[Any]) -> ScoreRow:
     """A row from the values of its columns."""
     path, *scores, width, height, error = values
-    return ScoreRow(path, tuple(scores), width, height, error or '')
+    return ScoreRow(path or '', tuple(scores), width, height, error or '')
 
 
 def _other_columns(name: str, columns: Sequence[str]) -> UserError:

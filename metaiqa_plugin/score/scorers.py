@@ -1,4 +1,4 @@
-"""What is made of an image for a metric, and scored together with others.
+"""Metrics by name or checkpoint, and how each scores images together with others.
 
 A scorer has two halves: ``prepare`` runs in the threads that read images, ``submit``
 in one thread, which does not wait for what it started.
@@ -10,25 +10,29 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, get_args
+from urllib.error import URLError
 
 import numpy as np
+import pyiqa
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from metaiqa_plugin.archs.base import ConfiguredNetwork
-from metaiqa_plugin.errors import UserError, one_of
+from metaiqa_plugin.archs.base import ConfiguredNetwork, network_name
+from metaiqa_plugin.errors import CheckpointError, UserError, one_of
+from metaiqa_plugin.registration import METRIC_OF_NETWORK
 from metaiqa_plugin.score.engines import Engine, EngineName, Precision, open_engine
-from metaiqa_plugin.score.metrics import open_metric
 
 __all__ = [
     'MetricScorer',
     'NetworkScorer',
     'Scorer',
     'min_side',
+    'open_metric',
     'open_scorers',
     'scorer_names',
 ]
 
+CHECKPOINTS = ('.safetensors', '.pth', '.pt')
 MAX_VIEWS = 64
 """Views that are scored together at most; a single image may have more."""
 
@@ -125,6 +129,40 @@ class MetricScorer:
         return lambda: [score.item()]
 
 
+def open_metric(name: str, **arguments) -> nn.Module:
+    """A no-reference metric by its name in pyiqa, or by the path of a checkpoint.
+
+    Args:
+        name: a checkpoint may be of any network of ours.
+        arguments: of ``pyiqa.create_metric``.
+
+    Raises:
+        UserError: pyiqa has none of that name, or its weights cannot be downloaded.
+        CheckpointError: the file is not there, or no checkpoint of ours.
+    """
+    if name not in pyiqa.list_models('NR'):
+        if not (name.endswith(CHECKPOINTS) or os.path.isfile(name)):
+            raise UserError(
+                f'metric {name!r} is not a no-reference metric of pyiqa; metaiqa pyiqa '
+                '-ls lists all'
+            )
+        network = network_name(name)
+        if network not in METRIC_OF_NETWORK:
+            raise CheckpointError(
+                f'{name!r} is a checkpoint of {network}, which this version does not '
+                'know'
+            )
+        arguments = {'pretrained_model_path': name, **arguments}
+        name = METRIC_OF_NETWORK[network]
+    try:
+        return pyiqa.create_metric(name, **arguments)
+    except URLError as error:
+        raise UserError(
+            f'metric {name!r} needs weights from a model hub, which cannot be '
+            f'reached ({error.reason})'
+        ) from error
+
+
 def open_scorers(
     metrics: Sequence[str],
     names: Sequence[str] | None = None,
@@ -163,20 +201,19 @@ def open_scorers(
 
 
 def min_side(scorers: Sequence[Scorer]) -> int:
-    """Shorter side in pixels that none of them shrinks larger images below.
+    """Shorter side in pixels that suffices for all, for they shrink larger images.
 
     Raises:
         UserError: one takes images at their own size.
     """
-    sides = [
-        scorer.network.shorter_side if isinstance(scorer, NetworkScorer) else None
-        for scorer in scorers
-    ]
-    for scorer, side in zip(scorers, sides, strict=True):
-        if side is None:
+    sides = []
+    for scorer in scorers:
+        network = scorer.network if isinstance(scorer, NetworkScorer) else None
+        if network is None or network.shorter_side is None:
             raise UserError(
                 f'--shrink-jpeg: metric {scorer.name!r} takes images at their own size'
             )
+        sides.append(network.shorter_side)
     return max(sides)
 
 

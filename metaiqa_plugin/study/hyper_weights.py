@@ -37,9 +37,8 @@ from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError, one_of, whole_number
 from metaiqa_plugin.files import check_output, replacing, write_table
-from metaiqa_plugin.score.metrics import open_metric
 from metaiqa_plugin.score.pipeline import Item, ScoreRow, score_items
-from metaiqa_plugin.score.scorers import MetricScorer
+from metaiqa_plugin.score.scorers import MetricScorer, open_metric
 
 __all__ = [
     'NeighbourShares',

@@ -39,9 +39,8 @@ from metaiqa_plugin.data.versions import (
 )
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import check_output, replacing, write_table
-from metaiqa_plugin.score.metrics import open_metric
 from metaiqa_plugin.score.pipeline import Item, score_items
-from metaiqa_plugin.score.scorers import MetricScorer, Scorer
+from metaiqa_plugin.score.scorers import MetricScorer, Scorer, open_metric
 
 __all__ = [
     'PRISTINE',
