@@ -9,15 +9,15 @@ from metaiqa_plugin.cli import common
 
 __all__ = ['add_parser', 'run_adapt']
 
-PRIOR = 'metaiqa-prior'
+STARTS = {'metaiqa': True, 'metaiqa-prior': 'prior'}
+"""Metrics that ship, by what ``MetaIQA`` calls their weights."""
 
 
 def add_parser(verbs) -> None:
     """Add the verb ``adapt`` to the sub-parsers of ``metaiqa``."""
     verb = verbs.add_parser('adapt', help='adapt a prior to labelled images')
-    common.add_metric(
-        verb, None, what=f'to start from: metaiqa (default), {PRIOR} or a checkpoint'
-    )
+    what = f'to start from: {", ".join(STARTS)} or a checkpoint'
+    common.add_metric(verb, what=what)
     common.add_retired(verb, '--prior', '--metric')
     verb.add_argument('--images', required=True, help='folder')
     common.add_labels(verb, required=True)
@@ -56,10 +56,9 @@ def run_adapt(options: argparse.Namespace) -> int:
     )
     names = {field.name for field in fields(AdaptSettings)}
     given = {k: v for k, v in vars(options).items() if k in names and v is not None}
-    prior = options.metric == PRIOR
+    checkpoint = None if options.metric in STARTS else options.metric
     network = MetaIQA(
-        pretrained='prior' if prior else True,
-        pretrained_model_path=None if prior else options.metric,
+        pretrained=STARTS.get(options.metric, True), pretrained_model_path=checkpoint
     )
     losses = adapt(network, labelled, AdaptSettings(**given))
     write_state_dict(options.out, network.state_dict(), overwrite=options.overwrite)
