@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from pyiqa.data import build_dataset
-from started import Started, finished
+from started import Started
 
 from metaiqa_plugin.data import synthesis
 from metaiqa_plugin.data.splits import split_columns
@@ -294,8 +294,8 @@ def test_a_killed_run_leaves_nobody_behind_and_is_finished(photos, tmp_path):
             time.sleep(0.05)
         assert nobody_left(run.pid)
     assert not (out / 'meta_info_cut.csv').exists()
-    finished(command, check=True)
     whole = Synthesis(('jitter', 'jpeg2000'))
+    build(folder, out, whole, resume=True)
     report = build(folder, tmp_path / 'whole', whole)
     assert (out / 'meta_info_cut.csv').read_text() == report.meta_info.read_text()
     one, two = pixels(out / 'images'), pixels(tmp_path / 'whole' / 'images')
