@@ -54,9 +54,9 @@ class AdamSettings:
         weight_decay: L2 penalty added to the gradient.
         bias_correction: divide the moments by 1 - mu^s, which Eq. 4 does not.
         moments: ``'set'``: fresh for each support and each query set, as the paper
-            writes it; ``'task'``: fresh for each task, the query steps go on with
-            those of the support steps; ``'carried'``: never fresh, one Adam runs
-            through all tasks, as in the authors' code.
+            writes it; ``'task'``: fresh for each task, the query steps keep those of
+            the support steps; ``'carried'``: never fresh, one Adam runs through all
+            tasks, as in the authors' code.
     """
 
     mu1: float = 0.9
