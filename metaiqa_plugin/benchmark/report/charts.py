@@ -21,7 +21,7 @@ from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 __all__ = [
@@ -243,11 +243,8 @@ def _x_axis(axes: Axes, shown: Sequence[Line], logarithmic: bool) -> None:
             axes.set_xscale('log')
     whole = all(float(value).is_integer() for value in values)
     if logarithmic or (whole and len(values) <= 8):
-        texts = [f'{value:g}' for value in values]
-        axes.xaxis.set_major_locator(FixedLocator(values))
-        axes.xaxis.set_minor_locator(FixedLocator([]))
-        axes.xaxis.set_major_formatter(lambda _, place: texts[place])
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xticks(values, [f'{value:g}' for value in values])
+        axes.minorticks_off()
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 

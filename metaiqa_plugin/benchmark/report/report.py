@@ -93,8 +93,8 @@ def write_report(
             figures=FIGURES,
         )
         _write(out / name, text.encode())
-    rows = (row for one in experiments for row in _csv_rows(one))
-    lines = ([row.get(name, '') for name in CSV_COLUMNS] for row in rows)
+    rows = [row for one in experiments for row in _csv_rows(one)]
+    lines = [[row.get(name, '') for name in CSV_COLUMNS] for row in rows]
     write_table(out / 'report.csv', CSV_COLUMNS, lines)
     _write_figures(out / FIGURES, chapters)
     return experiments
