@@ -85,12 +85,16 @@ def registered(kind: Literal['network', 'loss', 'metric'], name: str) -> Callabl
     Raises:
         KeyError: pyiqa knows none of that name.
     """
-    from pyiqa.archs import _lazy_import_arch
-    from pyiqa.losses import build_loss  # noqa: F401
-    from pyiqa.metrics import calculate_metric  # noqa: F401
-
     if kind == 'network':
+        from pyiqa.archs import _lazy_import_arch
+
         if name not in ARCH_REGISTRY:
             _lazy_import_arch(name)
         return ARCH_REGISTRY.get(name)
-    return {'loss': LOSS_REGISTRY, 'metric': METRIC_REGISTRY}[kind].get(name)
+    if kind == 'loss':
+        from pyiqa.losses import build_loss  # noqa: F401
+
+        return LOSS_REGISTRY.get(name)
+    from pyiqa.metrics import calculate_metric  # noqa: F401
+
+    return METRIC_REGISTRY.get(name)

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pyiqa.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from metaiqa_plugin.data.database_block import DatasetImages
 from metaiqa_plugin.data.images import resize_shorter
 from metaiqa_plugin.data.store import Kind
 from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.registration import registered
 
 __all__ = [
     'FrozenMaps',
@@ -198,7 +198,7 @@ class FrozenMaps(Kind):
 
 @lru_cache(maxsize=2)
 def _imagenet(backbone: str, stages: int) -> nn.Module:
-    build = ARCH_REGISTRY.get('MetaIQA')
+    build = registered('network', 'MetaIQA')
     with torch.random.fork_rng():
         return build(
             backbone, levels=(stages,), frozen=stages, pretrained='imagenet'
