@@ -7,6 +7,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train.iqa_model import IQAModel
 from metaiqa_plugin.train.options import find_faults
 from metaiqa_plugin.train.settings import WarmupCosine
 
@@ -45,8 +46,8 @@ def test_an_argument_that_it_does_not_have_is_found(adapt_options):
     assert 'train.scheduler.warm_up' in faults
 
 
-def test_a_killed_adaptation_uses_them_for_every_group_and_goes_on_with_them(
-    runs, adapt_options, tmp_path
+def test_adaptation_uses_them_for_every_group_and_goes_on_with_them(
+    runs, adapt_options, tmp_path, monkeypatch
 ):
     adapt_options['datasets']['train']['num_worker_per_gpu'] = 1
     adapt_options['train']['scheduler'] = {'type': 'WarmupCosine', 'warmup': 0.2}
@@ -58,7 +59,17 @@ def test_a_killed_adaptation_uses_them_for_every_group_and_goes_on_with_them(
     factors = [WarmupCosine(0.2).factor(step, 10) for step in range(1, 11)]
     expected = [(f'{0.01 * f:.3e}', f'{0.1 * f:.3e}') for f in factors]
     assert logged == expected
-    runs.kill_at(adapt_options, tmp_path / 'killed', 3)
+    step = IQAModel.optimize_parameters
+
+    def failing(model, iteration):
+        if iteration == 6:
+            raise UserError('the power went')
+        step(model, iteration)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IQAModel, 'optimize_parameters', failing)
+        with pytest.raises(UserError, match='the power went'):
+            runs.run(adapt_options, tmp_path / 'killed')
     runs.run(adapt_options, tmp_path / 'killed', resume=True)
     assert runs.figures(tmp_path / 'whole') == runs.figures(tmp_path / 'killed')
     assert runs.same(
