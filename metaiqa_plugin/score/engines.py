@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork
-from metaiqa_plugin.errors import UserError, needing
+from metaiqa_plugin.errors import UserError, needing, one_line
 
 __all__ = [
     'Engine',
@@ -147,7 +147,7 @@ class OpenVINOEngine:
             apart = np.abs(self.submit(views)() - expected).max()
             reason = f"its scores are {apart:.2g} apart from torch's"
         except RuntimeError as error:
-            apart, reason = math.inf, ' '.join(str(error).split())
+            apart, reason = math.inf, one_line(error)
         if not apart <= AGREEING[precision]:
             raise UserError(
                 f"engine='openvino' does not compute this network ({reason}); give "

@@ -117,18 +117,18 @@ def score_network(
     device = next(network.parameters()).device
     scorer = MetricScorer('score', lambda image: network(image.to(device)), False)
     items = (Item(str(path), partial(Reader(), str(path))) for path in paths)
+    results = tqdm(
+        _results(items, [scorer], None),
+        *(progress, len(paths)),
+        unit='image',
+        disable=progress is None,
+    )
     scores = []
-    with (
-        torch.inference_mode(),
-        tqdm(
-            total=len(paths), desc=progress, disable=progress is None, unit='image'
-        ) as bar,
-    ):
-        for _, _, (score,) in _results(items, [scorer], None):
+    with torch.inference_mode():
+        for _, _, (score,) in results:
             if isinstance(score, Exception):
                 raise score
             scores.append(score)
-            bar.update()
     return np.array(scores)
 
 

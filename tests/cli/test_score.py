@@ -1,18 +1,14 @@
 """``metaiqa score`` as it is used: in a pipe, on a terminal, killed, gone on with."""
 
 import csv
-import fcntl
 import io
 import json
 import os
-import pty
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 
 import pandas as pd
@@ -154,37 +150,24 @@ def test_a_run_that_is_killed_goes_on_without_a_row_lost_or_twice(
     assert paths == sorted(str(path) for path in folder.iterdir())
 
 
-def test_a_list_on_standard_input(checkpoint, nested):
-    names = b'0/broken\n' + b'\n'.join(
-        os.fsencode(f) for f in sorted(os.listdir(nested / '1'))
-    )
-    command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', '-']
-    command += ['--metric', checkpoint, '--root', str(nested / '1')]
-    done = finished(command, stdin=names)
-    assert done.returncode == 1
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+def test_a_list_on_standard_input(score, nested, monkeypatch):
+    names = ['0/broken', *sorted(os.listdir(nested / '1'))]
+    listed = io.BytesIO('\n'.join(names).encode())
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(listed))
+    code, rows, _ = score('-', '--root', nested / '1')
+    assert code == 1
     assert [bool(row['error']) for row in rows] == [True, False, False, False]
 
 
 def test_on_a_terminal_there_is_a_bar_with_the_rate_and_a_histogram(
-    checkpoint, nested, tmp_path
+    score, nested, tmp_path, monkeypatch
 ):
-    ours, theirs = pty.openpty()
-    rows_and_columns = struct.pack('HHHH', 24, 120, 0, 0)
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, rows_and_columns)
-    command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', str(nested)]
-    command += ['--metric', checkpoint, '--out', str(tmp_path / 'scores.csv')]
-    run = Started(command, stderr=theirs)
-    os.close(theirs)
-    shown = b''
-    while True:
-        try:
-            shown += os.read(ours, 4096)
-        except OSError:
-            break
-    os.close(ours)
-    assert run.wait() == 1
-    text = shown.decode()
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    code, _, _ = score(nested, '--out', tmp_path / 'scores.csv')
+    assert code == 1
+    text = terminal.getvalue()
     assert re.search(r'score: 100%.*7/7 .*image/s', text)
     assert '7 images in' in text and 'tiny.safetensors (higher is better): mean' in text
     assert '█' in text and '1 images not scored' in text
