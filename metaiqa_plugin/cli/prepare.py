@@ -44,19 +44,19 @@ def run_prepare(options: argparse.Namespace) -> int:
     own += ('reference_column', 'group_column')
     given = {name: getattr(options, name) for name in own}
     given = {name: value for name, value in given.items() if value}
-    common = {
+    for_all = {
         'out': options.out,
         'overwrite': options.overwrite,
         'skip_missing': options.skip_missing,
         'score_range': options.score_range,
     }
     if options.database == 'csv':
-        prepared = prepare_csv(options.root, **{'scores': None, **given}, **common)
+        prepared = prepare_csv(options.root, **{'scores': None, **given}, **for_all)
     elif given:
         names = ', '.join(f'--{name.replace("_", "-")}' for name in given)
         raise UserError(f'{names}: only for metaiqa prepare csv')
     else:
-        prepared = prepare(options.database, options.root, **common)
+        prepared = prepare(options.database, options.root, **for_all)
     print(prepared.summary())
     print(prepared.options())
     for note in prepared.notes:

@@ -14,9 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metaiqa_plugin.data.databases.disk import ImagesOnDisk, name_key
 from metaiqa_plugin.data.databases.registry import DATABASES
-from metaiqa_plugin.data.databases.sources import Labels, PublishedRow
+from metaiqa_plugin.data.databases.sources import (
+    ImagesOnDisk,
+    Labels,
+    PublishedRow,
+    name_key,
+)
 from metaiqa_plugin.data.labels import (
     CsvTable,
     image_and_mos,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.data.databases.disk import ImagesOnDisk
 from metaiqa_plugin.data.databases.names import (
     LIVE_FOLDERS,
     NameParts,
@@ -16,6 +15,7 @@ from metaiqa_plugin.data.databases.names import (
     parse_tid2013,
 )
 from metaiqa_plugin.data.databases.sources import (
+    ImagesOnDisk,
     Labels,
     PublishedRow,
     published,
