@@ -12,7 +12,7 @@ from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.option_yaml import dump, parse
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = sorted((ROOT / 'options').rglob('*.yml'))
+SHIPPED = sorted((ROOT / 'options' / 'train').rglob('*.yml'))
 BOMB = 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n' + ''.join(
     f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 10)}]\n' for i in range(1, 9)
 )
