@@ -29,6 +29,14 @@ def pixels(folder):
     }
 
 
+def test_no_cluster_at_an_address_is_said(tmp_path, small_photos):
+    """The first test: a process that is connected stays with its cluster."""
+    with pytest.raises(
+        UserError, match=r"ray='127\.0\.0\.1:1': no Ray cluster answers"
+    ):
+        synthesize(small_photos, tmp_path / 'db', progress=False, ray='127.0.0.1:1')
+
+
 def test_the_database_is_that_of_one_machine(cluster, small_photos, tmp_path):
     settings = Synthesis(('jitter', 'motion_blur+jpeg'), random_levels=2)
     here = synthesize(small_photos, tmp_path / 'a', settings, False, 1, False)
@@ -61,10 +69,3 @@ def test_errors_of_the_user_come_back_as_they_are(cluster):
     with pytest.raises(UserError) as raised:
         list(ray_map(refuse, [7]))
     assert str(raised.value) == 'job 7 is refused'
-
-
-def test_no_cluster_at_an_address_is_said(tmp_path, small_photos):
-    with pytest.raises(
-        UserError, match=r"ray='127\.0\.0\.1:1': no Ray cluster answers"
-    ):
-        synthesize(small_photos, tmp_path / 'db', progress=False, ray='127.0.0.1:1')
