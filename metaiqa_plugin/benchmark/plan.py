@@ -255,7 +255,10 @@ class _Grid:
         if self.file.alone:
             kind, work = 'runtime', self._runtime(method)
         elif method.kind == 'metric':
-            kind, work = 'metric', {'metric': method.metric} | _arguments(method)
+            kind, work = (
+                'metric',
+                {'metric': method.metric} | {'arguments': method.arguments},
+            )
         else:
             kind = method.kind
             make = self._trained if kind == 'trained' else self._regressed
@@ -322,10 +325,9 @@ class _Grid:
             ),
             min_steps=self.file.min_steps,
         )
-        network = options['network']
         return work | {
             'training': options,
-            'network': network,
+            'network': options['network'],
             'learned': split.train,
         }
 
@@ -360,7 +362,7 @@ class _Grid:
         if method.features is not None:
             _learns(method)
         named = {'metric': method.metric, 'features': method.features}
-        return work | named | _arguments(method)
+        return work | named | {'arguments': method.arguments}
 
     def _before(self, method: Method, source: Sequence[Part], seed: int) -> str:
         """The trainings before adaptation; the folder of the last of them."""
@@ -404,7 +406,7 @@ class _Grid:
             'needs': {},
             'train_images': 0,
             'images': self._block(whole),
-            **_arguments(method),
+            'arguments': method.arguments,
         }
         if codebook:
             work['codebook'] = [self._block(part) for part in codebook]
@@ -441,10 +443,6 @@ class _Grid:
             str(database.options.meta_info_file): database.sha256
             for database in databases
         }
-
-
-def _arguments(method: Method) -> dict[str, Any]:
-    return {'arguments': dict(method.arguments)}
 
 
 def _learns(method: Method) -> bool:

@@ -223,10 +223,7 @@ def read_cell(experiment: Path, planned: Mapping[str, Any]) -> CellRecord:
     result, error = folder / RESULT, folder / ERROR
     if result.is_file():
         found = read_json(result)
-        tests = {
-            name: TestRecord(**{**test, **_numbers(test)})
-            for name, test in found['tests'].items()
-        }
+        tests = {name: _test_record(test) for name, test in found['tests'].items()}
         return replace(
             record, state='finished', tests=tests, measures=found['measures']
         )
@@ -236,10 +233,9 @@ def read_cell(experiment: Path, planned: Mapping[str, Any]) -> CellRecord:
     return record
 
 
-def _numbers(test: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: math.nan if test[name] is None else test[name] for name in CORRELATIONS
-    }
+def _test_record(test: Mapping[str, Any]) -> TestRecord:
+    lacking = {name: math.nan for name in CORRELATIONS if test[name] is None}
+    return TestRecord(**{**test, **lacking})
 
 
 def _table(path: Path) -> list[dict[str, str]]:

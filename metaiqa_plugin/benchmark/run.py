@@ -40,17 +40,9 @@ __all__ = ['Outcome', 'TimeLeft', 'prepare', 'run_plan', 'state_of']
 CELL_MODULE = 'metaiqa_plugin.benchmark.cell'
 THREAD_LIMITS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
 PACKAGES = (
-    'metaiqa_plugin',
-    'pyiqa',
-    'torch',
-    'torchvision',
-    'timm',
-    'learn2learn',
-    'numpy',
-    'scipy',
-    'scikit-learn',
-    'pillow',
-)
+    'metaiqa_plugin pyiqa torch torchvision timm learn2learn numpy scipy scikit-learn '
+    'pillow'
+).split()
 
 
 @dataclass(frozen=True)

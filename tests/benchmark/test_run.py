@@ -32,9 +32,7 @@ def one_network(tiny):
 
 def test_a_grid_here_twice_and_on_ray(tiny, written, capfd, monkeypatch):
     """One cell at a time; then on a cluster of two workers, in another order."""
-    del tiny['methods']['from scratch']
-    tiny['methods']['NIQE'] = {'metric': 'ssim'}
-    tiny['protocol']['splits'] = 1
+    one_network(tiny)['methods']['NIQE'] = {'metric': 'ssim'}
     path = written(tiny)
     assert main(['benchmark', '-opt', path, '--root', 'here']) == 1
     shown = capfd.readouterr()
