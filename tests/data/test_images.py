@@ -192,7 +192,7 @@ def test_slivers_are_refused_by_name(tmp_path, size):
         read_photo(path)
 
 
-@pytest.mark.parametrize('size', [(8, 8), (128, 8), (20_000, 2_000)])
+@pytest.mark.parametrize('size', [(8, 8), (128, 8), (4_800, 300)])
 def test_the_limits_themselves_are_usable(tmp_path, size):
     image = read_photo(saved(tmp_path, Image.new('RGB', size)))
     assert image.size == size
