@@ -54,8 +54,8 @@ def run_ui(options: argparse.Namespace) -> int:
         UserError: an argument is wrong, the port is taken, or Gradio is missing.
     """
     from metaiqa_plugin.train.adapt import AdaptSettings
-    from metaiqa_plugin.ui.limits import Limits
     from metaiqa_plugin.ui.server import serve
+    from metaiqa_plugin.ui.sessions import Limits
 
     if not 0 <= options.port <= HIGHEST_PORT:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What the page does when it is used: events in, HTML out."""
+"""What the page does when it is used: events in, HTML of ``assets/page.html`` out."""
 
 from __future__ import annotations
 
@@ -6,25 +6,50 @@ import time
 from collections.abc import Callable, Iterator
 
 import gradio as gr
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.colors import to_hex
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, one_line
 from metaiqa_plugin.train.adapt import AdaptSettings
-from metaiqa_plugin.ui import markup, taste_markup
-from metaiqa_plugin.ui.limits import Limits
-from metaiqa_plugin.ui.maps import draw_maps
-from metaiqa_plugin.ui.maps_markup import details
-from metaiqa_plugin.ui.metrics import MY_TASTE, Metrics, can_adapt
-from metaiqa_plugin.ui.scorer import score_waiting
-from metaiqa_plugin.ui.sessions import Session, Sessions
-from metaiqa_plugin.ui.taste import TastePlan
-from metaiqa_plugin.ui.taste_job import TasteJob
+from metaiqa_plugin.ui.maps import COLOURS, LONGEST, draw_maps
+from metaiqa_plugin.ui.scoring import MY_TASTE, Metrics, can_adapt, score_waiting
+from metaiqa_plugin.ui.sessions import Limits, Session, Sessions
+from metaiqa_plugin.ui.taste import CHECKPOINT_NAME, MIN_RATINGS, TasteJob, TastePlan
 
 __all__ = ['BEST', 'WORST', 'Handlers']
 
 WORST, BEST = 'worst first', 'best first'
 REFRESH = 1.0
 """Seconds between two pictures of work that goes on."""
+
+
+def _parts():
+    """The macros of ``assets/page.html``."""
+    environment = Environment(
+        loader=PackageLoader('metaiqa_plugin.ui', 'assets'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['duration'] = _duration
+    environment.globals |= {
+        'ramp': [to_hex(colour) for colour in COLOURS(np.linspace(0, 1, 5))],
+        'longest': LONGEST,
+        'min_ratings': MIN_RATINGS,
+        'checkpoint': CHECKPOINT_NAME,
+    }
+    return environment.get_template('page.html').module
+
+
+def _duration(seconds: float) -> str:
+    """In words, roughly: ``12 s`` or ``3 min``."""
+    return f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min'
+
+
+PARTS = _parts()
 
 
 class Handlers:
@@ -53,10 +78,10 @@ class Handlers:
         """A page was opened: (drop zone, metrics, view, details, taste, its button)."""
         session = self._sessions.open(request.session_hash)
         return (
-            markup.drop_zone(session, self._limits),
+            PARTS.drop_zone(session, self._limits),
             self._dropdown(session),
             *self._view(session, WORST),
-            details(session, None),
+            PARTS.details(session, None),
             *self._taste(session),
         )
 
@@ -98,16 +123,17 @@ class Handlers:
         """A photo was clicked: its details, then with maps."""
         session = self._session(request)
         photo = session.photos.get(event.key)
-        yield details(session, photo)
+        yield PARTS.details(session, photo)
         if photo is None or photo.score is None:
             return
         try:
             metric = self._metrics.get(session, session.metric)
             maps = draw_maps(photo.path, metric)
-            lower = metric.lower_better
-            yield details(session, photo, maps, lower_better=lower)
-        except (UserError, RuntimeError, ValueError, AssertionError) as error:
-            yield details(session, photo, error=str(error))
+        except Exception as error:  # metrics of pyiqa raise anything
+            yield PARTS.details(session, photo, error=one_line(error))
+            return
+        lower = metric.lower_better
+        yield PARTS.details(session, photo, maps, lower_better=lower)
 
     def rate(self, event: gr.EventData, request: gr.Request) -> tuple:
         """Stars were given or taken back: (taste, its button)."""
@@ -134,14 +160,14 @@ class Handlers:
         idle = (gr.skip(),) * 4
         busy = gr.update(interactive=False), gr.update(visible=True)
         while job.running:
-            yield (taste_markup.job_progress(job), *busy, *idle)
+            yield (PARTS.job_progress(job), *busy, *idle)
             job.wait(REFRESH / 2)
         ended = gr.update(interactive=True), gr.update(visible=False)
         if job.taste is None:
-            yield (taste_markup.job_progress(job), *ended, *idle)
+            yield (PARTS.job_progress(job), *ended, *idle)
             return
         self._keep(session, job)
-        result = taste_markup.job_result(session, job.taste)
+        result = PARTS.job_result(session, job.taste)
         for view in self._scored(session, order):
             yield (result, *ended, self._dropdown(session), *view)
 
@@ -154,7 +180,7 @@ class Handlers:
     def _start(self, session: Session, leave_out: bool) -> TasteJob:
         metric = self._metrics.get(session, session.base)
         if not can_adapt(metric):
-            raise UserError(f'{session.base} can not learn from ratings')
+            raise UserError(f'{session.base} cannot learn from ratings')
         rated = session.rated()
         names = {str(photo.path): photo.name for photo in rated}
         stars = [photo.rating for photo in rated]
@@ -165,7 +191,7 @@ class Handlers:
 
     def _keep(self, session: Session, job: TasteJob) -> None:
         """Write the network that was learned, and let it score the page."""
-        path = session.folder / taste_markup.CHECKPOINT_NAME
+        path = session.folder / CHECKPOINT_NAME
         write_state_dict(path, job.taste.network.state_dict(), overwrite=True)
         self._metrics.offer(session, MY_TASTE, path)
         session.choose(MY_TASTE)
@@ -181,9 +207,12 @@ class Handlers:
 
     def _taste(self, session: Session) -> tuple:
         metric = self._metrics.get(session, session.base)
-        text, ready = taste_markup.invitation(session, can_adapt(metric), session.base)
+        ratings = [photo.rating for photo in session.rated()]
+        text = PARTS.invitation(session.base, can_adapt(metric), ratings)
+        enough = len(ratings) >= MIN_RATINGS and len(set(ratings)) > 1
         busy = session.job is not None and session.job.running
-        return text, gr.update(interactive=ready and not busy)
+        ready = can_adapt(metric) and enough and not busy
+        return text, gr.update(interactive=ready)
 
     def _scored(self, session: Session, order: str) -> Iterator[tuple]:
         """Views until nothing waits, one in ``REFRESH`` seconds, and the last."""
@@ -191,7 +220,7 @@ class Handlers:
             metric = self._metrics.get(session, session.metric)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        left = _seconds_left(lambda: session.progress())
+        left = _seconds_left(session.progress)
         yield self._view(session, order)
         shown = time.monotonic()
         for _ in score_waiting(session, metric, self._limits.max_megapixels):
@@ -206,9 +235,9 @@ class Handlers:
         lower = self._metrics.get(session, session.metric).lower_better
         photos = session.ordered(order == WORST, lower)
         return (
-            markup.status(session, seconds_left, not lower),
-            markup.sheet(session, photos),
-            markup.score_table(session, photos),
+            PARTS.status(session, seconds_left, lower),
+            PARTS.sheet(session, photos),
+            PARTS.score_table(session, photos),
         )
 
 

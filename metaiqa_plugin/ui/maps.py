@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
@@ -13,16 +15,16 @@ from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.study.explain.maps import MapSettings, compute_map
-from metaiqa_plugin.ui.scorer import COMPUTING, jpeg, upright
+from metaiqa_plugin.ui.scoring import COMPUTING, jpeg, upright
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ['LONGEST', 'RAMP', 'PhotoMaps', 'coloured', 'draw_maps']
+__all__ = ['COLOURS', 'LONGEST', 'PhotoMaps', 'draw_maps']
 
 LONGEST = 768
-RAMP = ('#440154', '#3b528b', '#21918c', '#5ec962', '#fde725')
-"""From low to high: five colours of viridis, told apart by colour-blind eyes."""
+COLOURS = matplotlib.colormaps['viridis']
+"""From low to high, told apart by colour-blind eyes."""
 COVER = 0.65
 BRIGHTEST = 99.5
 """Percentile of the gradient map that is drawn in the last colour."""
@@ -45,43 +47,34 @@ class PhotoMaps:
     shrunk: bool
 
 
-def draw_maps(path: str, metric: nn.Module) -> PhotoMaps:
+def draw_maps(path: Path, metric: nn.Module) -> PhotoMaps:
     """Maps of a photo, which is brought to a longer side of ``LONGEST`` before.
 
     Raises:
-        UserError: it can not be read, is too small, or the metric has no gradients.
+        UserError: it cannot be read, is too small, or the metric has no gradients.
     """
     image = read_rgb(path)
     shrunk = max(image.size) > LONGEST
     image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-    device = next(metric.net.parameters()).device
-    pixels = to_tensor(image).unsqueeze(0).to(device)
+    pixels = to_tensor(image).unsqueeze(0).to(metric.device)
     settings = MapSettings()
     with COMPUTING, torch.inference_mode(False):
         gradient = compute_map('gradient', metric.net, pixels, settings).numpy()
         quality = compute_map('quality', metric.net, pixels, settings).numpy()
     low, high = float(quality.min()), float(quality.max())
     top = max(float(np.percentile(gradient, BRIGHTEST)), np.finfo(np.float32).tiny)
-    looked = coloured(gradient / top)
+    looked = _coloured(gradient / top)
     looked = looked.filter(ImageFilter.GaussianBlur(max(image.size) / 256))
-    parts = coloured((quality - low) / (high - low if high > low else 1))
+    parts = _coloured((quality - low) / (high - low if high > low else 1))
     gray = image.convert('L').convert('RGB')
     pictures = [looked, Image.blend(gray, parts, COVER)]
     gradient_url, quality_url = (_url(upright(one, path)) for one in pictures)
     return PhotoMaps(gradient_url, quality_url, low, high, shrunk)
 
 
-def coloured(values: np.ndarray) -> Image.Image:
-    """RGB of an (H, W) map: 0 and below the first colour of ``RAMP``, from 1 the last.
-
-    Between them colours are interpolated linearly.
-    """
-    colours = [[int(one[place : place + 2], 16) for place in (1, 3, 5)] for one in RAMP]
-    stops = np.linspace(0, 1, len(RAMP))
-    channels = [
-        np.interp(values, stops, channel) for channel in zip(*colours, strict=True)
-    ]
-    return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
+def _coloured(values: np.ndarray) -> Image.Image:
+    """RGB of an (H, W) map: 0 and below the first colour, from 1 the last."""
+    return Image.fromarray(COLOURS(values, bytes=True)[..., :3])
 
 
 def _url(image: Image.Image) -> str:

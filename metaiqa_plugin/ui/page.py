@@ -7,7 +7,7 @@ from importlib.resources import files
 import gradio as gr
 
 from metaiqa_plugin.ui.handlers import BEST, WORST, Handlers
-from metaiqa_plugin.ui.metrics import Metrics
+from metaiqa_plugin.ui.scoring import Metrics
 
 __all__ = ['build_page', 'stylesheet', 'theme']
 

@@ -18,12 +18,10 @@ from starlette.requests import ClientDisconnect
 
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.ui.limits import MEGA, Limits
-from metaiqa_plugin.ui.metrics import CHECKPOINT_SUFFIXES, MY_TASTE
-from metaiqa_plugin.ui.photo import Photo
-from metaiqa_plugin.ui.scorer import jpeg, upright
-from metaiqa_plugin.ui.sessions import Session, Sessions
-from metaiqa_plugin.ui.taste_markup import CHECKPOINT_NAME
+from metaiqa_plugin.score.metrics import CHECKPOINTS
+from metaiqa_plugin.ui.scoring import MY_TASTE, jpeg, upright
+from metaiqa_plugin.ui.sessions import MEGA, Limits, Photo, Session, Sessions
+from metaiqa_plugin.ui.taste import CHECKPOINT_NAME
 
 __all__ = ['HEADER', 'csv_text', 'session_routes']
 
@@ -55,7 +53,7 @@ def session_routes(sessions: Sessions, limits: Limits) -> APIRouter:
     ) -> dict:
         session = session_of(token)
         name = _clean(name)
-        if PurePosixPath(name).suffix.lower() in CHECKPOINT_SUFFIXES:
+        if PurePosixPath(name).suffix.lower() in CHECKPOINTS:
             await _receive_checkpoint(session, request, name, size, limits)
             return {'full': False}
         photo = session.add(name, limits.max_files, max(1, more))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from metaiqa_plugin.errors import UserError, needing
 from metaiqa_plugin.train.adapt import AdaptSettings
-from metaiqa_plugin.ui.limits import Limits
+from metaiqa_plugin.ui.sessions import Limits, Sessions
 
 __all__ = ['LOCAL', 'POLICY', 'serve']
 
@@ -61,8 +61,7 @@ def serve(
             import gradio  # noqa: F401
         import uvicorn
 
-        from metaiqa_plugin.ui.metrics import Metrics
-        from metaiqa_plugin.ui.sessions import Sessions
+        from metaiqa_plugin.ui.scoring import Metrics
 
         listening = _listen(host, port)
         with listening:
@@ -113,7 +112,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port))
     except (OSError, OverflowError) as error:
         raise UserError(
-            f'can not listen on host={host!r}, port={port}: {error}; choose another '
+            f'cannot listen on host={host!r}, port={port}: {error}; choose another '
             '--port, 0 for any that is free'
         ) from error
 

@@ -1,4 +1,4 @@
-"""What one open page holds, and the register of all pages.
+"""What one open page takes and holds, and the register of all pages.
 
 Nothing is shared between pages: each has a token that only it knows, and a folder that
 is deleted when it is closed.
@@ -11,17 +11,78 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.ui.photo import STARS, Photo
+from metaiqa_plugin.errors import UserError, whole_number
 
 if TYPE_CHECKING:
-    from metaiqa_plugin.ui.taste_job import TasteJob
+    from metaiqa_plugin.ui.taste import TasteJob
 
-__all__ = ['Session', 'Sessions']
+__all__ = ['MEGA', 'Limits', 'Photo', 'Session', 'Sessions']
+
+MEGA = 1_000_000
+STARS = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one page; each is an option of the command with its name.
+
+    Attributes:
+        max_files: photos.
+        max_megabytes: of a photo's file, in 10^6 bytes.
+        max_megapixels: of a photo, in 10^6 pixels.
+        max_checkpoint_megabytes: of a checkpoint's file, in 10^6 bytes.
+    """
+
+    max_files: int = 200
+    max_megabytes: int = 50
+    max_megapixels: int = 60
+    max_checkpoint_megabytes: int = 500
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            whole_number(limit.name, getattr(self, limit.name))
+
+    def check_bytes(self, name: str, size: int, checkpoint: bool = False) -> None:
+        """Raises UserError where a file of ``size`` bytes is too large."""
+        option = 'max_checkpoint_megabytes' if checkpoint else 'max_megabytes'
+        most = getattr(self, option)
+        if size > most * MEGA:
+            raise UserError(
+                f'{name!r} has more than {most} MB; the most can be raised with '
+                f'--{option.replace("_", "-")}'
+            )
+
+
+@dataclass
+class Photo:
+    """A file that was dropped on the page.
+
+    Attributes:
+        key: number on its page, never used twice.
+        name: as the user knows it; different for each photo of a page.
+        path: where it lies; None: it was refused and not kept.
+        bytes: its size.
+        width, height: in pixels, as it is seen; None: not read yet.
+        thumbnail: JPEG; empty: not read yet.
+        score: by the metric of the page; None: not scored.
+        error: why it has no score.
+        rating: one of ``STARS``, five is best; None: not rated.
+    """
+
+    key: int
+    name: str
+    path: Path | None = None
+    bytes: int = 0
+    width: int | None = None
+    height: int | None = None
+    thumbnail: bytes = b''
+    score: float | None = None
+    error: str = ''
+    rating: int | None = None
 
 
 @dataclass
@@ -40,7 +101,7 @@ class Session:
         notes: what the user should know of files that are no photos.
         arriving: names and paths of checkpoints that were sent and not opened yet.
         checkpoints: paths by the names they are offered under.
-        opened: metrics of these checkpoints that are in memory.
+        opened: metrics of these checkpoints.
         job: the adaptation that runs or ran last.
         learned: names of the photos that it learned from.
     """

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, one_line
 from metaiqa_plugin.score import correlate, score_network
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 
 __all__ = [
-    'LEAST_RATINGS',
-    'OnStep',
+    'CHECKPOINT_NAME',
+    'MIN_RATINGS',
     'Taste',
+    'TasteJob',
     'TastePlan',
     'chance_limit',
     'folds_of',
@@ -31,9 +34,13 @@ __all__ = [
     'mos_of_stars',
 ]
 
-LEAST_RATINGS = 8
+CHECKPOINT_NAME = 'my-taste.safetensors'
+MIN_RATINGS = 8
 FOLDS = 4
-MOST_STARS = 5
+MAX_STARS = 5
+PATIENCE = 0.2
+_LEARNING = threading.Lock()
+"""One at a time: adaptations seed torch's generator, which all threads share."""
 
 OnStep = Callable[[int, int], None]
 """Called with the steps done and those planned after each; may raise to stop."""
@@ -50,7 +57,7 @@ class TastePlan:
         settings: of the adaptation.
 
     Raises:
-        UserError: fewer than ``LEAST_RATINGS``, or all alike.
+        UserError: fewer than ``MIN_RATINGS``, or all alike.
     """
 
     paths: Sequence[str]
@@ -59,10 +66,9 @@ class TastePlan:
     settings: AdaptSettings
 
     def __post_init__(self) -> None:
-        if len(self.stars) < LEAST_RATINGS:
+        if len(self.stars) < MIN_RATINGS:
             raise UserError(
-                f'{len(self.stars)} photos are rated; at least {LEAST_RATINGS} are '
-                'needed'
+                f'{len(self.stars)} photos are rated; at least {MIN_RATINGS} are needed'
             )
         if len(set(self.stars)) == 1:
             raise UserError(
@@ -95,10 +101,15 @@ class Taste:
         """
         return correlate(getattr(self, which), self.stars).srocc
 
+    @property
+    def chance_limit(self) -> float:
+        """See :func:`chance_limit`."""
+        return chance_limit(len(self.stars))
+
 
 def mos_of_stars(stars: Sequence[int]) -> list[float]:
     """1 to 5 stars as MOS in [0, 1]: (stars - 1) / 4."""
-    return [(one - 1) / (MOST_STARS - 1) for one in stars]
+    return [(one - 1) / (MAX_STARS - 1) for one in stars]
 
 
 def chance_limit(images: int) -> float:
@@ -125,7 +136,7 @@ def learn_taste(network: MetaIQA, plan: TastePlan, on_step: OnStep) -> Taste:
         on_step: see ``OnStep``.
 
     Raises:
-        UserError: a photo can not be read, or the adaptation diverges.
+        UserError: a photo cannot be read, or the adaptation diverges.
     """
     count = len(plan.paths)
     folds = folds_of(count, FOLDS, plan.settings.seed) if plan.leave_out else []
@@ -159,3 +170,90 @@ def learn_taste(network: MetaIQA, plan: TastePlan, on_step: OnStep) -> Taste:
         None if left_out is None else left_out.tolist(),
         plan.stars,
     )
+
+
+class _Cancelled(Exception):
+    pass
+
+
+class TasteJob:
+    """An adaptation in a thread of its own.
+
+    Args:
+        network: the prior; not changed.
+        plan: what to learn.
+        name_of: the user's name of a path, for messages.
+
+    Attributes:
+        state: ``'waiting'`` for that of another page, ``'running'``, ``'done'``,
+            ``'cancelled'`` or ``'failed'``.
+        step, total: steps done and planned; 0 before the first.
+        taste: the result, once it is done.
+        error: why it failed.
+    """
+
+    def __init__(
+        self, network: MetaIQA, plan: TastePlan, name_of: Callable[[str], str]
+    ) -> None:
+        self.state = 'waiting'
+        self.step = self.total = 0
+        self.taste: Taste | None = None
+        self.error = ''
+        self._plan, self._network, self._name_of = plan, network, name_of
+        self._cancelled = threading.Event()
+        self._started = 0.0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Stop after the step that runs."""
+        self._cancelled.set()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ('waiting', 'running')
+
+    def wait(self, seconds: float) -> None:
+        """Return when it has ended, or after so long."""
+        self._thread.join(seconds)
+
+    def seconds_left(self) -> float | None:
+        """By the mean of the steps done; None before the first."""
+        if not self.step:
+            return None
+        each = (time.monotonic() - self._started) / self.step
+        return each * (self.total - self.step)
+
+    def _work(self) -> None:
+        try:
+            while not _LEARNING.acquire(timeout=PATIENCE):
+                self._stop_if_cancelled()
+            try:
+                self._stop_if_cancelled()
+                self.state, self._started = 'running', time.monotonic()
+                self.taste = learn_taste(self._network, self._plan, self._note)
+            finally:
+                _LEARNING.release()
+            self.state = 'done'
+        except _Cancelled:
+            self.state = 'cancelled'
+        except Exception as error:  # the page must not wait for a thread that died
+            self._fail(one_line(error))
+
+    def _fail(self, error: str) -> None:
+        if self._cancelled.is_set():  # the page was closed and took its photos along
+            self.state = 'cancelled'
+            return
+        for path in self._plan.paths:
+            error = error.replace(repr(str(path)), repr(self._name_of(path)))
+        self.error = error
+        self.state = 'failed'
+
+    def _note(self, step: int, total: int) -> None:
+        self._stop_if_cancelled()
+        self.step, self.total = step, total
+
+    def _stop_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise _Cancelled

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -72,11 +73,16 @@ def test_every_image_has_a_sheet_and_a_row_and_a_bad_one_is_told(
     assert written == ['explain.csv', 'photo.png.png', 'photo.png.png']
 
 
-def test_the_same_command_writes_the_same_table(tmp_path, images, checkpoint):
-    for name in ('one', 'two'):
-        execute(images / 'a', '--metric', checkpoint, *QUICK, '--out', name)
-    one, two = (tmp_path / name / 'explain.csv' for name in ('one', 'two'))
-    assert one.read_bytes() == two.read_bytes()
+def test_the_same_command_writes_the_same_table_and_replaces_when_told_to(
+    images, checkpoint, capfd
+):
+    command = (images / 'a', '--metric', checkpoint, *QUICK, '--out', 'one')
+    assert execute(*command) == 0
+    table = Path('one/explain.csv').read_bytes()
+    assert execute(*command) == 2
+    assert '--overwrite' in capfd.readouterr().err
+    assert execute(*command, '--overwrite') == 0
+    assert Path('one/explain.csv').read_bytes() == table
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +120,7 @@ def test_a_large_image_has_the_maps_of_a_smaller_copy_and_the_table_says_so(
     assert row['score'] == pytest.approx(metric(photo).item(), abs=1e-6)
     assert row['score_of_maps'] == pytest.approx(metric(small).item(), abs=1e-6)
     assert row['score'] != row['score_of_maps']
-    assert execute(path, *options, '--longest', 0) == 0
+    assert execute(path, *options, '--longest', 0, '--overwrite') == 0
     assert np.load('explain/photo.png.gradient.npy').shape == (64, 96)
 
 
@@ -168,11 +174,13 @@ def test_a_metric_without_gradients_has_a_quality_map_alone(photos, capfd):
 def test_an_image_without_a_finite_score_is_skipped(images, monkeypatch, capfd):
     piqe = open_metric('piqe')
     piqe.net.forward = lambda images: torch.full((len(images), 1), float('nan'))
-    monkeypatch.setattr('metaiqa_plugin.score.open_metric', lambda name: piqe)
+    monkeypatch.setattr(
+        'metaiqa_plugin.study.explain.sheet.open_metric', lambda name: piqe
+    )
     assert execute(images / 'a', '--metric', 'piqe') == 1
-    assert 'score nan of' in capfd.readouterr().err
+    assert 'the score is nan' in capfd.readouterr().err
     table = pd.read_csv('explain/explain.csv')
-    assert table['error'].str.contains('not finite').all()
+    assert table['error'].str.contains('score is nan').all()
 
 
 @pytest.mark.parametrize(

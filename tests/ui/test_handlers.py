@@ -6,9 +6,8 @@ import pytest
 
 from metaiqa_plugin.train.adapt import AdaptSettings
 from metaiqa_plugin.ui.handlers import WORST, Handlers
-from metaiqa_plugin.ui.limits import Limits
-from metaiqa_plugin.ui.metrics import Metrics
-from metaiqa_plugin.ui.sessions import Sessions
+from metaiqa_plugin.ui.scoring import Metrics
+from metaiqa_plugin.ui.sessions import Limits, Sessions
 
 REQUEST = SimpleNamespace(session_hash='page')
 
@@ -74,7 +73,7 @@ def test_other_networks_are_said_not_to_learn(opened):
     handlers, session = opened(2)
     session.base = 'rankiqa'
     text, button = handlers.taste(REQUEST)
-    assert 'rankiqa</b> can not learn' in text
+    assert 'rankiqa</b> cannot learn' in text
     assert not button['interactive']
-    with pytest.warns(UserWarning, match='rankiqa can not learn'):
+    with pytest.warns(UserWarning, match='rankiqa cannot learn'):
         assert list(handlers.learn(False, WORST, REQUEST)) == []

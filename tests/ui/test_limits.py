@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.ui.limits import Limits, check_pixels
+from metaiqa_plugin.ui.scoring import check_pixels
+from metaiqa_plugin.ui.sessions import Limits
 
 
 def test_bytes_are_bounded_by_kind():

@@ -12,13 +12,13 @@ from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.ui import taste
 from metaiqa_plugin.ui.taste import (
     Taste,
+    TasteJob,
     TastePlan,
     chance_limit,
     folds_of,
     learn_taste,
     mos_of_stars,
 )
-from metaiqa_plugin.ui.taste_job import TasteJob
 
 STARS = (5, 3, 1, 5, 3, 1, 5, 4, 2)
 QUICK = AdaptSettings(steps=2, batch_size=4)

@@ -1,11 +1,12 @@
-"""An image beside the maps of what a metric sees in it."""
+"""``metaiqa explain``: sheets of images beside the maps of what a metric sees."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
@@ -15,23 +16,38 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from torchvision.transforms.functional import gaussian_blur
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur, to_tensor
+from tqdm import tqdm
 
-from metaiqa_plugin.errors import one_of
-from metaiqa_plugin.files import replacing
-from metaiqa_plugin.study.explain.maps import METHODS, SIGNED
+from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.errors import UserError, one_line, one_of, whole_number
+from metaiqa_plugin.files import check_output, replacing, write_table
+from metaiqa_plugin.score.metrics import open_metric
+from metaiqa_plugin.score.pipeline import Item, score_items
+from metaiqa_plugin.score.scorers import MetricScorer, Scorer
+from metaiqa_plugin.study.explain.gradient_maps import baseline_image
+from metaiqa_plugin.study.explain.maps import (
+    METHODS,
+    SIGNED,
+    MapSettings,
+    compute_map,
+    usable_methods,
+)
 
-__all__ = ['Panel', 'draw_sheet', 'map_picture']
+__all__ = ['ExplainSettings', 'Panel', 'draw_sheet', 'write_explanations']
 
 matplotlib.use('Agg')
 
+HEADER = ('image', 'score', 'width', 'height', 'score_of_maps', 'sheet', 'error')
 DPI = 120
 COLUMNS = {1: 1, 2: 2, 4: 2}
 """Of so many panels; else three."""
 WIDTH = 4.85
 """Inches of a panel with its colour bar; so are all lengths below."""
 PICTURE = 3.9
-LEAST_HEIGHT, MOST_HEIGHT = 1.6, 5.5
+MIN_HEIGHT, MAX_HEIGHT = 1.6, 5.5
 HEADING, TITLE = 0.75, 0.5
 BRIGHTEST = 99.5
 """Percentile of a map that gets the last colour: few pixels are far above the rest."""
@@ -47,6 +63,183 @@ TITLES = {
     'cam': ('class activation', 'where the last features move the score'),
     'quality': ('quality map', 'scores of overlapping patches'),
 }
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """What to do with every image.
+
+    Attributes:
+        methods: of ``maps.METHODS``; None: all that the metric has.
+        longest: pixels of the longer side, larger images are shrunk; 0: never.
+        arrays: write the maps as they are, too: (H, W) float32.
+        maps: how they are computed.
+    """
+
+    methods: Sequence[str] | None = None
+    longest: int = 1024
+    arrays: bool = False
+    maps: MapSettings = field(default_factory=MapSettings)
+
+    def __post_init__(self) -> None:
+        for method in self.methods or ():
+            one_of('methods', method, METHODS)
+        whole_number('longest', self.longest, least=0)
+
+
+def write_explanations(
+    paths: Sequence[str],
+    metric: str,
+    settings: ExplainSettings,
+    out: str | os.PathLike,
+    overwrite: bool = False,
+) -> int:
+    """Write a sheet for each image, and ``explain.csv`` with a row for each.
+
+    Args:
+        paths: of the images.
+        metric: name of a metric, or a checkpoint of ours.
+        settings: which maps, and how.
+        out: folder to write to.
+        overwrite: it may have files, which are replaced.
+
+    Returns:
+        how many images have an error in place of a sheet.
+
+    Raises:
+        UserError: an argument is wrong, ``out`` is in use, or the metric has not the
+            methods.
+    """
+    opened = open_metric(metric)
+    methods = _methods(opened, settings.methods, metric)
+    out = check_output(out, overwrite)
+    explainer = _Explainer(os.path.basename(metric), opened, methods, settings, out)
+    rows = list(_rows(explainer, paths))
+    write_table(out / 'explain.csv', HEADER, rows)
+    failed = sum(bool(row[-1]) for row in rows)
+    sheets = len(rows) - failed
+    print(f'{out}: {sheets} sheet{"s" if sheets != 1 else ""}, explain.csv')
+    return failed
+
+
+def _methods(metric: nn.Module, asked: Sequence[str] | None, name: str) -> list[str]:
+    """Those asked for, or all that the metric has, each once in the usual order."""
+    usable = usable_methods(metric.net, metric.device)
+    missing = [method for method in METHODS if method not in usable]
+    refused = [method for method in asked or () if method in missing]
+    if refused:
+        raise UserError(
+            f'methods={refused}: metric {name!r} has only {list(usable)}; gradients '
+            'need a differentiable metric, cam a network of this package'
+        )
+    if not asked and missing:
+        print(f'metaiqa: note: {name} has no {", ".join(missing)}', file=sys.stderr)
+    return [method for method in usable if not asked or method in asked]
+
+
+def _rows(explainer: _Explainer, paths: Sequence[str]) -> Iterator[tuple]:
+    """A row of the table for each image, with a bar on stderr."""
+    names = _sheet_names(paths)
+    for path in tqdm(paths, 'explain', unit='image'):
+        try:
+            yield (path, *explainer.explain(path, names[path]), '')
+        except Exception as error:  # metrics of pyiqa refuse images with any of them
+            reason = one_line(error)
+            tqdm.write(f'metaiqa: skipped {path}: {reason}', sys.stderr)
+            yield (path, *[''] * (len(HEADER) - 2), reason)
+
+
+def _sheet_names(paths: Sequence[str]) -> dict[str, str]:
+    """Names below the folder of results: as much of the ends of paths as tells apart.
+
+    With the whole name of the file, so that no two images have the same.
+    """
+    parts = {path: Path(os.path.abspath(path)).parts[1:] for path in paths}
+    for length in range(1, max(map(len, parts.values())) + 1):
+        names = {path: '/'.join(each[-length:]) for path, each in parts.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return {path: f'{name}.png' for path, name in names.items()}
+
+
+@dataclass(frozen=True)
+class _Explainer:
+    """A metric, by its short name, and what to do with every image."""
+
+    name: str
+    metric: nn.Module
+    methods: Sequence[str]
+    settings: ExplainSettings
+    out: Path
+
+    def explain(self, path: str, name: str) -> tuple[str, int, int, str, str]:
+        """Write the sheet ``name`` of an image, and its maps where asked for.
+
+        Returns:
+            score; width, height and score of the image that the maps are of; ``name``.
+
+        Raises:
+            UserError: the image cannot be read, it has no finite score, or a method
+                refuses it.
+        """
+        photo = read_rgb(path)
+        seen = _bounded(photo, self.settings.longest)
+        scorer = MetricScorer(self.name, self.metric, self.metric.lower_better)
+        score = _score(scorer, photo)
+        score_seen = score if seen is photo else _score(scorer, seen)
+        pixels = to_tensor(seen).unsqueeze(0).to(self.metric.device)
+        panels = []
+        for method in self.methods:
+            found = compute_map(method, self.metric.net, pixels, self.settings.maps)
+            values = found.float().numpy()
+            note = self._note(pixels, found) if method == 'integrated' else ''
+            panels.append(Panel(method, values, note))
+            if self.settings.arrays:
+                target = self.out / f'{name.removesuffix(".png")}.{method}.npy'
+                with replacing(target) as temporary:
+                    np.save(temporary, values)
+        draw_sheet(
+            self.out / name,
+            np.asarray(seen),
+            panels,
+            f'{os.path.basename(path)}: {score:.4g} by {self.name}',
+            self._size_note(photo, seen, score_seen),
+            self.metric.lower_better,
+        )
+        return f'{score:.6f}', *seen.size, f'{score_seen:.6f}', name
+
+    def _size_note(self, photo: Image.Image, seen: Image.Image, score: float) -> str:
+        direction = 'lower' if self.metric.lower_better else 'higher'
+        size = f'{photo.width}x{photo.height}'
+        if seen is photo:
+            return f'{direction} is better; {size} pixels'
+        return (
+            f'{direction} is better; maps of a copy of {seen.width}x{seen.height} '
+            f'pixels, which scores {score:.4g}; the photo has {size}'
+        )
+
+    def _note(self, image: Tensor, found: Tensor) -> str:
+        """How near integrated gradients come to what they should sum to."""
+        name = self.settings.maps.baseline
+        baseline = baseline_image(image, name).clamp(0, 1)
+        with torch.inference_mode():
+            apart = self.metric(image).item() - self.metric(baseline).item()
+        return f'against {name}: sum {found.sum():+.3f} of {apart:+.3f}'
+
+
+def _bounded(photo: Image.Image, longest: int) -> Image.Image:
+    longer = max(photo.size)
+    if not longest or longer <= longest:
+        return photo
+    size = [max(1, round(side * longest / longer)) for side in photo.size]
+    return photo.resize(size, Image.Resampling.LANCZOS)
+
+
+def _score(scorer: Scorer, image: Image.Image) -> float:
+    (row,) = score_items([Item('image', lambda: image)], [scorer], workers=1)
+    if row.error:
+        raise UserError(row.error)
+    return row.scores[0]
 
 
 @dataclass(frozen=True)
@@ -86,7 +279,7 @@ def draw_sheet(
         UserError: a panel's method is unknown.
     """
     height, width = image.shape[:2]
-    tall = min(max(PICTURE * height / width, LEAST_HEIGHT), MOST_HEIGHT)
+    tall = min(max(PICTURE * height / width, MIN_HEIGHT), MAX_HEIGHT)
     columns = COLUMNS.get(len(panels) + 1, 3)
     rows = math.ceil((len(panels) + 1) / columns)
     size = columns * WIDTH, rows * (tall + HEADING) + TITLE
@@ -107,26 +300,8 @@ def draw_sheet(
         0.1 / size[0], 1 - 0.1 / size[1], title, size=14, weight='bold', **style
     )
     figure.text(0.1 / size[0], 1 - 0.42 / size[1], note, size=9, color='0.35', **style)
-    with replacing(Path(path)) as temporary:
+    with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
-
-
-def map_picture(
-    method: str, values: np.ndarray, lower_better: bool = False
-) -> np.ndarray:
-    """A map in the colours of the sheet, (H, W, 3) uint8, for other pages.
-
-    Args:
-        method: of ``maps.METHODS``.
-        values: as of :class:`Panel`.
-        lower_better: direction of the metric.
-
-    Raises:
-        UserError: the method is unknown.
-    """
-    values = _shown(method, values)
-    colours = _colours(method, values, lower_better)
-    return colours.to_rgba(values, bytes=True)[..., :3]
 
 
 def _shown(method: str, values: np.ndarray) -> np.ndarray:
@@ -142,10 +317,8 @@ def _colours(method: str, values: np.ndarray, lower_better: bool) -> ScalarMappa
     """Black to yellow; blue raises and red lowers the score; bright is good."""
     one_of('method', method, METHODS)
     if method == 'quality':
-        scored = values[np.isfinite(values)]
-        low, high = (
-            (float(scored.min()), float(scored.max())) if scored.size else (0, 0)
-        )
+        scored = values[np.isfinite(values)] if np.isfinite(values).any() else [0.0]
+        low, high = float(np.min(scored)), float(np.max(scored))
         norm = Normalize(low, high if high > low else low + 1)
         return ScalarMappable(norm, 'viridis_r' if lower_better else 'viridis')
     reach = float(np.percentile(np.abs(values), BRIGHTEST)) or 1.0
