@@ -17,6 +17,7 @@ from metaiqa_plugin.cli import explain
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import run
 from metaiqa_plugin.score import open_metric
+from metaiqa_plugin.study.explain import sheet
 from metaiqa_plugin.study.explain.maps import METHODS
 
 QUICK = ('--copies', 2, '--steps', 2)
@@ -124,7 +125,8 @@ def test_a_large_image_has_the_maps_of_a_smaller_copy_and_the_table_says_so(
     assert np.load('explain/photo.png.gradient.npy').shape == (64, 96)
 
 
-def test_settings_reach_the_maps(images, checkpoint):
+def test_settings_reach_the_maps(images, checkpoint, monkeypatch):
+    monkeypatch.setattr(sheet, 'draw_sheet', lambda *given: None)
     path = images / 'a' / 'photo.png'
     found = {}
     for name, given in (
@@ -174,9 +176,7 @@ def test_a_metric_without_gradients_has_a_quality_map_alone(photos, capfd):
 def test_an_image_without_a_finite_score_is_skipped(images, monkeypatch, capfd):
     piqe = open_metric('piqe')
     piqe.net.forward = lambda images: torch.full((len(images), 1), float('nan'))
-    monkeypatch.setattr(
-        'metaiqa_plugin.study.explain.sheet.open_metric', lambda name: piqe
-    )
+    monkeypatch.setattr(sheet, 'open_metric', lambda name: piqe)
     assert execute(images / 'a', '--metric', 'piqe') == 1
     assert 'the score is nan' in capfd.readouterr().err
     table = pd.read_csv('explain/explain.csv')

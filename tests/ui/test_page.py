@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import signal
 
 import pyiqa
@@ -61,7 +62,9 @@ def open_page(browser, served, wrong):
 def drop(page, paths, scored):
     page.set_input_files('.drop input', list(paths))
     text = page.locator('#status')
-    expect(text).to_contain_text(f'{scored} photos scored', timeout=LONG)
+    done = re.compile(rf'^\s*{scored} photos scored')
+    expect(text).to_have_text(done, timeout=LONG)
+    page.wait_for_function(f'{SCORES}.length === {scored}')
 
 
 def rate(page, paths, stars):
@@ -94,7 +97,7 @@ def test_scores_are_those_of_the_metric_sorted_and_in_the_csv(
     page = open_page()
     drop(page, nine, 9)
     names, scores = zip(*expected, strict=True)
-    assert page.evaluate(NAMES) == list(names)
+    page.wait_for_function(f'{NAMES}.join() === {",".join(names)!r}')
     assert page.evaluate(SCORES) == [f'{score:.3f}' for score in scores]
     page.get_by_label('best first').check()
     page.wait_for_function(f'{NAMES}[0] === {names[-1]!r}')
