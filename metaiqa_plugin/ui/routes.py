@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score.metrics import CHECKPOINTS
+from metaiqa_plugin.score.scorers import CHECKPOINTS
 from metaiqa_plugin.ui.scoring import MY_TASTE, jpeg, upright
 from metaiqa_plugin.ui.sessions import MEGA, Limits, Photo, Session, Sessions
 from metaiqa_plugin.ui.taste import CHECKPOINT_NAME

@@ -15,9 +15,8 @@ from PIL import Image
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import decoded, read_rgb, turn_of
 from metaiqa_plugin.errors import CheckpointError, UserError
-from metaiqa_plugin.score.metrics import open_metric
 from metaiqa_plugin.score.pipeline import Item, score_items
-from metaiqa_plugin.score.scorers import MetricScorer
+from metaiqa_plugin.score.scorers import MetricScorer, open_metric
 from metaiqa_plugin.ui.sessions import MEGA, Photo, Session
 
 if TYPE_CHECKING:

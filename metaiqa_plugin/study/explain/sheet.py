@@ -24,9 +24,8 @@ from tqdm import tqdm
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError, one_line, one_of, whole_number
 from metaiqa_plugin.files import check_output, replacing, write_table
-from metaiqa_plugin.score.metrics import open_metric
 from metaiqa_plugin.score.pipeline import Item, score_items
-from metaiqa_plugin.score.scorers import MetricScorer, Scorer
+from metaiqa_plugin.score.scorers import MetricScorer, Scorer, open_metric
 from metaiqa_plugin.study.explain.gradient_maps import baseline_image
 from metaiqa_plugin.study.explain.maps import (
     METHODS,
