@@ -252,19 +252,17 @@ class _Grid:
                         yield cell
 
     def _cell(self, method: Method, split: Split, seed: int) -> Cell | None:
-        if self.file.alone:
-            kind, work = 'runtime', self._runtime(method)
-        elif method.kind == 'metric':
-            kind, work = (
-                'metric',
-                {'metric': method.metric} | {'arguments': method.arguments},
-            )
+        kind = 'runtime' if self.file.alone else method.kind
+        if kind == 'runtime':
+            work = self._runtime(method)
+        elif kind == 'metric':
+            work = {'metric': method.metric, 'arguments': method.arguments}
+        elif kind == 'regressed':
+            work = self._regressed(method, split, seed)
         else:
-            kind = method.kind
-            make = self._trained if kind == 'trained' else self._regressed
-            work = make(method, split, seed)
-            if work is None:
-                return None
+            work = self._trained(method, split, seed)
+        if work is None:
+            return None
         learned = work.pop('learned', None)
         parts = [*split.tests.values()] + ([learned] if learned else [])
         folder = '/'.join(_slug(str(part)) for part in (method.name, split.name, seed))
@@ -361,8 +359,11 @@ class _Grid:
             return work | {'network': self._network(*last)}
         if method.features is not None:
             _learns(method)
-        named = {'metric': method.metric, 'features': method.features}
-        return work | named | {'arguments': method.arguments}
+        return work | {
+            'metric': method.metric,
+            'features': method.features,
+            'arguments': method.arguments,
+        }
 
     def _before(self, method: Method, source: Sequence[Part], seed: int) -> str:
         """The trainings before adaptation; the folder of the last of them."""
