@@ -54,7 +54,7 @@ class Metrics:
     def __init__(self, checkpoints: Sequence[str] = ()) -> None:
         self._lock = threading.Lock()
         self._opened = {path: open_metric(path) for path in checkpoints}
-        self._names = [*self._opened, *BUILT_IN]
+        self._names = list(dict.fromkeys([*self._opened, *BUILT_IN]))
 
     @property
     def default(self) -> str:
