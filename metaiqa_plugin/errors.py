@@ -123,11 +123,11 @@ def one_of(name: str, value: Any, allowed: tuple) -> None:
         raise UserError(f'{name}={value!r}: expected one of {list(allowed)}')
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> None:
-    """``value`` is an int of at least ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def whole_number(name: str, value: Any, minimum: int = 1) -> None:
+    """``value`` is an int of at least ``minimum``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
         raise UserError(
-            f'{name}={value!r}: expected a whole number of at least {least}'
+            f'{name}={value!r}: expected a whole number of at least {minimum}'
         )
 
 

@@ -17,7 +17,7 @@ from metaiqa_plugin.errors import UserError
 
 __all__ = ['OptionDumper', 'OptionLoader', 'dump', 'parse']
 
-MOST_VALUES = 100_000
+MAX_VALUES = 100_000
 """Of a file, with its aliases written out."""
 
 FLOAT = 'tag:yaml.org,2002:float'
@@ -115,9 +115,9 @@ class _Checked:
         self._open.add(key)
         total = 1 + sum(map(self.size, _children(node)))
         self._open.remove(key)
-        if total > MOST_VALUES:
+        if total > MAX_VALUES:
             raise _fault(
-                f'more than {MOST_VALUES} values, with aliases written out', node
+                f'more than {MAX_VALUES} values, with aliases written out', node
             )
         self._sizes[key] = total
         return total

@@ -17,7 +17,7 @@ from metaiqa_plugin.data.versions import PRISTINE_MOS, pseudo_mos
 
 __all__ = ['Order', 'best_first', 'falls', 'opinions', 'order', 'pooled']
 
-LEAST_DIFFERENCE = 0.1
+MIN_DIFFERENCE = 0.1
 """Of two mean MOS, 1 to 5, that are called different; they are of 81 photos."""
 
 
@@ -31,7 +31,7 @@ class Order:
         photos: of the photos, those whose scores fall from each level, 1 to 5, to the
             next.
         people: of the pairs of levels, 0 to 5, whose mean MOS differ by
-            :data:`LEAST_DIFFERENCE`, those in the order of people.
+            :data:`MIN_DIFFERENCE`, those in the order of people.
 
     Each is the number that is right, and of how many.
     """
@@ -84,7 +84,7 @@ def order(
     judged = [
         (one, two) if people[one] > people[two] else (two, one)
         for one, two in every
-        if abs(people[one] - people[two]) >= LEAST_DIFFERENCE
+        if abs(people[one] - people[two]) >= MIN_DIFFERENCE
     ]
     falling = (np.diff(quality[:, 1:], axis=1) < 0).all(axis=1)
     return Order(

@@ -113,7 +113,7 @@ class MetaIQAConfig(NetworkConfig):
             raise UserError(
                 f'levels={levels}: expected different stages, the finest first'
             )
-        whole_number('frozen', frozen, least=0)
+        whole_number('frozen', frozen, minimum=0)
         if frozen and not levels:
             raise UserError(
                 f'frozen={frozen} needs levels: only a backbone that is pooled at its '

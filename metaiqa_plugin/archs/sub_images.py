@@ -47,10 +47,10 @@ class SubImageConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number('resize', self.resize, least=0)
-        whole_number('crop_size', self.crop_size, least=32)
+        whole_number('resize', self.resize, minimum=0)
+        whole_number('crop_size', self.crop_size, minimum=32)
         whole_number('crops', self.crops)
-        whole_number('seed', self.seed, least=0)
+        whole_number('seed', self.seed, minimum=0)
         if self.sampling == 'centre' and self.crops != 1:
             self._refuse_crops('1')
         square = math.isqrt(self.crops) ** 2 == self.crops

@@ -90,7 +90,7 @@ class BenchmarkFile:
                 f'seeds={seeds!r}: expected a list of different whole numbers'
             )
         whole_number('threads', self.threads)
-        whole_number('min_steps', self.min_steps, least=0)
+        whole_number('min_steps', self.min_steps, minimum=0)
         for key in ('curve', 'keep_weights'):
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f'{key}={getattr(self, key)!r}: true or false')

@@ -114,7 +114,7 @@ def leave_one_distortion_out(
     Raises:
         UserError: a type that the database has not; too few images or references.
     """
-    whole_number('labels', labels, least=0)
+    whole_number('labels', labels, minimum=0)
     whole_number('draws', draws)
     whole_number('references', references)
     known = _known(databases, 'database', database)
@@ -258,7 +258,7 @@ def runtime(
         images: how many, spread evenly over the database.
         rounds: how often each method is timed.
     """
-    whole_number('images', images, least=2)
+    whole_number('images', images, minimum=2)
     whole_number('rounds', rounds)
     known = _known(databases, 'database', database)
     count = min(images, len(known.rows))
@@ -364,7 +364,7 @@ def _draw(train: Part, seed: Sequence[int]) -> np.ndarray:
 def _first(
     database: LabelledDatabase, order: np.ndarray, labels: int, split: int | str
 ) -> Part:
-    whole_number('protocol.labels', labels, least=2)
+    whole_number('protocol.labels', labels, minimum=2)
     if labels > len(order):
         raise UserError(
             f'protocol.labels={labels}: the train part of split {split} of '

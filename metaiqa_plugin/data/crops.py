@@ -59,7 +59,7 @@ class RandomCrop:
     hflip: bool = True
 
     def __post_init__(self) -> None:
-        whole_number('resize', self.resize, least=0)
+        whole_number('resize', self.resize, minimum=0)
         whole_number('crop_size', self.size)
         if 0 < self.resize < self.size:
             raise UserError(

@@ -89,7 +89,7 @@ class LabelledDataset(_BatchDataset):
             maps: in training, ``img`` is a crop of what frozen stages make of the
                 image: ``backbone`` and ``stages``, see ``FrozenMaps``.
         """
-        whole_number('seed', seed, least=0)
+        whole_number('seed', seed, minimum=0)
         self.rows = databases.rows
         self.seed = seed
         if self.training:
@@ -167,7 +167,7 @@ class EpisodeDataset(_BatchDataset):
                 ``backbone`` and ``stages``, see ``FrozenMaps``.
         """
         whole_number('tasks_per_epoch', tasks_per_epoch)
-        whole_number('seed', seed, least=0)
+        whole_number('seed', seed, minimum=0)
         self.rows = databases.rows
         self.sampler = EpisodeSampler(
             self.rows, EpisodeSizes(support_size, query_size, images_per_reference)
@@ -254,8 +254,8 @@ class RankedDataset(_BatchDataset):
                 where it falls.
             seed: of distortions, versions and crops.
         """
-        whole_number('seed', seed, least=0)
-        whole_number('versions', versions, least=0)
+        whole_number('seed', seed, minimum=0)
+        whole_number('versions', versions, minimum=0)
         one_of('same_place', same_place, (True, False))
         self.crop = RandomCrop(resize, crop_size, hflip)
         if databases is None:

@@ -104,7 +104,7 @@ class PhotoGroups:
             raise UserError(f'levels={levels!r}: expected a list of numbers')
         if len(set(levels)) < len(levels) or len(levels) + pristine < 2:
             raise UserError(f'levels={list(levels)!r}: at least two, each once')
-        whole_number('max_side', max_side, least=0)
+        whole_number('max_side', max_side, minimum=0)
         self.types = preset_types(distortions)
         self.levels = tuple(levels)
         self._ranks = {

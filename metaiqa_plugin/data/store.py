@@ -162,7 +162,7 @@ def open_store(
         UserError: an image is missing or cannot be used (all are named or counted,
             the others are kept), the disk is full, or ``store`` is no folder.
     """
-    whole_number('resize', resize, least=0)
+    whole_number('resize', resize, minimum=0)
     processes = available_cores() if processes is None else processes
     whole_number('processes', processes)
     store = Path(store) / kind.folder

@@ -81,11 +81,11 @@ class Synthesis:
             values = getattr(self, argument)
             if not values or len(set(values)) < len(values):
                 raise UserError(f'{argument}={values!r}: name each once, at least one')
-        whole_number('random_levels', self.random_levels, least=0)
+        whole_number('random_levels', self.random_levels, minimum=0)
         if self.random_levels > 100:
             raise UserError(f'random_levels={self.random_levels}: at most 100')
-        whole_number('max_side', self.max_side, least=0)
-        whole_number('seed', self.seed, least=0)
+        whole_number('max_side', self.max_side, minimum=0)
+        whole_number('seed', self.seed, minimum=0)
 
     @property
     def images_per_photo(self) -> int:

@@ -159,7 +159,7 @@ def write_weight_map(
             read.
     """
     one_of('method', method, tuple(METHODS))
-    whole_number('seed', seed, least=0)
+    whole_number('seed', seed, minimum=0)
     network = open_metric(metric).net
     if not isinstance(network, HyperIQA) or not network.config.hyper_network:
         raise UserError(
@@ -275,7 +275,7 @@ def embed(vectors: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarra
         UserError: an argument is out of its range.
     """
     one_of('method', method, tuple(METHODS))
-    whole_number('seed', seed, least=0)
+    whole_number('seed', seed, minimum=0)
     count = len(vectors)
     if count < MIN_IMAGES:
         raise UserError(

@@ -80,11 +80,11 @@ class AdaptSettings:
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name))
         if self.head_steps is not None:
-            whole_number('head_steps', self.head_steps, least=0)
+            whole_number('head_steps', self.head_steps, minimum=0)
         if self.steps is not None:
-            whole_number('steps', self.steps, least=0 if self.head_steps else 1)
-        whole_number('batch_size', self.batch_size, least=2)
-        whole_number('seed', self.seed, least=0)
+            whole_number('steps', self.steps, minimum=0 if self.head_steps else 1)
+        whole_number('batch_size', self.batch_size, minimum=2)
+        whole_number('seed', self.seed, minimum=0)
         real_number('lr', self.lr, 0)
         real_number('lr_head', self.lr_head, 0)
         real_number('weight_decay', self.weight_decay, 0)

@@ -135,7 +135,7 @@ def _for_pyiqa(options: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
     seed = options.get('manual_seed')
     if seed is None:
         seed = random.randint(1, 10000)
-    whole_number('manual_seed', seed, least=0)
+    whole_number('manual_seed', seed, minimum=0)
     seed = ranks.share(seed)
     set_random_seed(seed)
     root = str(Path(root).resolve())

@@ -173,7 +173,7 @@ class RankingSettings(BlockSettings):
         check_choices(self, 'train.ranking.')
         real_number('train.ranking.margin', self.margin, 1e-12)
         real_number('train.ranking.hardest', self.hardest, 1e-12, 1.0001)
-        whole_number('train.ranking.pairs', self.pairs, least=0)
+        whole_number('train.ranking.pairs', self.pairs, minimum=0)
 
 
 @dataclass(frozen=True)

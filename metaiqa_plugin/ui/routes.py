@@ -131,16 +131,16 @@ async def _receive_checkpoint(
         path.unlink(missing_ok=True)
 
 
-async def _write(request: Request, path: Path, most: int) -> None:
+async def _write(request: Request, path: Path, limit: int) -> None:
     """Write the body to a file; one that is longer than announced is not kept."""
     written = 0
     loop = asyncio.get_running_loop()
     with path.open('wb') as file:
         async for chunk in request.stream():
             written += len(chunk)
-            if written > most:
+            if written > limit:
                 break
             await loop.run_in_executor(None, file.write, chunk)
-    if written > most:
+    if written > limit:
         path.unlink()
-        raise UserError(f'the file has more than {most // MEGA} MB')
+        raise UserError(f'the file has more than {limit // MEGA} MB')

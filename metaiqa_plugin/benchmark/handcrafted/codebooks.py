@@ -134,8 +134,8 @@ class Codebook(FeatureExtractor):
     whitening: Whitening | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        whole_number('codewords', self.codewords, least=2)
-        whole_number('codebook_patches', self.codebook_patches, least=self.codewords)
+        whole_number('codewords', self.codewords, minimum=2)
+        whole_number('codebook_patches', self.codebook_patches, minimum=self.codewords)
         whole_number('codebook_images', self.codebook_images)
 
     def fit(self, images: Sequence[Path], seed: int) -> None:
@@ -177,7 +177,7 @@ class Codebook(FeatureExtractor):
             UserError: no image, one that cannot be read or is too small, or fewer
                 patches than codewords.
         """
-        whole_number('seed', seed, least=0)
+        whole_number('seed', seed, minimum=0)
         if not len(images):
             raise UserError(
                 f'{self.name}: no training image to learn the codebook from'

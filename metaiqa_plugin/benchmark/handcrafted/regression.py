@@ -89,7 +89,7 @@ class Regression:
         Raises:
             UserError: there are fewer than 2 images, or all scores are equal.
         """
-        whole_number('seed', seed, least=0)
+        whole_number('seed', seed, minimum=0)
         mos = np.asarray(mos, np.float64)
         if len(mos) < 2:
             raise UserError(f'{len(mos)} training images: expected at least 2')

@@ -196,8 +196,8 @@ def with_best(
     values = pd.Series([getattr(summary, of) for summary in summaries], dtype=float)
     units = [frozenset(summary.means.index) for summary in summaries]
     known = values.dropna()
-    most = max((units[place] for place in known.index), key=len, default=frozenset())
-    fair = known[[units[place] == most for place in known.index]]
+    fullest = max((units[place] for place in known.index), key=len, default=frozenset())
+    fair = known[[units[place] == fullest for place in known.index]]
     best = fair.index[fair == (fair.min() if less else fair.max())]
     return [
         (summary, len(fair) > 1 and place in best)

@@ -12,8 +12,8 @@ function make(tag, properties, ...children) {
 
 // The range of a metric, widened to the digits that are shown: nothing lies below low.
 function scaleOf(scores) {
-  let low = scores.reduce((least, score) => Math.min(least, score), Infinity);
-  let high = scores.reduce((most, score) => Math.max(most, score), -Infinity);
+  let low = scores.reduce((lowest, score) => Math.min(lowest, score), Infinity);
+  let high = scores.reduce((highest, score) => Math.max(highest, score), -Infinity);
   if (low > high) [low, high] = [0, 1];
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
   const digits = Math.min(12, Math.max(0, Math.ceil(-Math.log10((high - low) / STEPS))));

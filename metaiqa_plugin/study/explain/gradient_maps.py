@@ -79,7 +79,7 @@ def smooth_gradient_map(
     """
     real_number('noise', noise, 0, 1)
     whole_number('copies', copies)
-    whole_number('seed', seed, least=0)
+    whole_number('seed', seed, minimum=0)
     with needing('explain'):
         from captum.attr import NoiseTunnel, Saliency
     _gradient(score, image)

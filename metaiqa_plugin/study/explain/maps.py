@@ -71,7 +71,7 @@ class MapSettings:
     def __post_init__(self) -> None:
         real_number('noise', self.noise, 0, 1)
         whole_number('copies', self.copies)
-        whole_number('seed', self.seed, least=0)
+        whole_number('seed', self.seed, minimum=0)
         one_of('baseline', self.baseline, BASELINES)
         whole_number('steps', self.steps)
         real_number('patch', self.patch, 0.01, 1.0001)

@@ -83,7 +83,7 @@ class ExplainSettings:
     def __post_init__(self) -> None:
         for method in self.methods or ():
             one_of('methods', method, METHODS)
-        whole_number('longest', self.longest, least=0)
+        whole_number('longest', self.longest, minimum=0)
 
 
 def write_explanations(

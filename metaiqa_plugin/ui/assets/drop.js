@@ -8,11 +8,11 @@ const say = (text) => {
 
 const post = async (file, more) => {
   const { session, photoMb, checkpointMb } = zone().dataset;
-  const most = (CHECKPOINT.test(file.name) ? checkpointMb : photoMb) * 1e6;
+  const limit = (CHECKPOINT.test(file.name) ? checkpointMb : photoMb) * 1e6;
   const query = new URLSearchParams({ name: file.name, size: file.size, more });
   const response = await fetch(`/session/${session}/files?${query}`, {
     method: 'POST',
-    body: file.size > most ? null : file,
+    body: file.size > limit ? null : file,
   });
   if (!response.ok) throw new Error('this page has ended; reload it');
   return response.json();
