@@ -60,15 +60,6 @@ def test_a_missing_gradio_says_how_to_get_it(monkeypatch, capfd):
     assert 'metaiqa_plugin[ui]' in one_line(capfd)
 
 
-def test_sigterm_ends_it_with_zero_and_its_files_are_gone(start, checkpoint):
-    served = start('--metric', checkpoint)
-    assert list(served.folder.glob('metaiqa-ui-*'))
-    served.process.terminate()
-    assert served.process.wait(60) == 0
-    assert not list(served.folder.glob('metaiqa-ui-*'))
-    assert 'Traceback' not in served.stderr()
-
-
 @pytest.fixture
 def ended_at_once(monkeypatch):
     import uvicorn

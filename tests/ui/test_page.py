@@ -262,3 +262,12 @@ def test_nothing_was_loaded_from_elsewhere_and_ctrl_c_ends_it(served, wrong):
     assert wrong == []
     assert {*served.calls()} <= {'127.0.0.1', 'localhost'}
     assert served.stderr() == ''
+
+
+def test_sigterm_ends_it_with_zero_and_its_files_are_gone(start, checkpoint):
+    served = start('--metric', checkpoint)
+    assert list(served.folder.glob('metaiqa-ui-*'))
+    served.process.terminate()
+    assert served.process.wait(60) == 0
+    assert not list(served.folder.glob('metaiqa-ui-*'))
+    assert 'Traceback' not in served.stderr()
