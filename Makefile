@@ -29,7 +29,7 @@ $(READY): setup.py requirements-dev.txt requirements-learn2learn.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --no-deps -r requirements-learn2learn.txt
 	$(BIN)/python -m pip install --quiet --editable \
-	  '.[train,benchmark,cluster,explain,export,fast,tables,ui]'
+	  '.[train,benchmark,cluster,explain,export,fast,ui]'
 	touch $(READY)
 
 # Pages are tested in Chromium; CHROMIUM=PATH names one that is elsewhere.

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow
 
 from metaiqa_plugin.parallel import connected, keep_freed_memory
 from metaiqa_plugin.score.pipeline import Item, ScoreRow, score_items
@@ -128,7 +129,6 @@ def score_on_ray(
 
 def _tables(paths: Iterable[str]):
     """Blocks of the data set: what Ray hands out and does again."""
-    import pyarrow
 
     paths = iter(paths)
     while some := list(itertools.islice(paths, IMAGES)):

@@ -18,7 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from metaiqa_plugin.errors import UserError, needing
+import pyarrow
+from pyarrow import parquet
+
+from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import check_output, locked, replacing
 from metaiqa_plugin.score.pipeline import ScoreRow
 
@@ -264,13 +267,10 @@ def _check_settings(mark: Path, settings: dict[str, Any]) -> None:
 
 
 class _Parquet:
-    """A whole table; raises UserError where pyarrow is not installed."""
+    """A whole table."""
 
     def __init__(self, path: Path, metrics: Sequence[str]) -> None:
-        with needing('tables'):
-            import pyarrow
-            import pyarrow.parquet
-        self._pyarrow, self._path = pyarrow, path
+        self._path = path
         types = ['string', *['float64'] * len(metrics), 'int32', 'int32', 'string']
         named = zip(_columns(metrics), types, strict=True)
         self._schema = pyarrow.schema(
@@ -279,7 +279,7 @@ class _Parquet:
 
     def rows(self) -> Iterator[ScoreRow]:
         """Rows of the file that is there; raises UserError for other columns."""
-        file = self._pyarrow.parquet.ParquetFile(self._path)
+        file = parquet.ParquetFile(self._path)
         if file.schema_arrow.names != self._schema.names:
             raise _other_columns(str(self._path), self._schema.names)
         return (
@@ -295,11 +295,11 @@ class _Parquet:
         )
         with (
             replacing(self._path) as temporary,
-            self._pyarrow.parquet.ParquetWriter(temporary, self._schema) as writer,
+            parquet.ParquetWriter(temporary, self._schema) as writer,
         ):
             while some := list(itertools.islice(lines, ROWS)):
                 arrays = [list(column) for column in zip(*some, strict=True)]
-                writer.write_table(self._pyarrow.table(arrays, schema=self._schema))
+                writer.write_table(pyarrow.table(arrays, schema=self._schema))
 
 
 def _valid(text: str) -> str | None:

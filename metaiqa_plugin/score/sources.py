@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import pyarrow
 from PIL import Image
+from pyarrow import parquet
 
 from metaiqa_plugin.data.images import as_rgb, as_seen, decoded, iterate_images
 from metaiqa_plugin.data.labels import IMAGE_COLUMNS, CsvTable, find_column
-from metaiqa_plugin.errors import UserError, needing
+from metaiqa_plugin.errors import UserError
 
 __all__ = ['FILE_SIZE', 'Reader', 'Sources']
 
@@ -119,11 +121,8 @@ class Sources:
                 yield cells[column]
 
     def _of_parquet(self, name: str) -> Iterator[str]:
-        with needing('tables'):
-            import pyarrow
-            import pyarrow.parquet
         try:
-            file = pyarrow.parquet.ParquetFile(name)
+            file = parquet.ParquetFile(name)
             names = file.schema_arrow.names
             column = names[self._chosen(name, names)]
             for batch in file.iter_batches(ROWS, columns=[column]):
