@@ -13,20 +13,26 @@ minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from shared import (
+    features_of,
+    livec,
+    paths_of,
+    study_parser,
+    target,
+    tested_places,
+)
 from sklearn.kernel_ridge import KernelRidge
-from tqdm import tqdm
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.files import write_table
 from metaiqa_plugin.parallel import keep_freed_memory
-from metaiqa_plugin.score.agreement import correlate
+from metaiqa_plugin.score import correlate
 
 COUNTS = (10, 20, 50, 100, 200)
 SPLITS = 10
@@ -35,39 +41,26 @@ HEADER = ('labels', 'from', 'srocc', 'sd_of_splits', 'splits_ahead_of_imagenet')
 IMAGENET, PRIOR, WITH_SCORE = 'ImageNet', 'prior', 'prior and its score'
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('table')
-    parser.add_argument('images')
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = study_parser(__doc__, 'table', 'images')
     parser.add_argument('--draws', type=int, default=20)
-    parser.add_argument('--out', type=Path, default=Path())
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    path = target(options, 'few_labels.csv')
     keep_freed_memory()
-    rows = read_rows(DatabaseOptions(options.table, options.images, (0, 100)))
-    paths = [rows.path(index) for index in range(len(rows))]
+    rows = livec(options.table, options.images)
     prior = MetaIQA(pretrained='prior')
     given = {name: getattr(prior.config, name) for name in ('backbone', 'levels')}
     imagenet = MetaIQA(**given, input_size=500, pretrained='imagenet')
-    features = {IMAGENET: _features(imagenet, paths), PRIOR: _features(prior, paths)}
+    networks = {IMAGENET: imagenet, PRIOR: prior}
+    features = {
+        name: features_of(network, paths_of(rows), name)
+        for name, network in networks.items()
+    }
     with torch.no_grad():
         score = prior.head(torch.from_numpy(features[PRIOR]))[:, 0].double().numpy()
     features = {name: _standardised(of) for name, of in features.items()}
-    mos = rows.mos.astype(float)
-    found = _all_splits(options, paths, features, score, mos)
-    write_table(options.out / 'few_labels.csv', HEADER, _summary(found))
-
-
-def _features(network: MetaIQA, paths: list[Path]) -> np.ndarray:
-    """(images, features) float32: what the head takes."""
-    network.eval()
-    rows = []
-    with torch.inference_mode():
-        for path in tqdm(paths, 'features', unit='image'):
-            pixels = torch.from_numpy(np.array(read_photo(path)))
-            image = pixels.permute(2, 0, 1)[None].float().div_(255)
-            views = network.normalised(network.views(image))
-            rows.append(network.backbone(views)[0].numpy())
-    return np.stack(rows)
+    found = _all_splits(options, features, score, rows.mos.astype(float))
+    write_table(path, HEADER, _summary(found))
 
 
 def _standardised(features: np.ndarray) -> np.ndarray:
@@ -76,31 +69,31 @@ def _standardised(features: np.ndarray) -> np.ndarray:
     return ((features - features.mean(0)) / deviation).astype(float)
 
 
-def _all_splits(options, paths, features, score, mos) -> dict[tuple, np.ndarray]:
+def _all_splits(options, features, score, mos) -> dict[tuple, np.ndarray]:
     """SROCC (splits,), mean of the draws, by labels and by what is learned from."""
-    place = {path: index for index, path in enumerate(paths)}
     found: dict[tuple, np.ndarray] = {}
     for split in range(SPLITS):
-        where = DatabaseOptions(
-            options.table, options.images, (0, 100), split_index=split + 1
-        )
-        part = read_rows(where, 'test')
-        test = np.array([place[part.path(index)] for index in range(len(part))])
+        test = tested_places(options.table, options.images, split + 1)
         pool = np.setdiff1d(np.arange(len(mos)), test)
         for draw in range(options.draws):
             order = np.random.default_rng([split, draw]).permutation(pool)
             for count in COUNTS:
                 chosen = order[:count]
-                for name, predicted in _predictions(
-                    features, score, mos[chosen], chosen, test
-                ):
+                predictions = _predictions(features, score, mos[chosen], chosen, test)
+                for name, predicted in predictions:
                     srocc = correlate(predicted, mos[test]).srocc
                     each = found.setdefault((count, name), np.zeros(SPLITS))
                     each[split] += srocc / options.draws
     return found
 
 
-def _predictions(features, score, labels, chosen, test):
+def _predictions(
+    features: Mapping[str, np.ndarray],
+    score: np.ndarray,
+    labels: np.ndarray,
+    chosen: np.ndarray,
+    test: np.ndarray,
+) -> Iterator[tuple[str, np.ndarray]]:
     for name, of in features.items():
         yield name, labels.mean() + _ridge(of[chosen], of[test], labels - labels.mean())
     line = np.polynomial.Polynomial.fit(score[chosen], labels, 1)
@@ -115,7 +108,7 @@ def _ridge(learned: np.ndarray, tested: np.ndarray, labels: np.ndarray) -> np.nd
     return model.fit(learned, labels).predict(tested)
 
 
-def _summary(found: dict[tuple, np.ndarray]) -> list[tuple]:
+def _summary(found: Mapping[tuple, np.ndarray]) -> list[tuple]:
     rows = []
     for (count, name), sroccs in sorted(found.items()):
         ahead = int((sroccs > found[count, IMAGENET]).sum())
@@ -126,4 +119,4 @@ def _summary(found: dict[tuple, np.ndarray]) -> list[tuple]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -12,31 +12,36 @@ compared with MOS. Twenty minutes on a core.
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+from shared import (
+    features_of,
+    livec,
+    paths_of,
+    study_parser,
+    target,
+    tested_places,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
-from tqdm import tqdm
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.files import write_table
 from metaiqa_plugin.parallel import keep_freed_memory
 from metaiqa_plugin.score import correlate
 
 BACKBONE = 'tf_efficientnet_lite0'
-STAGES = 7
+STAGES = range(1, 8)
 SIZES = (224, 352, 500, 640)
 PARTS = 5
 POOLED = ('mean', 'deviation')
 CHOICES = [
-    *(((stage,), POOLED) for stage in range(1, STAGES + 1)),
+    *(((stage,), POOLED) for stage in STAGES),
     *((stages, POOLED) for stages in ((3, 4, 5, 6, 7), (4, 5, 6), (5, 6), (5, 7))),
     ((5, 6), ('mean',)),
     ((5, 6), ('deviation',)),
@@ -44,64 +49,36 @@ CHOICES = [
 HEADER = ('size', 'stages', 'pooled', 'srocc', 'plcc')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('table')
-    parser.add_argument('images')
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = study_parser(__doc__, 'table', 'images')
     parser.add_argument('--sizes', type=int, nargs='+', default=SIZES)
-    parser.add_argument('--out', type=Path, default=Path())
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    path = target(options, 'frozen_features.csv')
     keep_freed_memory()
-    rows = read_rows(DatabaseOptions(options.table, options.images, (0, 100)))
-    paths = [rows.path(index) for index in range(len(rows))]
+    rows = livec(options.table, options.images)
     mos = rows.mos.astype(float)
-    parts = _parts(options.table, options.images, paths)
+    splits = range(1, PARTS + 1)
+    parts = [tested_places(options.table, options.images, split) for split in splits]
     found = []
     for size in options.sizes:
-        features = _features(paths, size)
+        features = _features(paths_of(rows), size)
         for stages, pooled in CHOICES:
             chosen = [features[stage, name] for stage in stages for name in pooled]
             agreement = _left_out(np.concatenate(chosen, axis=1), mos, parts)
             label = '+'.join(str(stage) for stage in stages)
             found.append((size, label, '+'.join(pooled), *agreement))
             print(*found[-1], sep='\t', flush=True)
-        write_table(options.out / 'frozen_features.csv', HEADER, found)
-
-
-def _parts(table: str, images: str, paths: Sequence[Path]) -> list[np.ndarray]:
-    """Places of the images that each split tests on."""
-    place = {path: index for index, path in enumerate(paths)}
-    parts = []
-    for number in range(1, PARTS + 1):
-        options = DatabaseOptions(table, images, (0, 100), split_index=number)
-        rows = read_rows(options, 'test')
-        parts.append(np.array([place[rows.path(i)] for i in range(len(rows))]))
-    return parts
+        write_table(path, HEADER, found)
 
 
 def _features(paths: Sequence[Path], size: int) -> dict[tuple[int, str], np.ndarray]:
     """(images, channels) of each stage and statistic."""
-    network = MetaIQA(
-        BACKBONE,
-        levels=range(1, STAGES + 1),
-        pretrained='imagenet',
-        input_size=size,
-    ).eval()
-    rows = []
-    with torch.no_grad():
-        for path in tqdm(paths, f'{size} pixels', unit='image'):
-            pixels = torch.from_numpy(np.array(read_photo(path)))
-            image = pixels.permute(2, 0, 1)[None].float().div_(255)
-            views = network.normalised(network.views(image))
-            rows.append(network.backbone(views)[0].numpy())
-    features = np.stack(rows)
-    named = {}
-    start = 0
-    for stage, width in enumerate(network.backbone.channels, start=1):
-        for name in POOLED:
-            named[stage, name] = features[:, start : start + width]
-            start += width
-    return named
+    network = MetaIQA(BACKBONE, levels=STAGES, pretrained='imagenet', input_size=size)
+    features = features_of(network, paths, f'{size} pixels')
+    widths = np.repeat(network.backbone.channels, len(POOLED))
+    parts = np.split(features, np.cumsum(widths)[:-1], axis=1)
+    names = [(stage, name) for stage in STAGES for name in POOLED]
+    return dict(zip(names, parts, strict=True))
 
 
 def _left_out(
@@ -118,4 +95,4 @@ def _left_out(
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

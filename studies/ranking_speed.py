@@ -14,9 +14,8 @@ hardly shows; reading images and measuring the held-out loss are not in them.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -26,11 +25,14 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from shared import study_parser, target
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.data.datasets import RankedDataset
 from metaiqa_plugin.data.ranked_groups import PRESETS
+from metaiqa_plugin.errors import run
+from metaiqa_plugin.files import write_table
 from metaiqa_plugin.train.rankiqa_model import (
     Pairs,
     efficient,
@@ -48,45 +50,37 @@ FORMS: dict[str, Callable[..., Tensor]] = {
     'pair by pair': two_branches,
     'hard-negative mining': partial(hardest, part=0.25),
 }
+SPEED_HEADER = ('network', 'form', 'pairs_per_second', 'ratio_to_pairs')
 HELD_OUT = 5
 """Photos, the last by name."""
 
 Batch = tuple[Tensor, Pairs]
 
 
-def main() -> None:
-    arguments = _arguments()
-    torch.set_num_threads(1)
-    groups = _read(arguments.database)
-    out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / 'ranking_speed.csv').open('w', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(('network', 'form', 'pairs_per_second', 'ratio_to_pairs'))
-        for name in arguments.networks:
-            for row in _speed(name, groups, arguments.rounds):
-                writer.writerow(row)
-                file.flush()
-                print(*row)
-    curves = {
-        form: _training(form, groups, arguments.seconds, arguments.learning_network)
-        for form in FORMS
-    }
-    _write_curves(out / 'ranking_loss.csv', curves)
-    _draw(out / 'ranking_loss.png', curves, arguments.learning_network)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = study_parser(__doc__)
     parser.add_argument('--database', required=True, type=Path)
-    parser.add_argument('--out', required=True)
-    parser.add_argument(
-        '--networks', nargs='+', default=['shallow', 'alexnet', 'tf_efficientnet_lite0']
-    )
+    networks = ['shallow', 'alexnet', 'tf_efficientnet_lite0']
+    parser.add_argument('--networks', nargs='+', default=networks)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--learning-network', default='shallow')
     parser.add_argument('--seconds', type=float, default=240)
-    return parser.parse_args()
+    options = parser.parse_args(arguments)
+    names = ('ranking_speed.csv', 'ranking_loss.csv', 'ranking_loss.png')
+    speed, loss, picture = (target(options, name) for name in names)
+    torch.set_num_threads(1)
+    groups = Groups(read_groups(options.database))
+    rows = []
+    for name in options.networks:
+        for row in speeds(name, groups, options.rounds):
+            rows.append(row)
+            print(*row, flush=True)
+        write_table(speed, SPEED_HEADER, rows)
+    network = options.learning_network
+    curves = {form: curve(form, groups, options.seconds, network) for form in FORMS}
+    rows = [(form, *row) for form, rows in curves.items() for row in rows]
+    write_table(loss, ('form', 'cpu_seconds', 'steps', 'loss', 'pairs_in_order'), rows)
+    draw(picture, curves, network)
 
 
 class Groups:
@@ -126,7 +120,7 @@ class Groups:
                 yield self.batch(self.train, order[first : first + GROUPS], step)
 
 
-def _read(database: Path) -> Groups:
+def read_groups(database: Path) -> RankedDataset:
     block = {
         'name': 'ranking speed',
         'type': 'RankedDataset',
@@ -136,7 +130,7 @@ def _read(database: Path) -> Groups:
         'keep_distortions': list(PRESETS['live']),
         'crop_size': 224,
     }
-    return Groups(RankedDataset(block))
+    return RankedDataset(block)
 
 
 def _network(name: str) -> nn.Module:
@@ -154,7 +148,7 @@ def _step(network: nn.Module, form: str, batch: Batch, optimizer) -> None:
     optimizer.step()
 
 
-def _speed(name: str, groups: Groups, rounds: int) -> list[tuple]:
+def speeds(name: str, groups: Groups, rounds: int) -> list[tuple]:
     network = _network(name)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
     batch = next(groups.batches(0))
@@ -166,25 +160,21 @@ def _speed(name: str, groups: Groups, rounds: int) -> list[tuple]:
             _step(network, form, batch, optimizer)
             if turn:
                 seconds[form].append(time.process_time() - started)
-    slow = statistics.median(seconds['pair by pair'])
+    medians = {form: statistics.median(values) for form, values in seconds.items()}
+    slow = medians['pair by pair']
     return [
-        (
-            name,
-            form,
-            round(pairs / statistics.median(values), 2),
-            round(slow / statistics.median(values), 2),
-        )
-        for form, values in seconds.items()
+        (name, form, round(pairs / median, 2), round(slow / median, 2))
+        for form, median in medians.items()
     ]
 
 
-def _training(
+def curve(
     form: str, groups: Groups, budget: float, name: str
 ) -> list[tuple[float, int, float, float]]:
     """Rows of (CPU seconds, steps, held-out loss, held-out pairs in order)."""
     network = _network(name)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
-    curve = [(0.0, 0, *_held_out(network, groups))]
+    rows = [(0.0, 0, *_held_out(network, groups))]
     spent, due, steps = 0.0, budget / 16, 0
     for batch in groups.batches(1):
         started = time.process_time()
@@ -192,12 +182,12 @@ def _training(
         spent += time.process_time() - started
         steps += 1
         if spent >= due:
-            curve.append((round(spent, 2), steps, *_held_out(network, groups)))
-            print(form, *curve[-1], flush=True)
+            rows.append((round(spent, 2), steps, *_held_out(network, groups)))
+            print(form, *rows[-1], flush=True)
             due += budget / 16
         if spent >= budget:
-            return curve
-    return curve
+            return rows
+    return rows
 
 
 @torch.no_grad()
@@ -212,15 +202,7 @@ def _held_out(network: nn.Module, groups: Groups) -> tuple[float, float]:
     return round(statistics.mean(losses), 5), round(statistics.mean(right), 4)
 
 
-def _write_curves(path: Path, curves: dict[str, list[tuple]]) -> None:
-    with path.open('w', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(('form', 'cpu_seconds', 'steps', 'loss', 'pairs_in_order'))
-        for form, rows in curves.items():
-            writer.writerows((form, *row) for row in rows)
-
-
-def _draw(path: Path, curves: dict[str, list[tuple]], name: str) -> None:
+def draw(path: Path, curves: dict[str, list[tuple]], name: str) -> None:
     figure = Figure(figsize=(9, 3.8), layout='constrained')
     left, right = figure.subplots(1, 2)
     for form, rows in curves.items():
@@ -237,4 +219,4 @@ def _draw(path: Path, curves: dict[str, list[tuple]], name: str) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -10,15 +10,34 @@ test part.
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from shared import write_frame
 
-from metaiqa_plugin.files import replacing
+from metaiqa_plugin.cli.common import add_overwrite, add_seed
+from metaiqa_plugin.errors import run
+from metaiqa_plugin.files import check_output
 
 COLUMN = 'ratio802_seed123_split_{:02d}'
 PARTS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('table', type=Path)
+    parser.add_argument('--split', type=int, default=1)
+    add_seed(parser)
+    add_overwrite(parser, 'replace meta_info_parts.csv')
+    options = parser.parse_args(arguments)
+    path = options.table.with_name('meta_info_parts.csv')
+    check_output(path, options.overwrite)
+    parts = parts_of(pd.read_csv(options.table), options.split, options.seed)
+    write_frame(path, parts, digits=None)
+    print(f'{path}: {len(parts)} rows, {PARTS} splits')
 
 
 def parts_of(table: pd.DataFrame, split: int, seed: int) -> pd.DataFrame:
@@ -34,18 +53,5 @@ def parts_of(table: pd.DataFrame, split: int, seed: int) -> pd.DataFrame:
     return parts
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('table', type=Path)
-    parser.add_argument('--split', type=int, default=1)
-    parser.add_argument('--seed', type=int, default=0)
-    options = parser.parse_args()
-    parts = parts_of(pd.read_csv(options.table), options.split, options.seed)
-    target = options.table.with_name('meta_info_parts.csv')
-    with replacing(target) as temporary:
-        parts.to_csv(temporary, index=False)
-    print(f'{target}: {len(parts)} rows, {PARTS} splits')
-
-
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -11,25 +11,27 @@ the same file.
 
 from __future__ import annotations
 
-import argparse
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from shared import livec, paths_of, study_parser, target, tested_places
 from tqdm import tqdm
 
+from metaiqa_plugin.cli.common import add_metric
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.files import write_table
 from metaiqa_plugin.score import correlate
 from metaiqa_plugin.score.pipeline import score_images
 from metaiqa_plugin.score.scorers import min_side, open_scorers
 from metaiqa_plugin.score.sources import Reader
 
-SPLIT = 'ratio802_seed123_split_01'
-TEST = 'test'
 ENLARGED = 3
+REDUCED = 'reduced JPEGs'
 WAYS = {
     'torch fp32': ('torch', 'fp32'),
     'openvino fp32': ('openvino', 'fp32'),
@@ -40,60 +42,43 @@ HEADER = ('images', 'way', 'count', 'srocc', 'srocc_change', 'plcc', 'plcc_chang
 HEADER += ('largest_change', 'mean_change', 'sd_of_change')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('table', type=Path)
-    parser.add_argument('images', type=Path)
-    parser.add_argument('--metric', default='metaiqa')
-    parser.add_argument('--out', default='.')
-    options = parser.parse_args()
-    table, images = options.table, options.images
-    every = read_rows(DatabaseOptions(str(table), str(images), (0, 100)))
-    tested = _tested(table, every)
-    paths = [str(images / row.image) for row in every]
-    scores = {
-        name: _scored(paths, options.metric, *way, label=name)
-        for name, way in WAYS.items()
-    }
-    mos = np.array([row.mos for row in every])
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = study_parser(__doc__, 'table', 'images')
+    add_metric(parser)
+    options = parser.parse_args(arguments)
+    path = target(options, 'score_accuracy.csv')
+    every = livec(options.table, options.images)
+    paths = [str(photo) for photo in paths_of(every)]
+    tested = tested_places(options.table, options.images, 1)
+    scores = {name: _scored(paths, options.metric, name) for name in WAYS}
     rows = []
-    for label, part in (('all', np.full(len(every), True)), ('test, split 01', tested)):
+    for label, part in (('all', np.arange(len(every))), ('test, split 01', tested)):
         for name in WAYS:
             before, after = scores['torch fp32'][part], scores[name][part]
-            rows.append((label, name, *_change(before, after, mos[part])))
+            rows.append((label, name, *_change(before, after, every.mos[part])))
     with tempfile.TemporaryDirectory() as folder:
-        large = _enlarged(
-            [path for path, test in zip(paths, tested, strict=True) if test], folder
-        )
-        way = WAYS['openvino fp32']
-        before = _scored(large, options.metric, *way, label='enlarged')
-        after = _scored(large, options.metric, *way, label='reduced', shrink=True)
+        large = _enlarged([paths[place] for place in tested], folder)
+        before = _scored(large, options.metric, 'openvino fp32')
+        after = _scored(large, options.metric, 'openvino fp32', shrink=True)
     label = f'test, split 01, enlarged {ENLARGED} times'
-    rows.append((label, 'reduced JPEGs', *_change(before, after, mos[tested])))
-    write_table(Path(options.out, 'score_accuracy.csv'), HEADER, rows)
+    rows.append((label, REDUCED, *_change(before, after, every.mos[tested])))
+    write_table(path, HEADER, rows)
     for row in rows:
         print(*row, sep='\t')
 
 
-def _tested(table: Path, every) -> np.ndarray:
-    import pandas as pd
-
-    flags = pd.read_csv(table).set_index('img_name')[SPLIT]
-    return np.array([flags[row.image] == TEST for row in every])
-
-
 def _scored(
-    paths: list[str],
-    metric: str,
-    engine: str,
-    precision: str,
-    label: str,
-    shrink: bool = False,
+    paths: Sequence[str], metric: str, way: str, shrink: bool = False
 ) -> np.ndarray:
+    engine, precision = WAYS[way]
     scorers = open_scorers([metric], engine=engine, precision=precision, device='cpu')
     reader = Reader(min_side=min_side(scorers) if shrink else None)
-    rows = tqdm(score_images(paths, scorers, reader=reader), label, len(paths))
-    return np.array([row.scores[0] for row in rows])
+    scores = []
+    for row in tqdm(score_images(paths, scorers, reader=reader), way, len(paths)):
+        if row.error:
+            raise UserError(f'{row.path} has no score: {row.error}')
+        scores += row.scores
+    return np.array(scores)
 
 
 def _change(before: np.ndarray, after: np.ndarray, mos: np.ndarray) -> list:
@@ -104,7 +89,7 @@ def _change(before: np.ndarray, after: np.ndarray, mos: np.ndarray) -> list:
     return [len(mos), *(f'{number:.6f}' for number in numbers)]
 
 
-def _enlarged(paths: list[str], folder: str) -> list[str]:
+def _enlarged(paths: Sequence[str], folder: str) -> list[str]:
     made = []
     for number, path in enumerate(tqdm(paths, 'enlarge')):
         photo = read_rgb(path)
@@ -115,4 +100,4 @@ def _enlarged(paths: list[str], folder: str) -> list[str]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

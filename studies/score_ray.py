@@ -12,58 +12,45 @@ and workers get bytes.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
-import os
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from metaiqa_plugin.data.images import walk_images
+from shared import in_process, study_parser, target
+
+from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.files import write_table
+from metaiqa_plugin.score.sources import Sources
 
 HEADER = ('images_from', 'precision', 'workers', 'images_per_second', 'per_worker')
 SKIPPED = 128
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('photos')
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = study_parser(__doc__, 'photos')
     parser.add_argument('--s3', help='the same photos in an object store')
     parser.add_argument('--repeat', type=int, default=2, help='times each photo')
-    parser.add_argument('--out', default='.')
     parser.add_argument('--part', nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.part:
         print(json.dumps(_rate(options, *options.part)))
         return
-    rows = []
+    path = target(options, 'score_ray.csv')
+    own = [options.photos, '--repeat', options.repeat]
+    own += ['--s3', options.s3] if options.s3 else []
     sources = ('paths', 'contents', *(['s3'] if options.s3 else []))
-    for precision in ('fp32', 'bf16'):
-        for source in sources:
-            for workers in (1, 2):
-                rate = _in_process(options, source, precision, workers)
-                row = (
-                    source,
-                    precision,
-                    workers,
-                    f'{rate:.1f}',
-                    f'{rate / workers:.1f}',
-                )
-                rows.append(row)
-                print(*row, sep='\t', flush=True)
-                write_table(Path(options.out, 'score_ray.csv'), HEADER, rows)
-
-
-def _in_process(options, source: str, precision: str, workers: int) -> float:
-    command = [sys.executable, __file__, options.photos, '--repeat', options.repeat]
-    command += ['--s3', options.s3] if options.s3 else []
-    command += ['--part', source, precision, workers]
-    done = subprocess.run(
-        list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    rows = []
+    for part in itertools.product(('fp32', 'bf16'), sources, (1, 2)):
+        precision, source, workers = part
+        rate = in_process(__file__, *own, '--part', source, precision, workers)
+        row = (source, precision, workers, f'{rate:.1f}', f'{rate / workers:.1f}')
+        rows.append(row)
+        print(*row, sep='\t', flush=True)
+        write_table(path, HEADER, rows)
 
 
 def _rate(options, source: str, precision: str, workers: str) -> float:
@@ -79,9 +66,7 @@ def _rate(options, source: str, precision: str, workers: str) -> float:
         logging_level=logging.ERROR,
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
-    folder = os.path.abspath(options.photos)
-    paths = [os.path.join(folder, name) for name in walk_images(folder)]
-    paths = paths * options.repeat
+    paths = [*Sources([str(Path(options.photos).resolve())])] * options.repeat
     if source == 'paths':
         shards = [paths[at : at + IMAGES] for at in range(0, len(paths), IMAGES)]
         images = ray.data.from_arrow([pyarrow.table({'path': some}) for some in shards])
@@ -99,11 +84,11 @@ def _rate(options, source: str, precision: str, workers: str) -> float:
     for batch in scored.iter_batches(batch_size=None, prefetch_batches=0):
         count += len(batch['path'])
         if any(batch['error']):
-            raise SystemExit('some images were not scored')
+            raise UserError(f'not all images were scored: {max(batch["error"])}')
         if not started and count >= SKIPPED:
             started, before = time.perf_counter(), count
     return (count - before) / (time.perf_counter() - started)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -11,169 +11,160 @@ ready tensors, and reading with resizing alone, with as many threads as cores.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
-from metaiqa_plugin.data.images import walk_images
+import numpy as np
+import pandas as pd
+import torch
+from shared import in_process, study_parser, target
+
+from metaiqa_plugin.errors import UserError, run
 from metaiqa_plugin.files import write_table
+from metaiqa_plugin.parallel import available_cores, keep_freed_memory
+from metaiqa_plugin.score import open_metric
+from metaiqa_plugin.score.engines import Views, open_engine
+from metaiqa_plugin.score.scorers import open_scorers
+from metaiqa_plugin.score.sources import Reader, Sources
 
-COMMANDS = {
-    'pyiqa': ['-m', 'pyiqa.pyiqa_cmd', 'metaiqa', '-t'],
-    'torch fp32': ['--engine', 'torch'],
-    'torch bf16': ['--engine', 'torch', '--precision', 'bf16'],
-    'openvino fp32': ['--engine', 'openvino'],
-    'openvino bf16': ['--engine', 'openvino', '--precision', 'bf16'],
-}
-BOUNDS = {
-    'network alone: torch fp32, batch 1': ('torch', 'fp32', 1),
-    'network alone: torch fp32, batch 8': ('torch', 'fp32', 8),
-    'network alone: openvino fp32, batch 1': ('openvino', 'fp32', 1),
-    'network alone: openvino bf16, batch 1': ('openvino', 'bf16', 1),
-}
-OTHERS = {
-    'network alone: torch bf16, batch 8': ('torch', 'bf16', 8),
-    'network alone: torch.compile fp32, batch 8': ('compile', 'fp32', 8),
-    'network alone: torch.compile bf16, batch 8': ('compile', 'bf16', 8),
-    'network alone: onnxruntime fp32, batch 1': ('onnxruntime', 'fp32', 1),
-    'network alone: openvino fp32, batch 8': ('openvino', 'fp32', 8),
-    'network alone: openvino bf16, batch 8': ('openvino', 'bf16', 8),
-}
+OURS = ('torch fp32', 'torch bf16', 'openvino fp32', 'openvino bf16')
 READING = 'reading and resizing alone'
+ALONE = 'network alone: '
+BOUNDS = (
+    f'{ALONE}torch fp32, batch 1',
+    f'{ALONE}torch fp32, batch 8',
+    f'{ALONE}openvino fp32, batch 1',
+    f'{ALONE}openvino bf16, batch 1',
+)
+OTHERS = (
+    f'{ALONE}torch bf16, batch 8',
+    f'{ALONE}torch.compile fp32, batch 8',
+    f'{ALONE}torch.compile bf16, batch 8',
+    f'{ALONE}onnxruntime fp32, batch 1',
+    f'{ALONE}openvino fp32, batch 8',
+    f'{ALONE}openvino bf16, batch 8',
+)
 SECONDS = 6.0
+HEADER = ('what', 'images_per_second', 'least', 'most', 'to_pyiqa', 'start_seconds')
+
+Step = Callable[[], int]
 
 
-def main() -> None:
-    options = _arguments()
-    if options.part:
-        print(json.dumps(_bound(options.part, options.photos)))
-        return
-    names = walk_images(options.photos)[: options.images]
-    rates: dict[str, list[float]] = {}
-    starts: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        many, one = Path(folder, 'many'), Path(folder, 'one')
-        for place, where in ((names, many), (names[:1], one)):
-            where.mkdir()
-            for number, name in enumerate(place):
-                source = Path(options.photos, name).resolve()
-                (where / f'{number:05}{source.suffix}').symlink_to(source)
-        for round_ in range(options.rounds):
-            for name in COMMANDS:
-                start = _seconds(name, one)
-                seconds = _seconds(name, many)
-                rate = (len(names) - 1) / (seconds - start)
-                rates.setdefault(name, []).append(rate)
-                starts.setdefault(name, []).append(start)
-                print(
-                    f'{round_ + 1}: {name}: {rate:.1f}/s, start {start:.1f} s',
-                    flush=True,
-                )
-            for name in (READING, *BOUNDS, *(OTHERS if options.engines else ())):
-                rate = _bound_in_process(name, str(many))
-                rates.setdefault(name, []).append(rate)
-                print(f'{round_ + 1}: {name}: {rate:.1f}/s', flush=True)
-    header = ('what', 'images_per_second', 'least', 'most', 'to_pyiqa', 'start_seconds')
-    write_table(Path(options.out, 'score_speed.csv'), header, _rows(rates, starts))
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('photos')
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = study_parser(__doc__, 'photos')
     parser.add_argument('--images', type=int, default=1000)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--engines', action='store_true', help='others, too')
-    parser.add_argument('--out', default='.')
     parser.add_argument('--part', help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.part:
+        print(json.dumps(bound(options.part, options.photos)))
+        return
+    path = target(options, 'score_speed.csv')
+    files = [Path(name).resolve() for name in Sources([options.photos])]
+    files = files[: options.images]
+    rates, starts = defaultdict(list), defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        many, one = Path(folder, 'many'), Path(folder, 'one')
+        for some, where in ((files, many), (files[:1], one)):
+            where.mkdir()
+            for number, source in enumerate(some):
+                (where / f'{number:05}{source.suffix}').symlink_to(source)
+        for round_ in range(1, options.rounds + 1):
+            for name in ('pyiqa', *OURS):
+                starts[name].append(seconds_of(name, one))
+                seconds = seconds_of(name, many) - starts[name][-1]
+                rates[name].append((len(files) - 1) / seconds)
+                start = f'start {starts[name][-1]:.1f} s'
+                print(f'{round_}: {name}: {rates[name][-1]:.1f}/s, {start}', flush=True)
+            for name in (READING, *BOUNDS, *(OTHERS if options.engines else ())):
+                rates[name].append(in_process(__file__, many, '--part', name))
+                print(f'{round_}: {name}: {rates[name][-1]:.1f}/s', flush=True)
+    write_table(path, HEADER, summary(rates, starts))
 
 
-def _seconds(name: str, folder: Path) -> float:
+def seconds_of(name: str, folder: Path) -> float:
     """Wall-clock of a whole command."""
-    command = [sys.executable, *COMMANDS[name]]
-    if name != 'pyiqa':
-        out = str(folder.with_suffix('.csv'))
-        command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', '--out', out]
-        command += ['--overwrite', *COMMANDS[name]]
+    out = folder.with_suffix('.csv')
+    if name == 'pyiqa':
+        command = ['pyiqa.pyiqa_cmd', 'metaiqa', '-t']
+    else:
+        engine, precision = name.split()
+        command = ['metaiqa_plugin.cli', 'score', '--out', str(out), '--overwrite']
+        command += ['--engine', engine, '--precision', precision]
     started = time.perf_counter()
-    subprocess.run([*command, str(folder)], check=True, capture_output=True)
+    command = [sys.executable, '-m', *command, str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
     seconds = time.perf_counter() - started
-    if name != 'pyiqa':
-        with open(out, encoding='utf-8') as file:
-            if any(row['error'] for row in csv.DictReader(file)):
-                raise SystemExit(f'{name}: some images were not scored')
+    if name != 'pyiqa' and pd.read_csv(out)['error'].notna().any():
+        raise UserError(f'{name}: some images were not scored')
     return seconds
 
 
-def _bound_in_process(name: str, folder: str) -> float:
-    command = [sys.executable, __file__, folder, '--part', name]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _bound(name: str, folder: str) -> float:
+def bound(name: str, folder: str) -> float:
     """Images a second."""
-    from metaiqa_plugin.parallel import keep_freed_memory
-
     keep_freed_memory()
     if name == READING:
-        return _reading(folder)
-    import torch
-
-    from metaiqa_plugin.score import open_metric
-
-    engine, precision, batch = (BOUNDS | OTHERS)[name]
+        return reading(folder)
     network = open_metric('metaiqa', device='cpu').net
-    views = torch.rand(batch, 3, network.shorter_side, network.shorter_side)
-    if engine in ('torch', 'compile'):
-        view_scores = network.view_scores
-        if engine == 'compile':
-            import torch._inductor.config as inductor
+    way, batch = name.removeprefix(ALONE).split(', batch ')
+    engine, precision = way.split()
+    views = torch.rand(int(batch), 3, network.shorter_side, network.shorter_side)
+    step = step_of(engine, network, precision, views)
+    step()
+    images, started = 0, time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        images += step()
+    return images / (time.perf_counter() - started)
 
-            inductor.freezing = True
-            view_scores = torch.compile(view_scores)
-        views = views.contiguous(memory_format=torch.channels_last)
 
-        def step() -> int:
-            with (
-                torch.inference_mode(),
-                torch.autocast('cpu', torch.bfloat16, precision == 'bf16'),
-            ):
-                view_scores(views)
-            return batch
-    elif engine == 'onnxruntime':
-        step = _onnxruntime_step(network, views)
-    else:
-        from metaiqa_plugin.score.engines import open_engine
-
+def step_of(engine: str, network, precision: str, views: torch.Tensor) -> Step:
+    """What scores some images on ready views, and says how many."""
+    if engine == 'onnxruntime':
+        return onnxruntime_step(network, views)
+    if engine == 'openvino':
         computing = open_engine(network, 'openvino', precision)
 
         def step() -> int:
             waiting = [computing.submit(views) for _ in range(8)]
             for collect in waiting:
                 collect()
-            return 8 * batch
+            return 8 * len(views)
 
-    return _rate(step)
+        return step
+    scores_of = network.view_scores
+    if engine == 'torch.compile':
+        import torch._inductor.config as inductor
+
+        inductor.freezing = True
+        scores_of = torch.compile(scores_of)
+    views = views.contiguous(memory_format=torch.channels_last)
+
+    def step_of_torch() -> int:
+        with (
+            torch.inference_mode(),
+            torch.autocast('cpu', torch.bfloat16, precision == 'bf16'),
+        ):
+            scores_of(views)
+        return len(views)
+
+    return step_of_torch
 
 
-def _onnxruntime_step(network, views):
+def onnxruntime_step(network, views: torch.Tensor) -> Step:
     import onnxruntime
-    import torch
-
-    from metaiqa_plugin.score.engines import Views
 
     with tempfile.NamedTemporaryFile(suffix='.onnx') as file:
-        torch.onnx.export(
-            Views(network), (views,), file.name, dynamo=False, input_names=['views']
-        )
+        names = {'input_names': ['views']}
+        torch.onnx.export(Views(network), (views,), file.name, dynamo=False, **names)
         session = onnxruntime.InferenceSession(
             file.name, providers=['CPUExecutionProvider']
         )
@@ -185,45 +176,27 @@ def _onnxruntime_step(network, views):
     return step
 
 
-def _reading(folder: str) -> float:
-    import numpy as np
-    import torch
-
-    from metaiqa_plugin.score.scorers import open_scorers
-    from metaiqa_plugin.score.sources import Reader
-
+def reading(folder: str) -> float:
     (scorer,) = open_scorers(['metaiqa'], engine='torch', device='cpu')
-    reader = Reader()
-    paths = [os.path.join(folder, name) for name in walk_images(folder)]
+    reader, paths = Reader(), [*Sources([folder])]
     torch.set_num_threads(1)
-    cores = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         started = time.perf_counter()
         for _ in pool.map(lambda path: scorer.prepare(np.array(reader(path))), paths):
             pass
         return len(paths) / (time.perf_counter() - started)
 
 
-def _rate(step) -> float:
-    step()
-    images, started = 0, time.perf_counter()
-    while time.perf_counter() - started < SECONDS:
-        images += step()
-    return images / (time.perf_counter() - started)
-
-
-def _rows(rates: dict[str, list[float]], starts: dict[str, list[float]]):
+def summary(
+    rates: Mapping[str, list[float]], starts: Mapping[str, list[float]]
+) -> Iterator[tuple]:
     for name, found in rates.items():
-        ratios = [rate / base for rate, base in zip(found, rates['pyiqa'], strict=True)]
-        start = f'{statistics.median(starts[name]):.2f}' if name in starts else ''
-        numbers = (statistics.median(found), min(found), max(found))
-        yield (
-            name,
-            *(f'{number:.1f}' for number in numbers),
-            f'{statistics.median(ratios):.2f}',
-            start,
-        )
+        numbers = (median(found), min(found), max(found))
+        shown = [f'{number:.1f}' for number in numbers]
+        ratios = (rate / base for rate, base in zip(found, rates['pyiqa'], strict=True))
+        start = f'{median(starts[name]):.2f}' if name in starts else ''
+        yield name, *shown, f'{median(ratios):.2f}', start
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -20,22 +20,22 @@ each, on ``--threads`` threads, reading not included. Five minutes a split on a 
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from shared import livec, paths_of, study_parser, target, tensor_of
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.files import write_table
 from metaiqa_plugin.parallel import keep_freed_memory
 from metaiqa_plugin.score import correlate
@@ -100,29 +100,25 @@ VIEWS: dict[str, Score] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('table')
-    parser.add_argument('images')
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = study_parser(__doc__, 'table', 'images')
     parser.add_argument('--weights', required=True)
     parser.add_argument('--splits', type=int, nargs='+', required=True)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--out', type=Path, default=Path())
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    path = target(options, 'test_time_choices.csv')
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     agreements: dict[str, list[tuple[float, float]]] = {name: [] for name in VIEWS}
     for split in options.splits:
-        network = _network(options.weights, split)
-        block = DatabaseOptions(
-            options.table, options.images, (0, 100), split_index=split
-        )
-        rows = read_rows(block, 'test')
-        photos = [_tensor(rows.path(index)) for index in range(len(rows))]
+        weights = options.weights.format(f'{split:02d}')
+        network = MetaIQA(pretrained_model_path=weights).eval()
+        rows = livec(options.table, options.images, split)
+        photos = [tensor_of(read_photo(photo)) for photo in paths_of(rows)]
         for name, score in VIEWS.items():
             scores = [_scored(score, network, photo) for photo in tqdm(photos, name)]
-            found = correlate(scores, rows.mos.tolist())
+            found = correlate(scores, rows.mos)
             agreements[name].append((found.srocc, found.plcc))
             print(split, name, *np.round(agreements[name][-1], 4), sep='\t', flush=True)
     times = _milliseconds_of_views(network, options.rounds)
@@ -131,16 +127,7 @@ def main() -> None:
         means = np.mean(agreements[name], axis=0).round(4)
         table.append((name, *means, *times[name]))
         print(*table[-1], sep='\t', flush=True)
-    write_table(options.out / 'test_time_choices.csv', HEADER, table)
-
-
-def _network(pattern: str, split: int) -> MetaIQA:
-    return MetaIQA(pretrained_model_path=pattern.format(f'{split:02d}')).eval()
-
-
-def _tensor(path: Path) -> Tensor:
-    pixels = torch.from_numpy(np.array(read_photo(path)))
-    return pixels.permute(2, 0, 1)[None].float().div_(255)
+    write_table(path, HEADER, table)
 
 
 @torch.no_grad()
@@ -177,4 +164,4 @@ def _milliseconds(score: Score, network: MetaIQA, size: tuple[int, int]) -> floa
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))
