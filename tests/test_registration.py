@@ -57,6 +57,7 @@ def test_any_import_order_gives_our_network_and_keeps_theirs(imports):
         "official = pyiqa.create_metric('metaiqa-official', pretrained=False).net\n"
         'assert isinstance(official, theirs.MetaIQA)\n'
         'assert not isinstance(ours, theirs.MetaIQA)\n'
+        'assert not ours.train().training\n'
         'print(type(ours).__module__)'
     )
     assert python(code) == OURS

@@ -8,6 +8,7 @@ trained, preprocessed as it was.
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -29,6 +30,8 @@ __all__ = ['ConfiguredNetwork', 'NetworkConfig', 'load_exactly', 'network_name']
 NETWORK = 'network'
 DEFAULT_NETWORK = 'MetaIQA'
 """Of checkpoints that do not name their network: there was one then."""
+METRICS = 'pyiqa.models.inference_model'
+"""The module of pyiqa whose class builds the network of a metric."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ class ConfiguredNetwork(nn.Module):
             weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint; comes before ``pretrained``.
 
+    Attributes:
+        scores_only: ``pyiqa.create_metric`` built it. Then it stays in evaluation mode,
+            whatever its parents do, and its parameters need no gradient; gradients to
+            images flow. Any other network trains, as does a :meth:`trainable` copy.
+
     Raises:
         UserError: an argument is out of its range or contradicts the weights.
         CheckpointError: the file is not there, damaged, of another network, or has a
@@ -153,6 +161,7 @@ class ConfiguredNetwork(nn.Module):
         **arguments: Any,
     ) -> None:
         super().__init__()
+        self.scores_only = _builds_a_metric()
         given = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in {'backbone': backbone, **arguments}.items()
@@ -181,6 +190,17 @@ class ConfiguredNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)
         if imagenet:
             self._fit_to_features()
+        if self.scores_only:
+            self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and not self.scores_only)
+
+    def trainable(self) -> Self:
+        """A copy that trains, on the same device."""
+        copied = type(self)(**asdict(self.config), pretrained=False)
+        copied.load_state_dict(self.state_dict())
+        return copied.to(next(self.parameters()).device)
 
     def _build(self, imagenet: bool) -> None:
         """Make the layers that ``self.config`` describes."""
@@ -309,6 +329,19 @@ def load_exactly(network: nn.Module, state: dict[str, Tensor], source: str) -> N
         raise CheckpointError(
             f'{source!r} does not fit the network: {" ".join(faults)[:400]}'
         ) from error
+
+
+def _builds_a_metric() -> bool:
+    """Whether pyiqa is building a metric.
+
+    It builds the networks of metrics and of trainers by the same call. The options of
+    our metrics cannot tell, either: ``create_metric('metaiqa')`` reads pyiqa's own
+    before it loads this package.
+    """
+    frame = sys._getframe()
+    while frame is not None and frame.f_globals.get('__name__') != METRICS:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _check_agreement(given: dict[str, Any], config: NetworkConfig, path: str) -> None:

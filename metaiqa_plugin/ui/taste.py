@@ -8,7 +8,6 @@ Statistical Predictions", J. R. Stat. Soc. B, 1974).
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 import time
@@ -146,7 +145,7 @@ def learn_taste(network: MetaIQA, plan: TastePlan, on_step: OnStep) -> Taste:
 
     def adapted(index: int) -> MetaIQA:
         before = sum(steps[:index])
-        learner = copy.deepcopy(network)
+        learner = network.trainable()
         mos = mos_of_stars([plan.stars[place] for place in rounds[index]])
         adapt(
             learner,

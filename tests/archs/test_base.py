@@ -5,6 +5,7 @@ import inspect
 import pyiqa
 import pytest
 import torch
+from pyiqa.archs import build_network
 from torch import nn
 
 from metaiqa_plugin.archs.base import network_name
@@ -83,6 +84,34 @@ def test_saved_and_loaded_it_is_the_same_network(tmp_path, network, suffix):
     for shape in ((1, 3, 80, 64), (2, 1, 9, 14)):
         images = torch.rand(shape)
         assert torch.equal(metric(images), network(images))
+
+
+def test_a_metric_stays_one_in_a_parent_that_trains(network, path):
+    name = METRICS[network.NAME]
+    metric = pyiqa.create_metric(name, as_loss=True, pretrained_model_path=path)
+    before = {key: value.clone() for key, value in metric.state_dict().items()}
+    parent = nn.Sequential(nn.Conv2d(3, 3, 1), metric).train()
+    optimizer = torch.optim.SGD(parent.parameters(), lr=1.0)
+    image = torch.rand(2, 3, 64, 64, requires_grad=True)
+    parent(image).backward()
+    optimizer.step()
+    assert image.grad.abs().sum() > 0
+    assert parent[0].weight.grad.abs().sum() > 0
+    assert all(torch.equal(before[k], v) for k, v in metric.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in metric.net.parameters())
+
+
+def test_other_networks_train_and_so_does_a_copy_of_a_metrics(network, path):
+    name = METRICS[network.NAME]
+    metric = pyiqa.create_metric(name, pretrained_model_path=path)
+    options = {'type': network.NAME, 'pretrained_model_path': path}
+    for built in (build_network(options), metric.net.trainable()):
+        assert built.train().training
+        assert all(parameter.requires_grad for parameter in built.parameters())
+        loaded = built.state_dict()
+        assert all(
+            torch.equal(loaded[k], v) for k, v in metric.net.state_dict().items()
+        )
 
 
 def test_a_file_written_by_pyiqas_trainer_carries_the_arguments(tmp_path, network):
