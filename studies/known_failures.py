@@ -1,7 +1,7 @@
 """Known failures of metrics, measured: sizes, gray, night, crops, no photos, levels.
 
-    python studies/known_failures.py metaiqa --livec TABLE IMAGES --split 1 \
-        --out docs/results
+    python studies/known_failures.py --metric metaiqa --livec TABLE IMAGES --split 1 \
+        --out docs/results --overwrite
 
 Three parts, each of which can be asked for alone (``--parts``):
 
@@ -19,81 +19,83 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
+import pandas as pd
 import torch
-from known_failures_images import PRISTINE, VERSIONS, distorted_levels, mean_luma
-from known_failures_pages import KINDS, charts, open_browser
-from known_failures_scores import ScoreTable
+from known_failures_images import (
+    KINDS,
+    PRISTINE,
+    VERSIONS,
+    charts,
+    distorted_levels,
+    mean_luma,
+    open_browser,
+)
 from known_failures_tables import levels_report, others_report, photos_report
 from PIL import Image
+from shared import RowFile, livec, study_parser, target
 from tqdm import tqdm
 
+from metaiqa_plugin.cli.common import add_metric, add_resume, add_workers
 from metaiqa_plugin.data.distortions import DISTORTIONS
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows
 from metaiqa_plugin.errors import SOME_FAILED, UserError, run, whole_number
 from metaiqa_plugin.parallel import available_cores, parallel_map
 from metaiqa_plugin.photos import carried_photos
+from metaiqa_plugin.score.pipeline import Item, score_items
 from metaiqa_plugin.score.scorers import Scorer, open_scorers
 
-PARTS = ('photos', 'others', 'levels')
+WRITTEN = {
+    'photos': ('photos.csv', 'versions.csv', 'versions.png'),
+    'others': ('others.csv',),
+    'levels': ('levels.csv', 'levels.png'),
+}
+"""Parts, in their order, and what comes of each in ``--out``."""
 KODAK, LIVEC = 'photos, Kodak', 'photos, LIVE Challenge'
 
 
-def main() -> None:
-    sys.exit(run(measure, parsed(sys.argv[1:])))
-
-
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('metrics', nargs='+', help='of pyiqa, or checkpoints of ours')
-    parser.add_argument('--parts', default=','.join(PARTS), help='default: %(default)s')
-    parser.add_argument('--livec', nargs=2, metavar=('TABLE', 'IMAGES'))
-    parser.add_argument('--split', type=int, help='test part of it; default: all')
-    parser.add_argument('--limit', type=int, help='photos of LIVE Challenge')
-    parser.add_argument('--photos', type=int, default=24, help='carried ones, of 24')
-    parser.add_argument('--out', type=Path, default=Path('.'), help='for tables')
-    parser.add_argument('--scores', type=Path, default=Path('known-failures'))
-    parser.add_argument('--resume', action='store_true', help='go on with the scores')
-    parser.add_argument('--keep', type=Path, help='folder for the images of others')
-    parser.add_argument('--workers', type=int, default=available_cores())
-    parser.add_argument('--threads', type=int, help='of torch and OpenCV')
-    return parser.parse_args(arguments)
-
-
-def measure(options: argparse.Namespace) -> int:
-    """Score, print and write what was asked for; the exit code.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score, print and write what is asked for; the exit code.
 
     Raises:
         UserError: an argument is wrong, or no metric of that name.
     """
+    parser = study_parser(__doc__)
+    add_metric(parser, many=True)
+    parser.add_argument(
+        '--parts', default=','.join(WRITTEN), help='default %(default)s'
+    )
+    parser.add_argument('--livec', nargs=2, metavar=('TABLE', 'IMAGES'))
+    parser.add_argument('--split', type=int, help='test part of it; default: all')
+    parser.add_argument('--limit', type=int, help='photos of LIVE Challenge')
+    parser.add_argument('--photos', type=int, default=24, help='carried ones, of 24')
+    parser.add_argument('--scores', type=Path, default=Path('known-failures'))
+    add_resume(parser)
+    parser.add_argument('--keep', type=Path, help='folder for the images of others')
+    add_workers(parser, 'processes that distort', available_cores())
+    parser.add_argument('--threads', type=int, help='of torch and OpenCV')
+    options = parser.parse_args(arguments)
     parts = checked(options)
     if options.threads:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
-    scorers = open_scorers(options.metrics, threads=options.threads)
-    failed = 0
-    for part in parts:
-        failed += {'photos': photos, 'others': others, 'levels': levels}[part](
-            options, scorers
-        )
+    scorers = open_scorers(options.metric or ['metaiqa'], threads=options.threads)
+    measures = {'photos': photos, 'others': others, 'levels': levels}
+    failed = sum(measures[part](options, scorers) for part in parts)
     return SOME_FAILED if failed else 0
 
 
 def checked(options: argparse.Namespace) -> list[str]:
-    """The parts, in their order.
-
-    Raises:
-        UserError: an argument is wrong.
-    """
+    """The parts, in their order; raises UserError where an argument is wrong."""
     asked = options.parts.split(',')
-    unknown = [part for part in asked if part not in PARTS]
-    if unknown:
-        raise UserError(f'parts={options.parts!r}: expected some of {",".join(PARTS)}')
+    if not set(asked) <= set(WRITTEN):
+        raise UserError(
+            f'parts={options.parts!r}: expected some of {",".join(WRITTEN)}'
+        )
     if 'photos' in asked and options.livec is None:
         raise UserError(
             f'parts={options.parts!r}: photos needs --livec TABLE IMAGES; or leave it '
@@ -102,15 +104,74 @@ def checked(options: argparse.Namespace) -> list[str]:
     for name in ('split', 'limit', 'photos', 'workers', 'threads'):
         if getattr(options, name) is not None:
             whole_number(name, getattr(options, name))
-    return [part for part in PARTS if part in asked]
+    for part in asked:
+        for name in WRITTEN[part]:
+            target(options, f'known_failures_{name}')
+    return [part for part in WRITTEN if part in asked]
+
+
+class ScoreFile:
+    """Images come in groups, whose rows are written at once.
+
+    Args:
+        path: of the csv.
+        columns: of what is known of an image; the first ``keys`` name its group.
+        keys: how many.
+        scorers: each has a column. Others are ``width``, ``height`` and ``error``.
+        resume: keep the groups that the csv has; else begin anew.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str],
+        keys: int,
+        scorers: Sequence[Scorer],
+        resume: bool = False,
+    ) -> None:
+        names = [scorer.name for scorer in scorers]
+        header = [*columns, 'width', 'height', *names, 'error']
+        self._file = RowFile(path, header, keys, resume)
+        self._scorers = scorers
+
+    def has(self, *key: str) -> bool:
+        return key in self._file
+
+    def add(self, *key: str, images: Iterable[tuple[Sequence, Image.Image]]) -> None:
+        """Score a group: what is known of each image beyond its key, and its pixels.
+
+        An image that a metric cannot score has an ``error``, and no score there.
+        """
+        images = [([*key, *known], image) for known, image in images]
+        items = [
+            Item(', '.join(map(str, known)), image.copy) for known, image in images
+        ]
+        rows = []
+        scored = score_items(items, self._scorers)
+        for (known, image), row in zip(images, scored, strict=True):
+            shown = ['' if score is None else f'{score:.8g}' for score in row.scores]
+            rows.append([*known, *image.size, *shown, row.error])
+            if row.error:
+                print(f'metaiqa: no score of {row.path}: {row.error}', file=sys.stderr)
+        self._file.add(rows)
+
+    def add_unread(self, *key: str, error: UserError) -> None:
+        """Note that a group could not be read."""
+        print(f'metaiqa: skipped: {error}', file=sys.stderr)
+        blank = [''] * (len(self._file.header) - len(key) - 1)
+        self._file.add([[*key, *blank, error]])
+
+    def read(self) -> tuple[pd.DataFrame, int]:
+        """All rows, keys as text; and how many have an error."""
+        table = self._file.read(text=['error'])
+        return table, int(table['error'].notna().sum())
 
 
 def photos(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
     """Versions of LIVE Challenge's photos; how many could not be read or scored."""
     rows = labelled(options)
-    columns = ('image', 'mos', 'luma', 'version')
-    path = options.scores / 'photos.csv'
-    table = ScoreTable(path, columns, 1, scorers, options.resume)
+    path, columns = options.scores / 'photos.csv', ('image', 'mos', 'luma', 'version')
+    table = ScoreFile(path, columns, 1, scorers, options.resume)
     for place in tqdm(range(len(rows)), 'photos', unit='photo'):
         row = rows[place]
         if table.has(row.image):
@@ -118,13 +179,13 @@ def photos(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
         try:
             image = read_rgb(rows.path(place))
         except UserError as error:
-            table.add_unread(row.image, error=str(error))
+            table.add_unread(row.image, error=error)
             continue
         known = (f'{row.mos:.6f}', f'{mean_luma(image):.4f}')
         images = (((*known, name), make(image)) for name, make in VERSIONS.items())
         table.add(row.image, images=images)
     scores, failed = table.read()
-    wanted = scores[scores['image'].isin(names_of(rows))]
+    wanted = scores[scores['image'].isin([*rows.images])]
     label = 'all' if options.split is None else f'test, split {options.split:02}'
     photos_report(wanted, scorers, label, options.out)
     return failed
@@ -132,24 +193,19 @@ def photos(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
 
 def others(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
     """Images that are no photos; how many images and kinds failed."""
-    path = options.scores / 'others.csv'
-    table = ScoreTable(path, ('kind', 'image'), 2, scorers)
-    skipped = []
-
-    def add(kind: str, name: str, image: Image.Image) -> None:
-        table.add(kind, name, images=[((), image)])
-        if options.keep and not kind.startswith('photos'):
-            target = options.keep / kind / f'{name.replace("/", "-")}.png'
-            target.parent.mkdir(parents=True, exist_ok=True)
-            image.save(target)
-
+    table = ScoreFile(options.scores / 'others.csv', ('kind', 'image'), 2, scorers)
+    skipped: list[str] = []
     for kind, name, source in tqdm(photo_files(options), 'others: photos'):
         try:
-            add(kind, name, read_rgb(source))
+            table.add(kind, name, images=[((), read_rgb(source))])
         except UserError as error:
-            table.add_unread(kind, name, error=str(error))
+            table.add_unread(kind, name, error=error)
     for kind, name, image in tqdm(no_photos(skipped), 'others: no photos'):
-        add(kind, name, image)
+        table.add(kind, name, images=[((), image)])
+        if options.keep:
+            path = options.keep / kind / f'{name.replace("/", "-")}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
     scores, failed = table.read()
     others_report(scores, scorers, options.out)
     return failed + len(skipped)
@@ -165,7 +221,7 @@ def photo_files(options: argparse.Namespace) -> list[tuple[str, str, Path]]:
 
 
 def no_photos(skipped: list[str]) -> Iterator[tuple[str, str, Image.Image]]:
-    """Kind, name and image; the kinds that can not be made are put in ``skipped``."""
+    """Kind, name and image; the kinds that cannot be made are put in ``skipped``."""
 
     def skip(kind: str, error: UserError) -> None:
         print(f'metaiqa: skipped {kind}: {error}', file=sys.stderr)
@@ -186,9 +242,9 @@ def no_photos(skipped: list[str]) -> Iterator[tuple[str, str, Image.Image]]:
 
 def levels(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
     """All types and levels of carried photos; how many could not be scored."""
-    columns = ('photo', 'distortion', 'level', 'change')
     path = options.scores / 'levels.csv'
-    table = ScoreTable(path, columns, 2, scorers, options.resume)
+    columns = ('photo', 'distortion', 'level', 'change')
+    table = ScoreFile(path, columns, 2, scorers, options.resume)
     chosen = carried_photos()[: options.photos]
     jobs = [(photo, name) for photo in chosen for name in (PRISTINE, *DISTORTIONS)]
     jobs = [(photo, name) for photo, name in jobs if not table.has(photo.stem, name)]
@@ -205,19 +261,9 @@ def levels(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
 
 def labelled(options: argparse.Namespace) -> LabelledRows:
     """LIVE Challenge's photos, or the test part of the split; the first ``limit``."""
-    table, images = options.livec
-    rows = read_rows(
-        DatabaseOptions(table, images, (0, 100), split_index=options.split), 'test'
-    )
-    if options.limit is None:
-        return rows
-    first = [rows[place] for place in range(min(options.limit, len(rows)))]
-    return LabelledRows(first, images, table)
-
-
-def names_of(rows: LabelledRows) -> list[str]:
-    return [row.image for row in rows]
+    rows = livec(*options.livec, options.split)
+    return rows if options.limit is None else rows.at(range(len(rows))[: options.limit])
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

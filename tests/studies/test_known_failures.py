@@ -2,34 +2,41 @@
 
 import csv
 import math
-import sys
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+import known_failures
 import numpy as np
 import pytest
+from known_failures import ScoreFile
+from known_failures_images import (
+    ORIGINAL,
+    PRISTINE,
+    VERSIONS,
+    charts,
+    distorted_levels,
+    drawings,
+    mean_luma,
+    text_pages,
+)
+from known_failures_tables import (
+    agreement,
+    best_first,
+    change,
+    darkest,
+    falls,
+    opinions,
+    order,
+    pooled,
+    spread,
+)
 from PIL import Image
 from scipy.stats import rankdata
 
 from metaiqa_plugin.data.distortions import DISTORTIONS, distort, seed_key
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import SOME_FAILED, UserError
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / 'studies'))
-
-import known_failures
-from known_failures_images import (
-    ORIGINAL,
-    PRISTINE,
-    VERSIONS,
-    distorted_levels,
-    mean_luma,
-)
-from known_failures_numbers import agreement, change, darkest, spread
-from known_failures_order import best_first, falls, opinions, order, pooled
-from known_failures_pages import charts, drawings, text_pages
-from known_failures_scores import ScoreTable
 
 SPLIT = 'ratio802_seed123_split_01'
 FALLING = [5, 4, 3, 2, 1, 0]
@@ -146,93 +153,95 @@ def test_levels_are_seeded_by_photo_type_and_level(small_photos):
 
 def test_the_darkest_tenth_is_a_tenth():
     dark, threshold = darkest(np.arange(30)[::-1], 0.1)
-    assert np.flatnonzero(dark).tolist() == [27, 28, 29]
-    assert threshold == 2
+    assert (np.flatnonzero(dark).tolist(), threshold) == ([27, 28, 29], 2)
     dark, threshold = darkest([7, 5, 5], 0.1)
     assert (dark.tolist(), threshold) == ([False, True, True], 5)
 
 
 def test_agreement_by_hand():
     found = agreement([0.2, 0.4, math.nan, 0.9], [0.1, 0.5, 0.3, 0.6], False, True)
-    assert (found.count, found.srocc) == (3, pytest.approx(1))
-    assert found.mean_error == pytest.approx((0.1 - 0.1 + 0.3) / 3)
-    assert found.rmse == pytest.approx(math.sqrt((0.01 + 0.01 + 0.09) / 3))
-    assert found.plcc == pytest.approx(0.16 / math.sqrt(0.26 * 0.14))
-    assert (found.mean, found.sd) == pytest.approx((0.5, math.sqrt(0.26 / 3)))
-
-
-def test_agreement_turns_round_a_metric_whose_low_scores_are_good():
-    found = agreement([9, 5, 1], [0.1, 0.5, 0.6], True, False)
-    assert found.srocc == pytest.approx(1)
-    assert found.plcc > 0
-    assert math.isnan(found.rmse) and math.isnan(found.mean_error)
+    found.pop('srocc_error')
+    assert found == pytest.approx(
+        {
+            'count': 3,
+            'srocc': 1,
+            'plcc': 0.16 / math.sqrt(0.26 * 0.14),
+            'rmse': math.sqrt((0.01 + 0.01 + 0.09) / 3),
+            'mean_error': 0.3 / 3,
+            'mean': 0.5,
+            'sd': math.sqrt(0.26 / 3),
+        }
+    )
+    turned = agreement([9, 5, 1], [0.1, 0.5, 0.6], True, False)
+    assert turned['srocc'] == pytest.approx(1) and turned['plcc'] > 0
+    assert math.isnan(turned['rmse']) and math.isnan(turned['mean_error'])
 
 
 def test_agreement_of_a_constant_or_of_nothing_is_not_defined():
-    assert math.isnan(agreement([1, 1, 1], [0.1, 0.5, 0.6], False, True).srocc)
+    assert math.isnan(agreement([1, 1, 1], [0.1, 0.5, 0.6], False, True)['srocc'])
     nothing = agreement([], [], False, True)
-    assert nothing.count == 0 and math.isnan(nothing.rmse)
+    assert nothing.pop('count') == 0 and all(map(math.isnan, nothing.values()))
 
 
 def test_the_error_of_srocc_is_that_of_theory_for_independent_scores():
     scores, mos = np.random.default_rng(0).normal(size=(2, 100))
-    error = agreement(scores, mos, False, False).srocc_error
+    error = agreement(scores, mos, False, False)['srocc_error']
     assert error == pytest.approx(1 / math.sqrt(99), rel=0.25)
-    assert agreement(scores, 2 * scores, False, False).srocc_error < 1e-9
+    assert agreement(scores, 2 * scores, False, False)['srocc_error'] < 1e-9
 
 
 def test_change_by_hand():
     found = change([1, 2, 3, 4], [1, 0, 4, math.nan], [0.3, 0.1, 0.9, 0.5], False)
-    assert found.count == 3
-    assert found.mean == pytest.approx(-1 / 3)
-    assert found.sd == pytest.approx(math.sqrt(5 / 3 - 1 / 9))
-    assert found.largest == -2
-    assert found.srocc_to_originals == pytest.approx(0.5)
-    assert found.srocc_to_mos == pytest.approx(1)
+    assert found == pytest.approx(
+        {
+            'count': 3,
+            'mean': -1 / 3,
+            'sd': math.sqrt(5 / 3 - 1 / 9),
+            'largest': -2,
+            'srocc_to_originals': 0.5,
+            'srocc_to_mos': 1,
+        }
+    )
     turned = change([1, 2, 3], [1, 0, 4], [0.3, 0.1, 0.9], True)
-    assert turned.srocc_to_originals == pytest.approx(0.5)
-    assert turned.srocc_to_mos == pytest.approx(-1)
+    assert turned['srocc_to_originals'] == pytest.approx(0.5)
+    assert turned['srocc_to_mos'] == pytest.approx(-1)
 
 
 def test_spread_by_hand():
-    found = spread([4, 0, 1, math.nan, 2, 3])
-    assert (found.count, found.lowest, found.highest) == (5, 0, 4)
-    assert (found.lower_quartile, found.median, found.upper_quartile) == (1, 2, 3)
-    assert spread([math.nan]).count == 0
+    assert list(spread([4, 0, 1, math.nan, 2, 3]).values()) == [5, 0, 1, 2, 3, 4]
+    nothing = spread([math.nan])
+    assert nothing['count'] == 0 and math.isnan(nothing['median'])
 
 
 def test_order_counts_pairs_that_fall():
     scores = [FALLING, [5, 4, 3, 3, 1, 2], [9, math.nan, 3, 2, 1, 0]]
     found = order(scores, FALLING, False)
-    assert found.adjacent == (5 + 3, 10)
-    assert found.every == (15 + 13, 30)
-    assert found.photos == (1, 2)
-    assert found.people == (15 + 13, 30)
+    pairs = (15 + 13, 30)
+    shown = {'adjacent': (5 + 3, 10), 'every': pairs, 'photos': (1, 2), 'people': pairs}
+    assert found == shown
     assert order(-np.array(scores), FALLING, True) == found
-    assert order(scores, FALLING, True).every == (1, 30)
+    assert order(scores, FALLING, True)['every'] == (1, 30)
 
 
 def test_five_levels_may_be_in_order_where_the_first_beats_the_photo():
     found = order([[4.5, 5, 4, 3, 2, 1]], FALLING, False)
-    assert found.photos == (1, 1)
-    assert found.adjacent == (4, 5)
+    assert (found['photos'], found['adjacent']) == ((1, 1), (4, 5))
 
 
 def test_a_level_that_keeps_the_photo_is_no_pair_with_it():
     same = [[5, 5, 3, 2, 1, 0]]
-    assert order(same, FALLING, False, [1]).adjacent == (4, 4)
-    assert order(same, FALLING, False, [1]).every == (14, 14)
-    assert order(same, FALLING, False).adjacent == (4, 5)
-    third = order([FALLING], FALLING, False, [3])
-    assert (third.adjacent, third.every) == ((5, 5), (14, 14))
+    found = order(same, FALLING, False, [1])
+    assert (found['adjacent'], found['every']) == ((4, 4), (14, 14))
+    assert order(same, FALLING, False)['adjacent'] == (4, 5)
+    found = order([FALLING], FALLING, False, [3])
+    assert (found['adjacent'], found['every']) == ((5, 5), (14, 14))
 
 
 def test_people_decide_which_level_should_be_higher():
     people = [4.6, 4.2, 4.5, 4.6, 4.36, 3.9]
-    right = order([people], people, False)
-    assert right.people == (12, 12)
-    assert order([people], people, True).people == (0, 12)
-    assert order([FALLING], people, False).people == (9, 12)
+    assert order([people], people, False)['people'] == (12, 12)
+    assert order([people], people, True)['people'] == (0, 12)
+    assert order([FALLING], people, False)['people'] == (9, 12)
 
 
 def test_people_and_the_levels_that_are_not_monotonic():
@@ -245,16 +254,15 @@ def test_people_and_the_levels_that_are_not_monotonic():
 
 def test_types_are_pooled_by_pairs_and_not_by_shares():
     one = order([FALLING] * 3, FALLING, False)
-    other = order([FALLING[::-1]], FALLING, False)
-    assert pooled([one, other]).adjacent == (15, 20)
-    assert pooled([one, other]).photos == (3, 4)
+    found = pooled([one, order([FALLING[::-1]], FALLING, False)])
+    assert (found['adjacent'], found['photos']) == ((15, 20), (3, 4))
 
 
-def test_a_score_table_notes_what_a_metric_can_not_score(tmp_path, capsys):
-    table = ScoreTable(tmp_path / 'a.csv', ('image', 'version'), 1, [Brightness()])
+def test_a_score_file_notes_what_a_metric_cannot_score(tmp_path, capsys):
+    table = ScoreFile(tmp_path / 'a.csv', ('image', 'version'), 1, [Brightness()])
     images = [(('whole',), flat('white')), (('dot',), flat('white', (1, 1)))]
     table.add('01', images=images)
-    table.add_unread('02', error='no such file')
+    table.add_unread('02', error=UserError('no such file'))
     scores, failed = table.read()
     assert failed == 2
     assert scores['image'].tolist() == ['01', '01', '02']
@@ -263,11 +271,11 @@ def test_a_score_table_notes_what_a_metric_can_not_score(tmp_path, capsys):
     assert 'no score of 01, dot: too small' in capsys.readouterr().err
 
 
-def test_an_interrupted_score_table_goes_on_to_the_same_bytes(tmp_path):
+def test_an_interrupted_score_file_goes_on_to_the_same_bytes(tmp_path):
     path = tmp_path / 'a.csv'
 
     def fill(stop, resume):
-        table = ScoreTable(path, ('image', 'version'), 1, [Brightness()], resume)
+        table = ScoreFile(path, ('image', 'version'), 1, [Brightness()], resume)
         had = [key for key in 'abc' if table.has(key)]
         for key in 'abc'[:stop]:
             if not table.has(key):
@@ -283,7 +291,7 @@ def test_an_interrupted_score_table_goes_on_to_the_same_bytes(tmp_path):
     assert path.read_bytes() == whole
     assert fill(3, False) == []
     with pytest.raises(UserError, match='has the columns'):
-        ScoreTable(path, ('photo',), 1, [Brightness()], True)
+        ScoreFile(path, ('photo',), 1, [Brightness()], True)
 
 
 @pytest.fixture
@@ -298,28 +306,25 @@ def livec(tmp_path, small_photos):
 
 
 def measured(checkpoint, out, *more):
-    arguments = [checkpoint, '--out', str(out), '--scores', str(out / 'scores'), *more]
-    arguments += ['--workers', '1']
-    return known_failures.measure(known_failures.parsed(arguments))
+    arguments = ['--metric', checkpoint, '--out', str(out), '--workers', '1', *more]
+    return known_failures.main([*arguments, '--scores', str(out / 'scores')])
 
 
 def test_photos_are_measured(checkpoint, livec, tmp_path, capsys):
-    more = ('--parts', 'photos', '--livec', *livec)
-    assert measured(checkpoint, tmp_path / 'one', *more, '--split', '1') == 0
-    printed = capsys.readouterr().out
-    assert 'test, split 01: 5 photos' in printed
-    found = rows_of(tmp_path / 'one' / 'known_failures_photos.csv')
+    more = ('--parts', 'photos', '--livec', *livec, '--split', '1')
+    assert measured(checkpoint, tmp_path, *more) == 0
+    assert 'test, split 01: 5 photos' in capsys.readouterr().out
+    found = rows_of(tmp_path / 'known_failures_photos.csv')
     assert [row['count'] for row in found[::2]] == ['5', '1', '4']
     assert all(row['rmse'] for row in found)
-    scores = rows_of(tmp_path / 'one' / 'scores' / 'photos.csv')
+    scores = rows_of(tmp_path / 'scores' / 'photos.csv')
     assert len(scores) == 5 * len(VERSIONS)
     assert [scores[0][name] for name in ('image', 'mos')] == ['02.png', '0.250000']
     darkest_first = sorted(scores, key=lambda row: float(row['luma']))
     for place, version in enumerate((ORIGINAL, 'gray')):
         every = [row for row in darkest_first if row['version'] == version]
-        for row, own in zip(
-            found[place::2], (every, every[:1], every[1:]), strict=True
-        ):
+        groups = (every, every[:1], every[1:])
+        for row, own in zip(found[place::2], groups, strict=True):
             mean = np.mean([float(each['tiny.safetensors']) for each in own])
             assert float(row['mean']) == pytest.approx(mean, abs=1e-6)
             mos = np.mean([float(each['mos']) for each in own])
@@ -329,15 +334,13 @@ def test_photos_are_measured(checkpoint, livec, tmp_path, capsys):
     ranks = rankdata([float(row['tiny.safetensors']) for row in first])
     apart = ((ranks[places] - np.arange(1, 6)) ** 2).sum()
     assert float(found[0]['srocc']) == pytest.approx(1 - 6 * apart / 120, abs=1e-6)
-    versions = rows_of(tmp_path / 'one' / 'known_failures_versions.csv')
+    versions = rows_of(tmp_path / 'known_failures_versions.csv')
     assert [row['version'] for row in versions] == list(VERSIONS)
     assert float(versions[0]['largest']) == 0
     assert float(versions[0]['srocc_to_originals']) == 1
-    assert Image.open(tmp_path / 'one' / 'known_failures_versions.png').width > 600
-    measured(checkpoint, tmp_path / 'two', *more, '--split', '1')
-    for name in ('known_failures_photos.csv', 'scores/photos.csv'):
-        one, two = ((tmp_path / run / name).read_bytes() for run in ('one', 'two'))
-        assert one == two
+    assert Image.open(tmp_path / 'known_failures_versions.png').width > 600
+    with pytest.raises(UserError, match=r'photos\.csv.* exists; give --overwrite'):
+        measured(checkpoint, tmp_path, *more)
 
 
 def test_a_photo_that_is_gone_is_skipped(checkpoint, livec, tmp_path, capsys):
@@ -442,4 +445,4 @@ def test_pages_and_charts_are_drawn_the_same_again(browser):
 )
 def test_wrong_arguments_are_named(arguments, named):
     with pytest.raises(UserError, match=named):
-        known_failures.measure(known_failures.parsed(['metaiqa', *arguments]))
+        known_failures.main(arguments)
