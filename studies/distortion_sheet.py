@@ -1,6 +1,6 @@
 """Draw the distortions at their five levels on contact sheets.
 
-    python studies/distortion_sheet.py
+    python studies/distortion_sheet.py --out docs --overwrite
 
 writes `docs/distortions.jpg`, the 25 types of KADID-10k, and
 `docs/distortions-more.jpg`, the six of TID2013 and the chains of `COMPOSITES`. A
@@ -10,12 +10,12 @@ a whole, and a detail of it is shown pixel by pixel, one row for each type.
 
 from __future__ import annotations
 
-import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from shared import study_parser, target
 
 from metaiqa_plugin.data.distortions import (
     COMPOSITES,
@@ -24,6 +24,9 @@ from metaiqa_plugin.data.distortions import (
     LEVELS,
     distort,
 )
+from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.errors import run
+from metaiqa_plugin.photos import KODAK
 
 PHOTO = '15.webp'
 SIZE = (512, 384)
@@ -81,30 +84,17 @@ SHEETS = (
 )
 
 
-def main() -> None:
-    """Draw the sheets and save them where the command line says."""
-    root = Path(__file__).resolve().parent.parent
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--output', type=Path, default=root / 'docs', help='folder (default: docs)'
-    )
-    folder = parser.parse_args().output
-    folder.mkdir(parents=True, exist_ok=True)
-    for sheet in SHEETS:
-        path = folder / sheet.file
-        draw_sheet(load_photo(), sheet).save(path, quality=sheet.quality, optimize=True)
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = study_parser(__doc__).parse_args(arguments)
+    paths = [target(options, sheet.file) for sheet in SHEETS]
+    photo = ImageOps.fit(read_rgb(KODAK / PHOTO), SIZE, Image.Resampling.LANCZOS)
+    for path, sheet in zip(paths, SHEETS, strict=True):
+        draw_sheet(photo, sheet).save(path, quality=sheet.quality, optimize=True)
         print(f'{path}: {path.stat().st_size / 1e6:.2f} MB')
 
 
-def load_photo() -> Image.Image:
-    """Return the carried photo, cropped and resized to `SIZE`."""
-    folder = resources.files('metaiqa_plugin') / 'photos' / 'kodak24'
-    with (folder / PHOTO).open('rb') as file, Image.open(file) as photo:
-        return ImageOps.fit(photo.convert('RGB'), SIZE, Image.Resampling.LANCZOS)
-
-
 def draw_sheet(photo: Image.Image, sheet: Sheet) -> Image.Image:
-    """Return the sheet: the original on top, then one row for each distortion."""
+    """The original on top, then one row for each distortion."""
     cell_width, cell_height = sheet.cell
     width = LABEL_WIDTH + len(LEVELS) * (cell_width + GAP)
     height = HEADER_HEIGHT + len(sheet.names) * (cell_height + GAP)
@@ -172,4 +162,4 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -18,12 +18,11 @@ where it stopped. The tables are printed and written to `OUT/summary.md`.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib import resources
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -31,7 +30,9 @@ import pandas as pd
 import pyiqa
 import torch
 from PIL import Image
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
+from shared import RowFile, markdown_row, tensor_of
+from torch import nn
 from tqdm import tqdm
 
 from metaiqa_plugin.data.distortions import (
@@ -42,23 +43,17 @@ from metaiqa_plugin.data.distortions import (
     distort,
     seed_key,
 )
+from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.versions import pseudo_mos
+from metaiqa_plugin.errors import run
+from metaiqa_plugin.files import replacing
+from metaiqa_plugin.photos import KODAK
+from metaiqa_plugin.score import correlate
 
 PHOTOS = ('05', '23', '15', '08', '13', '20')
 WIDTH = 512
-METRICS = (
-    'psnr',
-    'psnry',
-    'ssim',
-    'ms_ssim',
-    'cw_ssim',
-    'fsim',
-    'vsi',
-    'gmsd',
-    'nlpd',
-    'vif',
-    'mdsi',
-)
+METRICS = 'psnr psnry ssim ms_ssim cw_ssim fsim vsi gmsd nlpd vif mdsi'.split()
+CONSENSUS = 'consensus'
 TUNED = ('denoise', 'high_sharpen', 'color_quantization')
 CHAINS = 60
 CHAIN_SEED = 20130
@@ -66,8 +61,7 @@ RESAMPLES = 2000
 WORST = 12
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One kind of distorted image: the group it is judged in, what was done."""
 
     group: str
@@ -79,30 +73,26 @@ class Cell:
         return self.group, self.name, f'{self.level:g}'
 
 
-def main() -> None:
-    """Score what is not scored yet, then print and write the tables."""
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--photos', type=int, default=2, help=f'1 to {len(PHOTOS)}')
+    parser.add_argument('--photos', type=int, default=2, choices=range(1, 7))
     parser.add_argument('--out', type=Path, default=Path('validity'), help='folder')
     parser.add_argument('--threads', type=int, default=1, help='of torch and OpenCV')
-    arguments = parser.parse_args()
-    if not 1 <= arguments.photos <= len(PHOTOS):
-        parser.error(f'--photos must be from 1 to {len(PHOTOS)}')
-    torch.set_num_threads(arguments.threads)
-    cv2.setNumThreads(arguments.threads)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
     metrics, missing = build_metrics()
-    photos = PHOTOS[: arguments.photos]
-    scores = arguments.out / 'scores.csv'
-    score_all(scores, photos, metrics)
-    table = read_means(scores, photos, metrics)
-    summary = '\n'.join(summarize(table, list(metrics), missing))
-    (arguments.out / 'summary.md').write_text(summary, encoding='utf-8')
+    photos = PHOTOS[: options.photos]
+    table = score_all(options.out / 'scores.csv', photos, metrics)
+    means = means_of(table[table['photo'].isin(photos)], [*metrics])
+    summary = '\n'.join(summarize(means, [*metrics], missing))
+    with replacing(options.out / 'summary.md') as temporary:
+        temporary.write_text(summary, encoding='utf-8')
     print(summary)
 
 
-def build_metrics() -> tuple[dict[str, Callable], list[str]]:
-    """Return the metrics that build without a download, and the names of others."""
+def build_metrics() -> tuple[dict[str, nn.Module], list[str]]:
+    """The metrics that build without a download, and the names of others."""
     os.environ['HF_HUB_OFFLINE'] = '1'
     built, missing = {}, []
     for name in METRICS:
@@ -114,7 +104,7 @@ def build_metrics() -> tuple[dict[str, Callable], list[str]]:
 
 
 def all_cells() -> list[Cell]:
-    """Return KADID-10k's cells, TID2013's, then the chains, always the same."""
+    """KADID-10k's cells, TID2013's, then the chains, always the same."""
     cells = [Cell('kadid10k', n, lv) for n in KADID10K for lv in LEVELS]
     others = [name for name in DISTORTIONS if name not in KADID10K]
     cells += [Cell('tid2013', name, level) for name in others for level in LEVELS]
@@ -122,92 +112,62 @@ def all_cells() -> list[Cell]:
 
 
 def random_chains() -> Iterator[Cell]:
-    """Yield chains of two and of three of KADID-10k's types, at any level."""
+    """Chains of two and of three of KADID-10k's types, at any level."""
     generator = np.random.default_rng(CHAIN_SEED)
     for number in range(CHAINS):
         parts = generator.choice(KADID10K, size=2 + number % 2, replace=False)
         yield Cell('chain', '+'.join(parts), round(generator.uniform(1, 5), 2))
 
 
-def score_all(path: Path, photos: Sequence[str], metrics: dict[str, Callable]) -> None:
-    """Append the scores that are missing to the csv."""
-    header = ['photo', 'group', 'name', 'level', *metrics]
-    done = finished_keys(path, header)
+def score_all(
+    path: Path, photos: Sequence[str], metrics: Mapping[str, nn.Module]
+) -> pd.DataFrame:
+    """The csv, with the scores that were missing: higher is better in all of them."""
+    file = RowFile(path, ['photo', 'group', 'name', 'level', *metrics], keys=4)
     jobs = [(photo, cell) for photo in photos for cell in all_cells()]
-    jobs = [(photo, cell) for photo, cell in jobs if (photo, *cell.key) not in done]
+    jobs = [(photo, cell) for photo, cell in jobs if (photo, *cell.key) not in file]
     references = {photo: load_photo(photo) for photo in photos}
-    with path.open('a', encoding='utf-8', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        if not file.tell():
-            writer.writerow(header)
-        for photo, cell in tqdm(jobs, unit='image', desc='score'):
-            values = score(references[photo], photo, cell, metrics)
-            writer.writerow([photo, *cell.key, *(f'{value:.6f}' for value in values)])
-            file.flush()
-
-
-def finished_keys(path: Path, header: list[str]) -> set[tuple[str, ...]]:
-    """Return what the csv holds; one of other metrics is refused, a torn end cut."""
-    if not path.exists():
-        return set()
-    lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith('\n')]
-    path.write_text(''.join(whole), encoding='utf-8')
-    rows = list(csv.reader(whole))
-    if not rows:
-        return set()
-    if rows[0] != header:
-        raise SystemExit(f'{path} holds other metrics: {rows[0]}; choose another --out')
-    return {tuple(row[:4]) for row in rows[1:]}
+    for photo, cell in tqdm(jobs, unit='image', desc='score'):
+        values = score(references[photo], photo, cell, metrics)
+        file.add([[photo, *cell.key, *(f'{value:.6f}' for value in values)]])
+    return file.read().astype({'level': float})
 
 
 def load_photo(name: str) -> np.ndarray:
-    """Return a carried photo, shrunk so that its longer side is `WIDTH`."""
-    folder = resources.files('metaiqa_plugin') / 'photos' / 'kodak24'
-    with (folder / f'{name}.webp').open('rb') as file, Image.open(file) as photo:
-        photo = photo.convert('RGB')
-        scale = WIDTH / max(photo.size)
-        size = tuple(round(side * scale) for side in photo.size)
-        return np.asarray(photo.resize(size, Image.Resampling.LANCZOS))
+    """A carried photo, shrunk so that its longer side is `WIDTH`."""
+    photo = read_rgb(KODAK / f'{name}.webp')
+    scale = WIDTH / max(photo.size)
+    size = tuple(round(side * scale) for side in photo.size)
+    return np.asarray(photo.resize(size, Image.Resampling.LANCZOS))
 
 
+@torch.no_grad()
 def score(
-    reference: np.ndarray, photo: str, cell: Cell, metrics: dict[str, Callable]
+    reference: np.ndarray, photo: str, cell: Cell, metrics: Mapping[str, nn.Module]
 ) -> list[float]:
-    """Return the metrics of a photo's distorted version, higher meaning better."""
-    key = (int(photo), *seed_key(cell.name, cell.level))
-    rng = np.random.default_rng(key)
-    distorted = as_tensor(distort(reference, cell.name, cell.level, rng))
-    original = as_tensor(reference)
-    with torch.no_grad():
-        return [
-            (-1 if metric.lower_better else 1) * float(metric(distorted, original))
-            for metric in metrics.values()
-        ]
+    """The metrics of a photo's distorted version, higher meaning better."""
+    rng = np.random.default_rng((int(photo), *seed_key(cell.name, cell.level)))
+    distorted = tensor_of(distort(reference, cell.name, cell.level, rng))
+    original = tensor_of(reference)
+    return [
+        (-1 if metric.lower_better else 1) * float(metric(distorted, original))
+        for metric in metrics.values()
+    ]
 
 
-def as_tensor(image: np.ndarray) -> torch.Tensor:
-    """Return uint8 (H, W, 3) as float32 (1, 3, H, W) on [0, 1]."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
-
-
-def read_means(
-    path: Path, photos: Sequence[str], metrics: dict[str, Callable]
-) -> pd.DataFrame:
-    """Return one row a cell: the means over the photos, and what people said."""
-    table = pd.read_csv(path, dtype={'photo': str})
-    table = table[table['photo'].isin(photos)]
+def means_of(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """One row a cell: the means over the photos, and what people said."""
     keys = ['group', 'name', 'level']
-    means = table.groupby(keys, sort=False, as_index=False)[list(metrics)].mean()
+    means = scores.groupby(keys, sort=False, as_index=False)[[*metrics]].mean()
     cells = zip(means['name'], means['level'], strict=True)
     means['human'] = [pseudo_mos(name, level) for name, level in cells]
     return means
 
 
 def summarize(
-    table: pd.DataFrame, metrics: list[str], missing: list[str]
+    table: pd.DataFrame, metrics: Sequence[str], missing: list[str]
 ) -> Iterator[str]:
-    """Yield the lines of the tables, in Markdown."""
+    """The lines of the tables, in Markdown."""
     yield f'Not built here: {", ".join(missing) or "none"}.\n'
     groups = dict(iter(table.groupby('group', sort=False)))
     kadid = groups['kadid10k']
@@ -215,10 +175,10 @@ def summarize(
     yield '## KADID-10k: 125 cells\n'
     yield '| metric | 125 cells | 110 cells | median of types | of 22 types |'
     yield '|---|---|---|---|---|'
-    for metric in [*metrics, 'consensus']:
+    for metric in [*metrics, CONSENSUS]:
         cells = (over_cells(part, metrics, metric) for part in (kadid, untuned))
         types = (over_types(part, metrics, metric) for part in (kadid, untuned))
-        yield line(metric, *cells, *types)
+        yield markdown_row(metric, *cells, *types)
     yield '\n## KADID-10k by type: levels ranked as by viewers\n'
     yield from by_type(kadid, metrics)
     yield '\n## KADID-10k: ranks that disagree most\n'
@@ -226,9 +186,9 @@ def summarize(
     yield '\n## TID2013: six types\n'
     yield '| metric | 30 cells | median of types |'
     yield '|---|---|---|'
-    for metric in [*metrics, 'consensus']:
+    for metric in [*metrics, CONSENSUS]:
         tid = groups['tid2013']
-        yield line(
+        yield markdown_row(
             metric, over_cells(tid, metrics, metric), over_types(tid, metrics, metric)
         )
     yield ''
@@ -237,26 +197,20 @@ def summarize(
     yield from rules(groups['chain'], metrics)
 
 
-def line(*values: object) -> str:
-    """Return a row of a table; floats with three digits."""
-    shown = (f'{v:.3f}' if isinstance(v, float) else str(v) for v in values)
-    return f'| {" | ".join(shown)} |'
-
-
-def judged(cells: pd.DataFrame, metrics: list[str], metric: str) -> np.ndarray:
-    """Return the scores of the cells by a metric, or their mean rank by all."""
-    if metric != 'consensus':
+def judged(cells: pd.DataFrame, metrics: Sequence[str], metric: str) -> np.ndarray:
+    """The scores of the cells by a metric, or their mean rank by all."""
+    if metric != CONSENSUS:
         return cells[metric].to_numpy()
     return np.mean([rankdata(cells[name]) for name in metrics], axis=0)
 
 
-def over_cells(cells: pd.DataFrame, metrics: list[str], metric: str) -> float:
-    """Return the rank correlation with people over all cells."""
+def over_cells(cells: pd.DataFrame, metrics: Sequence[str], metric: str) -> float:
+    """The rank correlation with people over all cells."""
     return correlation(judged(cells, metrics, metric), cells['human'])
 
 
-def over_types(cells: pd.DataFrame, metrics: list[str], metric: str) -> float:
-    """Return the median over types of the rank correlation over their levels."""
+def over_types(cells: pd.DataFrame, metrics: Sequence[str], metric: str) -> float:
+    """The median over types of the rank correlation over their levels."""
     scores = judged(cells, metrics, metric)
     each = [
         correlation(scores[(cells['name'] == name).to_numpy()], own['human'])
@@ -266,26 +220,25 @@ def over_types(cells: pd.DataFrame, metrics: list[str], metric: str) -> float:
 
 
 def correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return Spearman's rank correlation."""
-    return float(spearmanr(first, second).statistic)
+    return correlate(first, second).srocc
 
 
-def by_type(cells: pd.DataFrame, metrics: list[str]) -> Iterator[str]:
-    """Yield, for each type, the consensus' correlation over its five levels."""
+def by_type(cells: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
+    """For each type, the consensus' correlation over its five levels."""
     yield '| type | consensus | least metric | of |'
     yield '|---|---|---|---|'
-    scores = judged(cells, metrics, 'consensus')
+    scores = judged(cells, metrics, CONSENSUS)
     for name, own in cells.groupby('name', sort=False):
         here = (cells['name'] == name).to_numpy()
         overall = correlation(scores[here], own['human'])
         each = {metric: correlation(own[metric], own['human']) for metric in metrics}
         least = min(each, key=each.get)
-        yield line(name, overall, each[least], least)
+        yield markdown_row(name, overall, each[least], least)
 
 
-def worst_cells(cells: pd.DataFrame, metrics: list[str]) -> Iterator[str]:
-    """Yield the cells whose rank by the metrics is farthest from that by people."""
-    by_metrics = rankdata(judged(cells, metrics, 'consensus'))
+def worst_cells(cells: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
+    """The cells whose rank by the metrics is farthest from that by people."""
+    by_metrics = rankdata(judged(cells, metrics, CONSENSUS))
     by_people = rankdata(cells['human'])
     yield '| cell | mean MOS | rank by people | rank by metrics | why |'
     yield '|---|---|---|---|---|'
@@ -293,11 +246,11 @@ def worst_cells(cells: pd.DataFrame, metrics: list[str]) -> Iterator[str]:
         cell = cells.iloc[place]
         name = f'{cell["name"]} {cell["level"]:g}'
         ranks = f'{by_people[place]:.0f}', f'{by_metrics[place]:.0f}'
-        yield line(name, f'{cell["human"]:.2f}', *ranks, '')
+        yield markdown_row(name, f'{cell["human"]:.2f}', *ranks, '')
 
 
-def rules(chains: pd.DataFrame, metrics: list[str]) -> Iterator[str]:
-    """Yield the correlation of each rule with each metric, over the chains."""
+def rules(chains: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
+    """The correlation of each rule with each metric, over the chains."""
     parts = [
         [pseudo_mos(kind.name, level) for kind in chain_parts(name)]
         for name, level in zip(chains['name'], chains['level'], strict=True)
@@ -307,12 +260,14 @@ def rules(chains: pd.DataFrame, metrics: list[str]) -> Iterator[str]:
         'minimum': [min(scores) for scores in parts],
         'mean': [float(np.mean(scores)) for scores in parts],
     }
-    yield line('metric', *said)
+    yield markdown_row('metric', *said)
     yield '|---|---|---|---|'
-    for metric in [*metrics, 'consensus']:
+    for metric in [*metrics, CONSENSUS]:
         scores = judged(chains, metrics, metric)
-        yield line(metric, *(correlation(scores, rule) for rule in said.values()))
-    consensus = judged(chains, metrics, 'consensus')
+        yield markdown_row(
+            metric, *(correlation(scores, rule) for rule in said.values())
+        )
+    consensus = judged(chains, metrics, CONSENSUS)
     for other in ('minimum', 'mean'):
         error = error_of_difference(consensus, said['product'], said[other])
         yield f'\nStandard error of product - {other}: {error:.3f}'
@@ -321,7 +276,7 @@ def rules(chains: pd.DataFrame, metrics: list[str]) -> Iterator[str]:
 def error_of_difference(
     scores: np.ndarray, first: Sequence[float], second: Sequence[float]
 ) -> float:
-    """Return the standard error of the difference of two correlations, by bootstrap."""
+    """The standard error of the difference of two correlations, by bootstrap."""
     generator = np.random.default_rng(0)
     first, second = np.asarray(first), np.asarray(second)
     drawn = generator.integers(len(scores), size=(RESAMPLES, len(scores)))
@@ -333,4 +288,4 @@ def error_of_difference(
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

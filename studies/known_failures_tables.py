@@ -334,9 +334,9 @@ def _tell(path: Path, rows: Sequence[Mapping]) -> pd.DataFrame:
     write_frame(path, table)
     shown = table.loc[:, ~table.columns.str.contains(r'_right$|_of$|^mean_\d')]
     for cells in (shown.columns, ['---'] * shown.shape[1]):
-        print(markdown_row(cells))
+        print(markdown_row(*cells))
     for row in shown.itertuples(index=False):
-        print(markdown_row(row))
+        print(markdown_row(*row))
     return table
 
 

@@ -100,7 +100,7 @@ def write_frame(path: Path, frame: pd.DataFrame, digits: int | None = 6) -> None
         frame.to_csv(temporary, index=False, float_format=shown)
 
 
-def markdown_row(cells: Iterable[object]) -> str:
+def markdown_row(*cells: object) -> str:
     """A row of a table; real numbers with three digits, NaN blank."""
     shown = (f'{cell:.3f}' if isinstance(cell, float) else str(cell) for cell in cells)
     return f'| {" | ".join("" if cell == "nan" else cell for cell in shown)} |'
