@@ -45,6 +45,7 @@ def published():
             'cid2013': make_cid2013,
             'spaq': make_spaq,
             'bid': make_bid,
+            'biq2021': make_biq2021,
         },
         image=write_image,
         table=write_csv,
@@ -291,3 +292,25 @@ def make_bid(root):
     header = ['Image Number', 'Average Subjective Grade']
     write_sheet(root / 'DatabaseGrades.xlsx', [header, *table], 'Plan1')
     return rows
+
+
+def make_biq2021(root):
+    """Of the first subset three photos are of one burst, two of them for training."""
+    generator = np.random.default_rng(9)
+    names = [f'ss01 ({number}).jpg' for number in (10, 12, 13, *range(3001, 3010))]
+    names += [f'ss02 ({number}).jpg' for number in (1014, *range(3001, 3012))]
+    names += [f'ss03 ({number}).jpg' for number in range(9001, 9014)]
+    rows, tables = [], {'train': [], 'test': []}
+    for place, name in enumerate(names):
+        on_disk = name.replace('ss02 (1014).jpg', 'ss02 (1014).JPG')
+        write_image(root / 'Images' / on_disk)
+        part = 'test' if place % 6 == 2 else 'train'
+        row = {'img_name': on_disk, 'mos': draw(generator, 0, 1, 4)}
+        row |= {'subset': name[:4], 'group': names[0] if place < 3 else np.nan}
+        rows.append(row | {'official_split': part})
+        tables[part].append([name, row['mos']])
+    train = [[*cells, '', ''] for cells in tables['train']]
+    files = [f'{word} (Images and MOS).csv' for word in ('Train', 'Test')]
+    write_csv(root / files[0], ['Image Name', 'MOS', '', ''], train)
+    write_csv(root / files[1], ['Image Name', 'MOS'], tables['test'])
+    return sorted(rows, key=lambda row: row['official_split'] == 'test')

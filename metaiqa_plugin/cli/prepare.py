@@ -11,7 +11,7 @@ from metaiqa_plugin.errors import SOME_FAILED, UserError
 __all__ = ['add_parser', 'run_prepare']
 
 NAMES = ('tid2013', 'kadid10k', 'live', 'csiq', 'livec', 'koniq10k', 'koniq10k-1024')
-NAMES += ('cid2013', 'spaq', 'bid')
+NAMES += ('cid2013', 'spaq', 'bid', 'biq2021')
 """Those of the registry, whose import is slow."""
 
 
@@ -24,6 +24,11 @@ def add_parser(verbs) -> None:
     common.add_overwrite(verb)
     verb.add_argument(
         '--skip-missing', action='store_true', help='leave out images not on disk'
+    )
+    verb.add_argument(
+        '--groups',
+        metavar='CSV',
+        help='columns of image names and group: kept together in a split',
     )
     own = verb.add_argument_group('csv only, but for --score-range')
     common.add_labels(own)
@@ -49,6 +54,7 @@ def run_prepare(options: argparse.Namespace) -> int:
         'overwrite': options.overwrite,
         'skip_missing': options.skip_missing,
         'score_range': options.score_range,
+        'groups': options.groups,
     }
     if options.database == 'csv':
         prepared = prepare_csv(options.root, **{'scores': None, **given}, **for_all)

@@ -3,6 +3,10 @@
 A *group* is the versions of one reference photo under one type. learn2learn draws
 groups of one type; each group goes to the support or to the query set as a whole, so
 the two never share a reference. Images without a reference are a group each.
+
+A task may also be photos as cameras took them, such as a subset of a database. Nothing
+is a version of anything there, so an episode has one photo of a group: of a burst, if
+``reference_column`` names the bursts. Tasks of both kinds may lie side by side.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ class EpisodeSizes:
         support: images in the support set.
         query: images in the query set.
         per_reference: images of one reference photo in a set; both sizes must be
-            multiples of it.
+            multiples of it. Of tasks without reference photos it is 1.
     """
 
     support: int
@@ -61,14 +65,9 @@ class EpisodeSizes:
                     f'per_reference={self.per_reference}'
                 )
 
-    @property
-    def groups(self) -> int:
-        """Groups in an episode."""
-        return (self.support + self.query) // self.per_reference
-
 
 class EpisodeSampler:
-    """Draws episodes from labelled rows; its memory is two integers a row.
+    """Draws episodes from labelled rows; its memory is three integers a row.
 
     Args:
         rows: the labelled images.
@@ -77,6 +76,9 @@ class EpisodeSampler:
     Raises:
         UserError: learn2learn is not installed, or a task has too few references
             (or a reference too few images) for the sizes; names the task.
+
+    A task with an image that has no reference is one of photos: its episodes have one
+    image of a group, whatever ``per_reference`` is.
     """
 
     def __init__(self, rows: LabelledRows, sizes: EpisodeSizes) -> None:
@@ -86,12 +88,18 @@ class EpisodeSampler:
         self.tasks = list(rows.tasks)
         self._task_of = rows.task_of
         self._order, self._starts, first_groups = group_rows(rows)
-        pairs = itertools.pairwise(first_groups.tolist())
-        groups_of = {
-            task: range(*pair) for task, pair in zip(self.tasks, pairs, strict=True)
-        }
-        self._check_enough(groups_of)
-        self._taskset = self._build_taskset(groups_of)
+        photos = set(rows.task_of[rows.reference_of < 0].tolist())
+        kinds: dict[int, dict[str, range]] = {}
+        for code, pair in enumerate(itertools.pairwise(first_groups.tolist())):
+            taken = 1 if code in photos else sizes.per_reference
+            kinds.setdefault(taken, {})[self.tasks[code]] = range(*pair)
+        for taken, groups_of in kinds.items():
+            self._check_enough(groups_of, taken)
+        self._kinds = [
+            (taken, self._taskset(groups_of, taken))
+            for taken, groups_of in kinds.items()
+        ]
+        self._weights = [len(groups_of) for groups_of in kinds.values()]
 
     def sample(self, seed: Sequence[int]) -> Episode:
         """The episode that belongs to ``seed``: same seed, same episode, anywhere.
@@ -101,9 +109,11 @@ class EpisodeSampler:
 
         The global random states of Python and NumPy are left as they were.
         """
-        taken = self.sizes.per_reference
         with _python_seed(seed):
-            groups = self._taskset.sample()
+            taken, taskset = self._kinds[0]
+            if len(self._kinds) > 1:
+                [(taken, taskset)] = random.choices(self._kinds, self._weights)
+            groups = taskset.sample()
             starts = self._starts[groups].tolist()
             ends = self._starts[[group + 1 for group in groups]].tolist()
             places = [
@@ -115,23 +125,28 @@ class EpisodeSampler:
         task = self.tasks[self._task_of[images[0]]]
         return Episode(task, images[: self.sizes.support], images[self.sizes.support :])
 
-    def _check_enough(self, groups_of: dict[str, range]) -> None:
+    def _check_enough(self, groups_of: dict[str, range], taken: int) -> None:
         sizes = np.diff(self._starts)
+        needed = self._groups(taken)
         for task, groups in groups_of.items():
-            if len(groups) < self.sizes.groups:
+            if len(groups) < needed:
                 raise UserError(
                     f'task {task!r} has {len(groups)} references, an episode needs '
-                    f'{self.sizes.groups}; make support_size and query_size smaller '
+                    f'{needed}; make support_size and query_size smaller '
                     'or images_per_reference larger'
                 )
             smallest = int(sizes[groups.start : groups.stop].min())
-            if smallest < self.sizes.per_reference:
+            if smallest < taken:
                 raise UserError(
-                    f'images_per_reference={self.sizes.per_reference}: task {task!r} '
+                    f'images_per_reference={taken}: task {task!r} '
                     f'has a reference with {smallest} images'
                 )
 
-    def _build_taskset(self, groups_of: dict[str, range]):
+    def _groups(self, taken: int) -> int:
+        """Groups in an episode that takes so many images of each."""
+        return (self.sizes.support + self.sizes.query) // taken
+
+    def _taskset(self, groups_of: dict[str, range], taken: int):
         try:
             import learn2learn as l2l
         except ImportError as error:
@@ -139,34 +154,40 @@ class EpisodeSampler:
                 f'meta-training needs learn2learn ({error}); install it with: '
                 f'{INSTALL_LEARN2LEARN}'
             ) from error
+        numbers = np.concatenate(
+            [np.arange(g.start, g.stop) for g in groups_of.values()]
+        )
+        ends = np.cumsum([len(groups) for groups in groups_of.values()]).tolist()
+        places = map(range, [0, *ends], ends)
         # indices_to_labels, which is not used, would be a dict of every group
         groups = l2l.data.MetaDataset(
-            _Indices(len(self._starts) - 1),
+            _Numbers(numbers.astype(np.int32)),
             indices_to_labels={None: None},
-            labels_to_indices=groups_of,
+            labels_to_indices=dict(zip(groups_of, places, strict=False)),
         )
+        transforms = l2l.data.transforms
         return l2l.data.Taskset(
             groups,
             task_transforms=[
-                l2l.data.transforms.FusedNWaysKShots(groups, n=1, k=self.sizes.groups),
-                l2l.data.transforms.LoadData(groups),
+                transforms.FusedNWaysKShots(groups, n=1, k=self._groups(taken)),
+                transforms.LoadData(groups),
             ],
             num_tasks=-1,
             task_collate=list,
         )
 
 
-class _Indices(Dataset):
-    """Items are their own indices: images are read after an episode is drawn."""
+class _Numbers(Dataset):
+    """Groups of some tasks, by number: images are read after an episode is drawn."""
 
-    def __init__(self, length: int) -> None:
-        self._length = length
+    def __init__(self, numbers: np.ndarray) -> None:
+        self._numbers = numbers
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._numbers)
 
     def __getitem__(self, index: int) -> int:
-        return index
+        return int(self._numbers[index])
 
 
 @contextlib.contextmanager

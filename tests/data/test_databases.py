@@ -36,6 +36,7 @@ PUBLISHED = {
     'cid2013': (474, [0, 100], False, '.'),
     'spaq': (11125, [0, 100], False, 'TestImage'),
     'bid': (586, [0, 5], False, 'ImageDatabase'),
+    'biq2021': (12000, [0, 1], False, 'Images'),
 }
 """Images, range and direction of the scores, folder of the images."""
 
@@ -142,6 +143,34 @@ def test_cid2013_trains_on_four_subsets_and_tests_on_two(whole, run):
         tested.add(frozenset(table.subset[table[column] == 'test']))
     assert len(tested) == 10
     assert {len(subsets) for subsets in tested} == {2}
+
+
+def test_biq2021_keeps_bursts_together_but_not_its_subsets(whole, run, tmp_path):
+    root, _ = whole('biq2021')
+    run('biq2021', root, '--overwrite')
+    table = read(root, 'biq2021')
+    for column in SPLITS:
+        assert table[~table.group.isna()][column].nunique() == 1
+        assert table.groupby('subset')[column].nunique().max() == 2
+    other = tmp_path / 'groups.csv'
+    other.write_text('name,group\nSS02 (3001).jpg,a\nss03 (9001).jpg,a\n')
+    out = tmp_path / 'meta_info_biq2021.csv'
+    run('biq2021', root, '--groups', other, '--out', out)
+    table = read(tmp_path, 'biq2021').set_index('img_name')
+    assert list(table.index[~table.group.isna()]) == [
+        'ss02 (3001).jpg',
+        'ss03 (9001).jpg',
+    ]
+    other.write_text('name,group\nmine.jpg,a\n')
+    result = run('biq2021', root, '--groups', other, '--out', out, '--overwrite')
+    assert f'none of the 1 images of {other}' in result.err[0]
+
+
+def test_a_photo_of_no_subset_is_refused(tmp_path, published, refused):
+    published.makers['biq2021'](tmp_path)
+    test = tmp_path / 'Test (Images and MOS).csv'
+    test.write_text(test.read_text().replace('ss03', 'ss04', 1))
+    assert "Image Name='ss04" in refused('biq2021', tmp_path)
 
 
 def test_fewer_subsets_are_split_by_a_third():

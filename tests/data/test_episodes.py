@@ -14,6 +14,7 @@ from pyiqa.data import build_dataloader, build_dataset
 from pyiqa.data.data_sampler import EnlargedSampler
 from scipy.stats import chisquare
 
+from metaiqa_plugin.data.databases.prepare import prepare
 from metaiqa_plugin.data.datasets import EpisodeDataset
 from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
@@ -74,6 +75,38 @@ def test_tasks_are_drawn_evenly():
     sampler = EpisodeSampler(make_rows(6, 6, 2), EpisodeSizes(2, 2))
     counts = Counter(sampler.sample([0, index]).task for index in range(1200))
     assert chisquare([counts[f't{task}'] for task in range(6)]).pvalue > 1e-3
+
+
+def make_photos(tasks, scenes, burst):
+    """Photos of which the first scene of each task is a burst."""
+    return [
+        LabelledRow(f'{task}_{scene}_{shot}.jpg', 0.5, f'p{task}', reference)
+        for task in range(tasks)
+        for scene in range(scenes)
+        for shot, reference in enumerate(['' if scene else f'b{task}'] * burst)
+        if shot == 0 or reference
+    ]
+
+
+def test_photos_beside_versions_have_one_photo_of_a_burst():
+    rows = LabelledRows([*make_rows(2, 6, 3), *make_photos(3, 9, 4)])
+    sampler = EpisodeSampler(rows, EpisodeSizes(4, 4, 2))
+    drawn = [sampler.sample([0, index]) for index in range(1000)]
+    counts = Counter(episode.task for episode in drawn)
+    assert chisquare([counts[task] for task in rows.tasks]).pvalue > 1e-3
+    for episode in drawn:
+        images = episode.support + episode.query
+        assert {rows[index].task for index in images} == {episode.task}
+        assert len(set(images)) == 8
+        scenes = [rows[index].image.rsplit('_', 1)[0] for index in images]
+        assert len(set(scenes)) == (8 if episode.task.startswith('p') else 4)
+    assert len({tuple(episode.support) for episode in drawn}) > 500
+
+
+def test_photos_must_be_enough_for_an_episode_of_one_each():
+    rows = LabelledRows(make_photos(2, 7, 4))
+    with pytest.raises(UserError, match=r"task 'p0' has 7 references.*needs 8"):
+        EpisodeSampler(rows, EpisodeSizes(4, 4, 2))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +206,30 @@ def test_distortions_are_left_out_and_kept(database):
     assert left_out.sampler.tasks == ['gaussian_blur', 'white_noise']
     kept = EpisodeDataset(options(database, keep_distortions=['jpeg']))
     assert kept.sampler.tasks == ['jpeg']
+
+
+def test_subsets_of_photos_lie_beside_distortion_types(database, published, tmp_path):
+    labels = published.makers['biq2021'](tmp_path)
+    prepare('biq2021', tmp_path)
+    own = ('meta_info_file', 'dataroot_target', 'mos_range')
+    block = options(database)
+    small = {'name': 'small'} | {key: block.pop(key) for key in own}
+    photos = {'database': 'biq2021', 'root': str(tmp_path), 'split_index': None}
+    photos |= {'task_column': 'subset', 'reference_column': 'group'}
+    dataset = EpisodeDataset(block | {'databases': [small, photos]})
+    assert dataset.sampler.tasks == [
+        'biq2021/ss01',
+        'biq2021/ss02',
+        'biq2021/ss03',
+        'small/gaussian_blur',
+        'small/jpeg',
+        'small/white_noise',
+    ]
+    mos = {row.image: row.mos for row in dataset.rows if row.task.startswith('biq')}
+    expected = {row['img_name']: row['mos'] for row in labels}
+    assert mos == pytest.approx(expected, abs=1e-6)
+    tasks = [dataset[index]['task'] for index in range(12)]
+    assert len({task.partition('/')[0] for task in tasks}) == 2
 
 
 def test_a_split_is_used(database):

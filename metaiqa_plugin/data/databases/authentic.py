@@ -16,7 +16,14 @@ from metaiqa_plugin.data.databases.sources import (
 from metaiqa_plugin.data.labels import number
 from metaiqa_plugin.errors import UserError
 
-__all__ = ['read_bid', 'read_cid2013', 'read_koniq10k', 'read_livec', 'read_spaq']
+__all__ = [
+    'read_bid',
+    'read_biq2021',
+    'read_cid2013',
+    'read_koniq10k',
+    'read_livec',
+    'read_spaq',
+]
 
 LIVEC_TRAINING_NAME = re.compile(r't\d+\.\w+', re.ASCII | re.IGNORECASE)
 KONIQ_SCORES = 'koniq10k_scores_and_distributions.csv'
@@ -27,6 +34,8 @@ KONIQ_PARTS = {'training': 'train', 'validation': 'val', 'test': 'test'}
 KONIQ_TOLERANCE = 0.01
 CID2013_NAME = re.compile(r'IS_(I|II|III|IV|V|VI)_C\d+_D\d+', re.ASCII)
 CID2013_SUBSETS = {'I': 1, 'II': 2, 'III': 3, 'IV': 4, 'V': 5, 'VI': 6}
+BIQ2021_NAME = re.compile(r'(ss0[123]) \(\d+\)\.jpg', re.ASCII | re.IGNORECASE)
+BIQ2021_PARTS = {'train': 'Train', 'test': 'Test'}
 
 
 def read_livec(root: Path) -> Labels:
@@ -107,7 +116,7 @@ def read_cid2013(root: Path) -> Labels:
             )
         subset = f'IS{CID2013_SUBSETS[match[1]]}'
         rows.append(published(source, cells, f'{name}.jpg', columns[1], subset=subset))
-    return Labels(rows)
+    return Labels(rows, judged_apart=True)
 
 
 def read_spaq(root: Path) -> Labels:
@@ -128,6 +137,28 @@ def read_bid(root: Path) -> Labels:
         place = int(number(cells[columns[0]], columns[0], source))
         name = f'DatabaseImage{place:04d}.JPG'
         rows.append(published(source, cells, name, columns[1], 'std'))
+    return Labels(rows)
+
+
+def read_biq2021(root: Path) -> Labels:
+    """``Image Name`` and ``MOS`` of the official train and test csv.
+
+    The name tells the subset: ``ss01`` photos from the author's own gallery, ``ss02``
+    photos taken for the study with ISO, shutter, focus and motion varied, ``ss03``
+    photos from Unsplash.
+    """
+    rows = []
+    for part, word in BIQ2021_PARTS.items():
+        table = read_csv(root / f'{word} (Images and MOS).csv', ('Image Name', 'MOS'))
+        for source, cells in table:
+            name = cells['Image Name']
+            match = BIQ2021_NAME.fullmatch(name)
+            if match is None:
+                raise UserError(
+                    f'{source}: Image Name={name!r}: expected names like ss01 (7).jpg'
+                )
+            told = {'subset': match[1].lower(), 'official_split': part}
+            rows.append(published(source, cells, name, 'MOS', **told))
     return Labels(rows)
 
 

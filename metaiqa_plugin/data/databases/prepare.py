@@ -3,7 +3,7 @@
 The first columns are image name and MOS, in the database's own unit; then, as far as
 the database has them, ``std``, ``ref_name``, ``distortion``, ``level``, ``subset``,
 ``group`` and ``official_split``; then ten splits. A split never tears a group, or where
-there are none a reference, apart; CID2013 is split by its sub-sets. Splits depend on
+there are none a reference, apart; CID2013 is split by its subsets. Splits depend on
 the score file alone: leaving images out moves none from one part to another.
 """
 
@@ -22,6 +22,7 @@ from metaiqa_plugin.data.databases.sources import (
     name_key,
 )
 from metaiqa_plugin.data.labels import (
+    IMAGE_COLUMNS,
     CsvTable,
     image_and_mos,
     low_high,
@@ -38,7 +39,7 @@ __all__ = ['Prepared', 'as_text', 'prepare', 'prepare_csv']
 COUNTED = {
     'ref_name': 'references',
     'distortion': 'types',
-    'subset': 'sub-sets',
+    'subset': 'subsets',
     'group': 'groups',
 }
 OPTIONAL_COLUMNS = (
@@ -105,6 +106,7 @@ def prepare(
     overwrite: bool = False,
     skip_missing: bool = False,
     score_range: Sequence[float] | None = None,
+    groups: str | os.PathLike | None = None,
 ) -> Prepared:
     """Write the ``meta_info`` csv of a published database.
 
@@ -115,6 +117,9 @@ def prepare(
         overwrite: replace ``out`` if it exists.
         skip_missing: leave out labelled images that are not on disk.
         score_range: (low, high), where the scores do not fit the published range.
+        groups: csv of image names and ``group``, such as studies/near_duplicates.py
+            writes, of images that a split keeps together; None: those of the package,
+            if it has any.
 
     Raises:
         UserError: unknown name, incomplete download, unreadable or odd score file,
@@ -126,6 +131,9 @@ def prepare(
     folder = database.images_folder(root)
     out = _free(out or root / database.meta_info_name, overwrite)
     labels = database.read(root)
+    groups = groups or database.groups
+    if groups:
+        labels = _grouped(labels, groups)
     mos_range = _range(score_range) or labels.mos_range or database.mos_range
     prepared = _write(
         name, out, folder, labels, mos_range, database.lower_better, skip_missing
@@ -149,6 +157,7 @@ def prepare_csv(
     score_column: str | None = None,
     reference_column: str | None = None,
     group_column: str | None = None,
+    groups: str | os.PathLike | None = None,
 ) -> Prepared:
     """Write the ``meta_info`` csv of images and scores of one's own.
 
@@ -156,7 +165,7 @@ def prepare_csv(
         images: folder of the images.
         scores: csv with a column of image names and one of scores.
         out: csv to write; None: ``meta_info_FOLDER.csv`` in ``images``.
-        overwrite, skip_missing: as for :func:`prepare`.
+        overwrite, skip_missing, groups: as for :func:`prepare`.
         score_range: (low, high) of the study; None: scores must lie in [0, 1].
         lower_better: low scores are good ones.
         image_column, score_column: None: found by name, see ``image_and_mos``.
@@ -170,6 +179,10 @@ def prepare_csv(
     folder = Path(images)
     if scores is None:
         raise UserError('scores=None: name the csv with the scores (--scores)')
+    if groups is not None and group_column is not None:
+        raise UserError(
+            f'groups={groups!r} and group_column={group_column!r}: give one'
+        )
     if not folder.is_dir():
         raise UserError(f'root={str(folder)!r}: no such folder')
     table = CsvTable(scores, 'scores')
@@ -191,16 +204,28 @@ def prepare_csv(
         )
         for line, cells in table.rows()
     ]
+    labels = Labels(rows) if groups is None else _grouped(Labels(rows), groups)
     mos_range = _range(score_range) or (0, 1)
-    return _write(
-        name, out, folder, Labels(rows), mos_range, lower_better, skip_missing
-    )
+    return _write(name, out, folder, labels, mos_range, lower_better, skip_missing)
 
 
 def _free(out: str | os.PathLike, overwrite: bool) -> Path:
     if os.path.isdir(out):
         raise UserError(f'out={str(out)!r} is a folder; name a csv file')
     return check_output(out, overwrite)
+
+
+def _grouped(labels: Labels, groups: str | os.PathLike) -> Labels:
+    """The labels with the groups of a csv; what it does not name is in none."""
+    table = CsvTable(groups, 'groups')
+    image = table.column('image_column', None, IMAGE_COLUMNS) or 0
+    group = table.column('--groups', 'group', ())
+    of = {name_key(cells[image]): cells[group] for _, cells in table.rows()}
+    rows = [row._replace(group=of.get(name_key(row.image), '')) for row in labels.rows]
+    if not any(row.group for row in rows):
+        note = f'none of the {len(of)} images of {table.source} is in the database'
+        return replace(labels, notes=(*labels.notes, note))
+    return replace(labels, rows=rows)
 
 
 def _range(score_range: Sequence[float] | None) -> tuple[float, float] | None:
@@ -228,8 +253,8 @@ def _write(
     present = [row for row in labels.rows if row.image in images]
     rows = [row._replace(image=images[row.image]) for row in present]
     _refuse_repeated(rows)
-    units = [_unit(row) for row in present]
-    _write_meta_info(out, rows, units, _splits(labels.rows))
+    units = [_unit(row, labels.judged_apart) for row in present]
+    _write_meta_info(out, rows, units, _splits(labels))
     notes = (*labels.notes, *_unscored_note(rows, labels.unscored, disk))
     return Prepared(name, out, folder, rows, mos_range, lower_better, left_out, notes)
 
@@ -317,16 +342,15 @@ def as_text(value: str | float | None) -> str:
     return value if isinstance(value, str) else repr(value).removesuffix('.0')
 
 
-def _splits(rows: Sequence[PublishedRow]) -> dict[str, dict[str, str]]:
-    units = sorted({_unit(row) for row in rows})
-    if all(row.subset for row in rows):
-        return subset_split_columns(units)
-    return split_columns(units)
+def _splits(labels: Labels) -> dict[str, dict[str, str]]:
+    apart = labels.judged_apart
+    units = sorted({_unit(row, apart) for row in labels.rows})
+    return subset_split_columns(units) if apart else split_columns(units)
 
 
-def _unit(row: PublishedRow) -> str:
+def _unit(row: PublishedRow, judged_apart: bool) -> str:
     """What a split keeps together."""
-    return row.subset or row.group or row.ref_name or row.image
+    return row.subset if judged_apart else row.group or row.ref_name or row.image
 
 
 def _unscored_note(

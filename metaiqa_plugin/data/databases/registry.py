@@ -10,6 +10,7 @@ from typing import Any
 
 from metaiqa_plugin.data.databases.authentic import (
     read_bid,
+    read_biq2021,
     read_cid2013,
     read_koniq10k,
     read_livec,
@@ -43,6 +44,7 @@ class PublishedDatabase:
         read: the labels below a root that is complete.
         root: folder where option files look for it.
         split: that option files train and test on: number or column.
+        groups: csv of near-duplicates that a split keeps together, or None.
     """
 
     name: str
@@ -54,6 +56,7 @@ class PublishedDatabase:
     lower_better: bool = False
     root: str = ''
     split: int | str = 1
+    groups: Path | None = None
 
     @property
     def meta_info_name(self) -> str:
@@ -110,6 +113,7 @@ class PublishedDatabase:
         return [root / folder for folder in self.folders.split(' or ')]
 
 
+FACTS = Path(__file__).parents[1] / 'facts'
 KONIQ = (
     ('koniq10k_scores_and_distributions.csv or koniq10k_distributions_sets.csv',),
     read_koniq10k,
@@ -179,6 +183,18 @@ _TABLE = (
     # Ciancio et al., "No-reference blur assessment", IEEE TIP 2011
     PublishedDatabase(
         'bid', 586, (0, 5), 'ImageDatabase or .', ('DatabaseGrades.xlsx',), read_bid
+    ),
+    # Ahmed, Asif, "BIQ2021: a large-scale blind image quality assessment database",
+    # JEI 31(5), 2022
+    PublishedDatabase(
+        'biq2021',
+        12000,
+        (0, 1),
+        'Images',
+        ('Train (Images and MOS).csv', 'Test (Images and MOS).csv'),
+        read_biq2021,
+        split='official_split',
+        groups=FACTS / 'biq2021_near_duplicates.csv',
     ),
 )
 

@@ -52,7 +52,7 @@ class PublishedRow(NamedTuple):
         ref_name: file name of the pristine photo.
         distortion: type.
         level: severity, a whole number as text.
-        subset: part of the database that was judged together.
+        subset: part of the database, by where its photos are from.
         group: whatever must not be torn apart by a split.
         official_split: ``train``, ``val`` or ``test``, if the authors publish one.
     """
@@ -78,12 +78,14 @@ class Labels:
         unscored: images that the database leaves without a label on purpose.
         mos_range: where it differs from that of the database's description.
         notes: what the user should know about the files read.
+        judged_apart: each subset was judged by itself, so splits are of subsets.
     """
 
     rows: Sequence[PublishedRow]
     unscored: Sequence[str] = ()
     mos_range: tuple[float, float] | None = None
     notes: Sequence[str] = ()
+    judged_apart: bool = False
 
 
 def published(
@@ -106,7 +108,7 @@ def published(
     Raises:
         UserError: a score or deviation that is no number.
     """
-    spread = cells.get(std)
+    spread = cells.get(std) if std else None  # a column may have no name
     return PublishedRow(
         image,
         number(cells[mos], mos, source),
