@@ -13,14 +13,14 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from shared import in_process
 
 from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.datasets import EpisodeDataset
@@ -29,9 +29,11 @@ from metaiqa_plugin.data.images import read_photo, read_resized
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.data.store import PIXELS, open_store
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
+from metaiqa_plugin.errors import run
+from metaiqa_plugin.files import write_table
 from metaiqa_plugin.parallel import available_cores, parallel_map
+from metaiqa_plugin.photos import KODAK
 
-PHOTOS = Path('metaiqa_plugin/photos/kodak24')
 RESIZE, CROP = 256, 224
 ROUNDS = 5
 
@@ -62,7 +64,7 @@ def ratios(slow: list[float], fast: list[float]) -> str:
 def database(work: Path) -> tuple[Path, list[str]]:
     """3,000 PNGs of 512x341."""
     out = work / 'kodak'
-    synthesize(PHOTOS, out, Synthesis(), resume=out.exists())
+    synthesize(KODAK, out, Synthesis(), resume=out.exists())
     return out / 'images', sorted(os.listdir(out / 'images'))
 
 
@@ -168,16 +170,14 @@ def memory(work: Path) -> None:
     peaks = []
     for images in (10_000, 100_000):
         folder = many_images(work, images)
-        command = [sys.executable, __file__, '--epoch', str(folder)]
-        run = subprocess.run(command, check=True, capture_output=True, text=True)
-        peaks.append(json.loads(run.stdout))
-        print(f'  {images:,} images: {peaks[-1]["peak"] / 1e6:.1f} MB', flush=True)
-    print(f'  ratio: {peaks[1]["peak"] / peaks[0]["peak"]:.4f}')
+        peaks.append(in_process(__file__, '--epoch', folder))
+        print(f'  {images:,} images: {peaks[-1] / 1e6:.1f} MB', flush=True)
+    print(f'  ratio: {peaks[1] / peaks[0]:.4f}')
 
 
-def many_images(work: Path, images: int) -> Path:
+def many_images(work: Path, count: int) -> Path:
     """Hard links of a few small files under so many names, and their table."""
-    out = work / f'epoch{images}'
+    out = work / f'epoch{count}'
     if (out / 'meta.csv').exists():
         return out
     source, names = database(work)
@@ -185,17 +185,16 @@ def many_images(work: Path, images: int) -> Path:
     (out / 'images').mkdir(exist_ok=True)
     for place, name in enumerate(names[:100]):
         read_photo(source / name).resize((48, 36)).save(out / 'small' / f'{place}.png')
-    lines = ['img_name,mos,ref_name,distortion']
-    for place in range(images):
+    rows = []
+    for place in range(count):
         name = f'photo_{place:07d}.png'
         target = out / 'images' / name
         if not target.exists():
             os.link(out / 'small' / f'{place % 100}.png', target)
-        lines.append(f'{name},0.5,r{place // 125},t{place % 25}')
-    (out / 'meta.csv').write_text('\n'.join(lines))
-    open_store(
-        out / 'images.store', listed(out / 'images', os.listdir(out / 'images')), 32
-    )
+        rows.append((name, 0.5, f'r{place // 125}', f't{place % 25}'))
+    images = listed(out / 'images', [name for name, *_ in rows])
+    open_store(out / 'images.store', images, 32)
+    write_table(out / 'meta.csv', ('img_name', 'mos', 'ref_name', 'distortion'), rows)
     return out
 
 
@@ -223,22 +222,22 @@ def epoch(folder: Path) -> None:
     for first in range(0, tasks, 5):
         dataset.__getitems__(range(first, first + 5))
         look()
-    print(json.dumps({'peak': peak, 'tasks': tasks}))
+    print(json.dumps(peak))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parts = {part.__name__: part for part in (crops, build, episodes, memory)}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work', type=Path, default=Path('data/speed'))
-    parser.add_argument('--only', choices=['crops', 'build', 'episodes', 'memory'])
+    parser.add_argument('--only', nargs='+', choices=parts, default=[*parts])
     parser.add_argument('--epoch', type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.epoch:
         epoch(options.epoch)
         return
-    for part in (crops, build, episodes, memory):
-        if options.only in (None, part.__name__):
-            part(options.work)
+    for name in options.only:
+        parts[name](options.work)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -1,7 +1,7 @@
 """Do maps point at the place where a photo is distorted?
 
     python studies/map_localization.py --prior PRIOR.pth --livec datasets/livec \
-        --bsds datasets/bsds500 [--networks prior metaiqa ...] [--out DIR]
+        --bsds datasets/bsds500 [--networks prior metaiqa] [--out DIR]
 
 Photos get blur, noise or over-exposure inside one rectangle, and each map is computed
 with and without it. Photos have texture, which draws any map: what counts is the gain,
@@ -16,7 +16,7 @@ stopped; `OUT/summary.csv` has the means. Nothing is chosen by them.
 from __future__ import annotations
 
 import argparse
-import csv
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,42 +24,30 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageDraw
-from torchvision.transforms.functional import to_tensor
+from shared import RowFile, livec, tensor_of, write_frame
 from tqdm import tqdm
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb, walk_images
+from metaiqa_plugin.data.rows import LabelledRows
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.study.explain.maps import METHODS, MapSettings, compute_map
 from metaiqa_plugin.study.explain.sheet import Panel, draw_sheet
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 
 SETTINGS = MapSettings(copies=4, steps=8)
-NETWORKS = (
-    'prior',
-    'imagenet-0',
-    'metaiqa',
-    'imagenet-1',
-    'prior-200',
-    'imagenet-200',
-)
+NETWORKS = 'prior imagenet-0 metaiqa imagenet-1 prior-200 imagenet-200'.split()
 DISTORTIONS = ('blur', 'noise', 'over-exposure')
 PHOTOS = 8
 """Of each of the two collections."""
 GOOD_MOS = 65
 EXAMPLE_SEED = 3
 LABELS = 200
-SPLIT = 'ratio802_seed123_split_01'
 KEYS = ['network', 'photo', 'distortion', 'method']
-HEADER = (
-    *KEYS,
-    'area',
-    'share_before',
-    'share_after',
-    'contrast_before',
-    'contrast_after',
-)
+HEADER = (*KEYS, 'area', 'share_before', 'share_after')
+HEADER += ('contrast_before', 'contrast_after')
 
 
 def region(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -97,11 +85,11 @@ def contrast(values: np.ndarray, mask: np.ndarray) -> float:
 
 def chosen_photos(bsds: Path, livec: Path, count: int) -> list[Path]:
     """Evenly spaced by name, in turns: BSDS500, good LIVE Challenge test photos."""
-    table = pd.read_csv(livec / 'meta_info_LIVEC.csv')
-    good = table[(table[SPLIT] == 'test') & (table['mos'] >= GOOD_MOS)]['img_name']
+    rows = of_livec(livec, 'test')
+    good = np.flatnonzero(np.round(100 * rows.mos.astype(float), 4) >= GOOD_MOS)
     collections = (
         [bsds / name for name in walk_images(bsds, 'bsds')],
-        [livec / 'Images' / name for name in sorted(good)],
+        sorted(map(rows.path, good)),
     )
     chosen = [
         [photos[place] for place in np.linspace(0, len(photos) - 1, count).astype(int)]
@@ -110,12 +98,16 @@ def chosen_photos(bsds: Path, livec: Path, count: int) -> list[Path]:
     return [photo for pair in zip(*chosen, strict=True) for photo in pair]
 
 
-def labelled(livec: Path) -> LabelledImages:
+def of_livec(folder: Path, part: str) -> LabelledRows:
+    return livec(folder / 'meta_info_LIVEC.csv', folder / 'Images', 1, part)
+
+
+def labelled(folder: Path) -> LabelledImages:
     """The labels of the adapted networks: training photos at random."""
-    table = pd.read_csv(livec / 'meta_info_LIVEC.csv')
-    table = table[table[SPLIT] == 'train'].sample(LABELS, random_state=0)
-    paths = [livec / 'Images' / name for name in table['img_name']]
-    return LabelledImages(paths, (table['mos'] / 100).tolist())
+    rows = of_livec(folder, 'train')
+    places = pd.Series(range(len(rows))).sample(LABELS, random_state=0)
+    paths = [rows.path(place) for place in places]
+    return LabelledImages(paths, rows.mos[places].tolist())
 
 
 def network_of(name: str, prior: str, livec: Path, out: Path) -> MetaIQA:
@@ -160,14 +152,8 @@ def rows(
                 for measure in (share_inside, contrast)
                 for each in (before, values)
             ]
-            yield (
-                name,
-                photo.name,
-                kind,
-                method,
-                f'{mask.mean():.6f}',
-                *(f'{value:.8g}' for value in measured),
-            )
+            shown = [f'{value:.8g}' for value in measured]
+            yield name, photo.name, kind, method, f'{mask.mean():.6f}', *shown
 
 
 def draw_example(path: Path, name: str, network: MetaIQA, photo: Path) -> None:
@@ -190,18 +176,13 @@ def draw_example(path: Path, name: str, network: MetaIQA, photo: Path) -> None:
     draw_sheet(path, np.asarray(outlined), panels, title, 'higher is better')
 
 
-def tensor_of(pixels: np.ndarray) -> torch.Tensor:
-    return to_tensor(Image.fromarray(pixels)).unsqueeze(0)
-
-
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each network, distortion and method; seeds are averaged first."""
     table = table.assign(network=table['network'].str.replace(r'-\d$', '', regex=True))
-    table['below_before'] = (table['contrast_before'] < 0).astype(float)
-    table['below_after'] = (table['contrast_after'] < 0).astype(float)
-    table['lowered'] = (table['contrast_after'] < table['contrast_before']).astype(
-        float
-    )
+    before, after = table['contrast_before'], table['contrast_after']
+    table['below_before'] = (before < 0).astype(float)
+    table['below_after'] = (after < 0).astype(float)
+    table['lowered'] = (after < before).astype(float)
     table['gain'] = table['share_after'] - table['share_before']
     photos = table.groupby(KEYS, sort=False).mean(numeric_only=True)
     photos['gained'] = (photos['gain'] > 0).astype(float)
@@ -220,7 +201,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return means.reset_index()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--prior', required=True, help='checkpoint, meta-trained')
     parser.add_argument('--livec', type=Path, required=True)
@@ -229,13 +210,7 @@ def main() -> None:
     parser.add_argument('--photos', type=int, default=PHOTOS)
     parser.add_argument('--out', type=Path, default=Path('map-localization'))
     parser.add_argument('--example', type=Path, help='photo to draw maps of, no more')
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    target = options.out / 'maps.csv'
-    if not target.is_file():
-        target.write_text(','.join(HEADER) + '\n')
-    done = pd.read_csv(target).groupby(['network', 'photo']).size()
-    complete = len(DISTORTIONS) * len(METHODS)
+    options = parser.parse_args(arguments)
     photos = chosen_photos(options.bsds, options.livec, options.photos)
     networks = {
         name: network_of(name, options.prior, options.livec, options.out)
@@ -243,20 +218,18 @@ def main() -> None:
     }
     if options.example:
         for name, network in networks.items():
-            target = options.out / f'maps-{name}.jpg'
-            draw_example(target, name, network, options.example)
+            picture = options.out / f'maps-{name}.jpg'
+            draw_example(picture, name, network, options.example)
         return
+    file = RowFile(options.out / 'maps.csv', HEADER, keys=2)
     for seed, photo in enumerate(tqdm(photos, 'maps', unit='photo')):
         for name, network in networks.items():
-            if done.get((name, photo.name), 0) == complete:
-                continue
-            found = list(rows(name, network, photo, METHODS, seed))
-            with target.open('a', newline='') as file:
-                csv.writer(file, lineterminator='\n').writerows(found)
-    table = pd.read_csv(target)
-    summary(table).to_csv(options.out / 'summary.csv', index=False, float_format='%.4f')
-    print(summary(table).to_string(index=False))
+            if (name, photo.name) not in file:
+                file.add(list(rows(name, network, photo, METHODS, seed)))
+    table = summary(file.read())
+    write_frame(options.out / 'summary.csv', table, digits=4)
+    print(table.to_string(index=False))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -18,18 +18,20 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from pyiqa.models import build_model
+from shared import in_process
 from torch import nn
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.datasets import EpisodeDataset
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.data_order import DataOrder, train_loader
 from metaiqa_plugin.train.learners import Bilevel, Placed
@@ -41,8 +43,9 @@ K, SETS, STEPS = 6, 16, 2
 SIZE = SETS // STEPS
 
 
-def options(kodak: Path, backbone: str, precision: str, crop: int) -> dict:
-    pretrained = 'imagenet' if backbone == 'tf_efficientnet_lite0' else False
+def training(options: argparse.Namespace) -> dict:
+    kodak, crop = options.kodak, options.crop
+    known = options.backbone == 'tf_efficientnet_lite0'
     return {
         'name': 'speed',
         'model_type': 'MetaIQAModel',
@@ -71,13 +74,13 @@ def options(kodak: Path, backbone: str, precision: str, crop: int) -> dict:
         },
         'network': {
             'type': 'MetaIQA',
-            'backbone': backbone,
-            'pretrained': pretrained,
+            'backbone': options.backbone,
+            'pretrained': 'imagenet' if known else False,
         },
         'path': {'pretrain_network': None},
         'train': {
             'total_iter': 10**6,
-            'meta': {'steps': STEPS, 'precision': precision},
+            'meta': {'steps': STEPS, 'precision': options.precision},
             'optim': {'type': 'SGD', 'lr': 1.0},
             'scheduler': {'type': 'StepLR', 'step_size': 5, 'gamma': 0.8},
             'mos_loss_opt': {'type': 'MSELoss'},
@@ -128,10 +131,17 @@ class Bare:
         return K * 2 * SETS
 
 
-def rate(turn) -> float:
-    started = time.perf_counter()
-    images = turn()
-    return images / (time.perf_counter() - started)
+def rates(turns: Sequence[Callable[[], int]], rounds: int) -> np.ndarray:
+    """(rounds, turns) images a second, turn by turn, after one round to warm up."""
+
+    def rate(turn: Callable[[], int]) -> float:
+        started = time.perf_counter()
+        images = turn()
+        return images / (time.perf_counter() - started)
+
+    for turn in turns:
+        turn()
+    return np.array([[rate(turn) for turn in turns] for _ in range(rounds)])
 
 
 def spread(ratios: np.ndarray) -> str:
@@ -141,40 +151,28 @@ def spread(ratios: np.ndarray) -> str:
     )
 
 
-def compare(arguments) -> None:
-    opt = options(
-        arguments.kodak, arguments.backbone, arguments.precision, arguments.crop
-    )
-    pipeline = Pipeline(opt)
-    bare = Bare(arguments.backbone, arguments.precision, arguments.crop)
-    pipeline.turn(), bare.turn()
-    rates = np.array(
-        [(rate(pipeline.turn), rate(bare.turn)) for _ in range(arguments.rounds)]
-    )
-    ratios = rates[:, 0] / rates[:, 1]
+def compare(options: argparse.Namespace) -> None:
+    pipeline = Pipeline(training(options))
+    bare = Bare(options.backbone, options.precision, options.crop)
+    found = rates((pipeline.turn, bare.turn), options.rounds)
+    ours, other = np.median(found, axis=0)
     print(
-        f'{arguments.backbone}, {arguments.precision}, {arguments.crop} px, batches of '
-        f'{SIZE}, {torch.get_num_threads()} threads: '
-        f'pipeline {np.median(rates[:, 0]):.1f} images/s, '
-        f'bare loop {np.median(rates[:, 1]):.1f}, ratio {spread(ratios)}',
+        f'{options.backbone}, {options.precision}, {options.crop} px, batches of '
+        f'{SIZE}, {torch.get_num_threads()} threads: pipeline {ours:.1f} images/s, '
+        f'bare loop {other:.1f}, ratio {spread(found[:, 0] / found[:, 1])}',
         flush=True,
     )
 
 
-def precisions(arguments) -> None:
+def precisions(options: argparse.Namespace) -> None:
     """bf16 against float32 in the bare loop."""
-    loops = {p: Bare(arguments.backbone, p, arguments.crop) for p in ('fp32', 'bf16')}
-    for loop in loops.values():
-        loop.turn()
-    rates = {
-        name: [rate(loop.turn) for _ in range(arguments.rounds)]
-        for name, loop in loops.items()
-    }
-    medians = {name: float(np.median(found)) for name, found in rates.items()}
+    loops = [Bare(options.backbone, each, options.crop) for each in ('bf16', 'fp32')]
+    found = rates([loop.turn for loop in loops], options.rounds)
+    low, full = np.median(found, axis=0)
     print(
-        f'{arguments.backbone}, {arguments.crop} px, batches of {SIZE}, '
-        f'{torch.get_num_threads()} threads: bf16 {medians["bf16"]:.1f} images/s, fp32 '
-        f'{medians["fp32"]:.1f}, ratio {medians["bf16"] / medians["fp32"]:.2f}',
+        f'{options.backbone}, {options.crop} px, batches of {SIZE}, '
+        f'{torch.get_num_threads()} threads: bf16 {low:.1f} images/s, fp32 '
+        f'{full:.1f}, ratio {low / full:.2f}',
         flush=True,
     )
 
@@ -193,53 +191,43 @@ class Wide(nn.Module):
         )
 
 
-def one_of_ranks(arguments) -> None:
+def one_of_ranks(options: argparse.Namespace) -> None:
     """A process of torchrun's: rank 0 prints the tasks per second of all."""
     ranks.start('pytorch')
-    opt = options(
-        arguments.kodak, arguments.backbone, arguments.precision, arguments.crop
-    )
-    pipeline = Pipeline(opt)
+    pipeline = Pipeline(training(options))
     pipeline.turn()
     ranks.gather(None)
     started = time.perf_counter()
-    for _ in range(arguments.rounds):
+    for _ in range(options.rounds):
         pipeline.turn()
     ranks.gather(None)
     if ranks.rank() == 0:
-        print(K * arguments.rounds / (time.perf_counter() - started), flush=True)
+        print(K * options.rounds / (time.perf_counter() - started), flush=True)
     ranks.stop()
 
 
-def compare_ranks(arguments) -> None:
+def compare_ranks(options: argparse.Namespace) -> None:
     """Turn by turn; each process has one thread."""
-    own = ['--kodak', str(arguments.kodak), '--backbone', arguments.backbone]
-    own += ['--crop', str(arguments.crop), '--precision', arguments.precision]
-    found: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(arguments.rounds):
-        for count, rates in found.items():
-            command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-            command += [f'--nproc_per_node={count}', __file__, '--rank-here', *own]
-            environment = os.environ | {'OMP_NUM_THREADS': '1'}
-            done = subprocess.run(
-                [*command, '--rounds', '3'],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                env=environment,
-            )
-            rates.append(float(done.stdout.split()[-1]))
-    one, two = (np.array(rates) for rates in found.values())
-    ratios = two / one
+    os.environ['OMP_NUM_THREADS'] = '1'
+    own = ['--rank-here', '--kodak', options.kodak, '--backbone', options.backbone]
+    own += ['--crop', options.crop, '--precision', options.precision, '--rounds', 3]
+    torchrun = ['-m', 'torch.distributed.run', '--standalone']
+
+    def tasks_per_second(processes: int) -> float:
+        launcher = [*torchrun, f'--nproc_per_node={processes}']
+        return in_process(__file__, *own, launcher=launcher)
+
+    turns = [[tasks_per_second(n) for n in (1, 2)] for _ in range(options.rounds)]
+    one, two = np.array(turns).T
     print(
-        f'{arguments.backbone}, {arguments.precision}, {arguments.crop} px, k = {K}: '
+        f'{options.backbone}, {options.precision}, {options.crop} px, k = {K}: '
         f'one process {np.median(one):.3f} tasks/s, two {np.median(two):.3f}, '
-        f'ratio {spread(ratios)}',
+        f'ratio {spread(two / one)}',
         flush=True,
     )
 
 
-def memory() -> None:
+def memory(_: argparse.Namespace) -> None:
     """Peak resident memory of one meta-update, in a process of its own."""
     module = Wide()
     parameters = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -254,38 +242,35 @@ def memory() -> None:
             [Placed(Task(f't{i}', [batch] * 2, [batch] * 2), i, i) for i in range(3)]
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - base
-    print(
-        f'peak memory of a meta-update: {peak / parameters:.2f} times the parameters '
-        f'({parameters / 1e6:.0f} MB)'
-    )
+    print(peak / parameters)
 
 
-def main() -> None:
+def print_memory(options: argparse.Namespace) -> None:
+    times = in_process(__file__, '--memory-here')
+    print(f'peak memory of a meta-update: {times:.2f} times the parameters')
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--kodak', type=Path, default=Path('data/kodak'))
     parser.add_argument('--backbone', default='tf_efficientnet_lite0')
     parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16'))
     parser.add_argument('--crop', type=int, default=224)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--precisions', action='store_true')
-    parser.add_argument('--memory', action='store_true')
-    parser.add_argument('--ranks', action='store_true')
-    parser.add_argument('--rank-here', action='store_true', help=argparse.SUPPRESS)
-    parser.add_argument('--memory-here', action='store_true', help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory_here:
-        memory()
-    elif arguments.rank_here:
-        one_of_ranks(arguments)
-    elif arguments.ranks:
-        compare_ranks(arguments)
-    elif arguments.memory:
-        subprocess.run([sys.executable, __file__, '--memory-here'], check=True)
-    elif arguments.precisions:
-        precisions(arguments)
-    else:
-        compare(arguments)
+    parser.set_defaults(part=compare)
+    for name, part, told in (
+        ('--precisions', precisions, 'bf16 against float32'),
+        ('--memory', print_memory, 'of a meta-update'),
+        ('--ranks', compare_ranks, 'two processes against one'),
+        ('--rank-here', one_of_ranks, argparse.SUPPRESS),
+        ('--memory-here', memory, argparse.SUPPRESS),
+    ):
+        parser.add_argument(
+            name, dest='part', action='store_const', const=part, help=told
+        )
+    options = parser.parse_args(arguments)
+    options.part(options)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

@@ -20,60 +20,56 @@ A row is written as soon as it is known; rows that are there are not computed ag
 from __future__ import annotations
 
 import argparse
-import copy
-import csv
-import os
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from shared import RowFile, paths_of, tensor_of
 from tqdm import tqdm
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.option_yaml import dump
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.score import correlate
 from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt
 from metaiqa_plugin.train.options import read_options
+from metaiqa_plugin.train.run import train
 
-BASE = 'options/train/MetaIQA/metaiqa_kodak.yml'
+BASE = Path(__file__).parents[1] / 'options/train/MetaIQA/metaiqa_kodak.yml'
 IMAGE_STEPS = 6400
 K = 5
 LABELS = 50
 DRAWS = 2
 RESIZE, CROP = 160, 128
 SLOW = {'alpha': 1e-4, 'alpha_head': 1e-3}
+FASTEST = {'alpha': 1e-3, 'alpha_head': 1e-2}
 FAST = {'alpha': 3e-4, 'alpha_head': 3e-3}
 """Eq. 8 averages over k tasks what joint training does one after the other."""
 BEST_OUTER = {'type': 'SGD', 'lr': 1.0}
 
-PAPER = {
-    'alpha': 1e-4,
-    'alpha_head': None,
-    'steps': 6,
-    'steps_see': 'whole',
-    'weight_decay': 1e-5,
-}
+PAPER = {'alpha': 1e-4, 'alpha_head': None, 'steps': 6, 'steps_see': 'whole'}
+PAPER |= {'weight_decay': 1e-5}
+PAPER_STEPS = K * 6 * (16 + 16)
 
 VARIANTS: dict[str, dict] = {
     'ImageNet only': {'image_steps': 0},
     'bilevel': {},
-    'bilevel, alpha 1e-4': {'meta': {'alpha': 1e-4, 'alpha_head': 1e-3}},
-    'bilevel, alpha 1e-3': {'meta': {'alpha': 1e-3, 'alpha_head': 1e-2}},
+    'bilevel, alpha 1e-4': {'meta': SLOW},
+    'bilevel, alpha 1e-3': {'meta': FASTEST},
     'joint': {'meta': {'update': 'joint'}},
     'single': {'meta': {'update': 'single'}},
     'paper': {
-        'image_steps_per_update': K * 6 * (16 + 16),
+        'image_steps_per_update': PAPER_STEPS,
         'meta': PAPER,
         'optim': {'type': 'SGD', 'lr': 1e-2},
     },
     'bilevel, frozen BatchNorm': {'meta': {'batchnorm': 'frozen'}},
     'bilevel, alpha 1e-3, frozen BatchNorm': {
-        'meta': {'alpha': 1e-3, 'alpha_head': 1e-2, 'batchnorm': 'frozen'}
+        'meta': {**FASTEST, 'batchnorm': 'frozen'}
     },
     'joint, frozen BatchNorm': {'meta': {'update': 'joint', 'batchnorm': 'frozen'}},
     'single, frozen BatchNorm': {'meta': {'update': 'single', 'batchnorm': 'frozen'}},
@@ -88,10 +84,7 @@ VARIANTS: dict[str, dict] = {
         'optim': {'type': 'Adam', 'lr': 3e-4},
     },
     'outer Adam 3e-4': {'optim': {'type': 'Adam', 'lr': 3e-4}},
-    'paper, beta 1': {
-        'image_steps_per_update': K * 6 * (16 + 16),
-        'meta': PAPER,
-    },
+    'paper, beta 1': {'image_steps_per_update': PAPER_STEPS, 'meta': PAPER},
     'S = 6, sets of 48': {
         'image_steps_per_update': K * (48 + 48),
         'meta': {'steps': 6},
@@ -104,33 +97,24 @@ VARIANTS: dict[str, dict] = {
     'bilevel, running BatchNorm': {'meta': {'batchnorm': 'running'}},
 }
 FIELDS = (
-    'variant',
-    'seed',
-    'updates',
-    'image_steps',
-    'choose',
-    'val_srocc',
-    'val_srocc_in_type',
-    'val_srocc_50_labels',
-    'livec_srocc',
-    'livec_srocc_50_labels',
-    'train_seconds',
-)
+    'variant seed updates image_steps choose val_srocc val_srocc_in_type '
+    'val_srocc_50_labels livec_srocc livec_srocc_50_labels train_seconds'
+).split()
+
+Fresh = Callable[[int], MetaIQA]
 
 
-def write_options(name: str, change: dict, seed: int, arguments, folder: Path) -> tuple:
-    """The option file of a variant; also its updates and image-steps."""
-    options = plain(read_options(BASE))
+def options_of(change: Mapping, seed: int, kodak: Path) -> tuple[dict, int]:
+    """What a variant trains with; and its image-steps."""
     per_update = change.get('image_steps_per_update', K * (16 + 16))
     updates = change.get('image_steps', IMAGE_STEPS) // per_update
     sets = change.get('sets', 16)
-    options['name'] = 'run'
-    options['manual_seed'] = seed
+    meta = change.get('meta', {})
+    options = read_options(BASE)
+    options |= {'name': 'run', 'manual_seed': seed}
     options['datasets']['train'] |= {
-        'meta_info_file': str(
-            arguments.kodak / f'meta_info_{arguments.kodak.name}.csv'
-        ),
-        'dataroot_target': str(arguments.kodak / 'images'),
+        'meta_info_file': str(kodak / f'meta_info_{kodak.name}.csv'),
+        'dataroot_target': str(kodak / 'images'),
         'store': True,
         'support_size': sets,
         'query_size': sets,
@@ -140,50 +124,31 @@ def write_options(name: str, change: dict, seed: int, arguments, folder: Path) -
         'crop_size': CROP,
         'seed': seed,
     }
-    del options['datasets']['val'], options['val']
+    del options['datasets']['val'], options['val'], options['train']['total_epoch']
     options['network']['input_size'] = RESIZE
-    train = options['train']
-    del train['total_epoch']
-    train['total_iter'] = updates
-    update = change.get('meta', {}).get('update', 'bilevel')
-    train['meta'] = {
-        **(SLOW if update in ('joint', 'single') else FAST),
-        'steps': 2,
-        'precision': 'fp32',
-    } | copy.deepcopy(change.get('meta', {}))
-    train['optim'] = dict(change.get('optim', BEST_OUTER))
+    rates = SLOW if meta.get('update') in ('joint', 'single') else FAST
+    options['train'] |= {
+        'total_iter': updates,
+        'meta': {**rates, 'steps': 2, 'precision': 'fp32', **meta},
+        'optim': change.get('optim', BEST_OUTER),
+    }
     if 'metric_loss_opt' in change:
-        train['metric_loss_opt'] = change['metric_loss_opt']
+        options['train']['metric_loss_opt'] = change['metric_loss_opt']
     options['logger']['use_tb_logger'] = False
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / 'options.yml'
-    path.write_text(dump(options), encoding='utf-8')
-    return path, updates, updates * per_update
-
-
-def plain(value):
-    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def train_variant(path: Path, folder: Path) -> float:
-    command = [sys.executable, '-m', 'metaiqa_plugin.train', '-opt', str(path)]
-    started = time.monotonic()
-    subprocess.run([*command, '--root', str(folder), '--resume'], check=True)
-    return time.monotonic() - started
+    return options, updates * per_update
 
 
 class Target:
-    """Labelled images, resized once."""
+    """Labelled images, resized once; every second of a table's, or all of them."""
 
     def __init__(
         self, table: Path, images: Path, mos_range: tuple, every: int = 1
     ) -> None:
-        rows = read_rows(DatabaseOptions(str(table), str(images), mos_range), 'train')
-        taken = range(0, len(rows), every)
-        self.paths = [rows.path(index) for index in taken]
+        rows = read_rows(DatabaseOptions(table, images, mos_range))
+        self.paths = paths_of(rows)[::every]
         self.mos = np.asarray(rows.mos, dtype=float)[::every]
         self.types = np.array([rows.tasks[task] for task in rows.task_of])[::every]
-        self.references = np.asarray(rows.reference_of)[::every]
+        self.references = rows.reference_of[::every]
         self.pixels = [
             read_resized(path, RESIZE) for path in tqdm(self.paths, str(images))
         ]
@@ -192,18 +157,14 @@ class Target:
         where = np.arange(len(self.pixels)) if where is None else where
         network.eval()
         with torch.inference_mode():
-            return np.array([network(_tensor(self.pixels[i])).item() for i in where])
+            return np.array([network(tensor_of(self.pixels[i])).item() for i in where])
 
     def srocc(self, scores: np.ndarray, where=slice(None)) -> float:
         return correlate(scores, self.mos[where]).srocc
 
     def within_types(self, scores: np.ndarray) -> float:
-        names = sorted(set(self.types))
-        return float(
-            np.mean(
-                [self.srocc(scores[self.types == n], self.types == n) for n in names]
-            )
-        )
+        parts = [self.types == name for name in np.unique(self.types)]
+        return float(np.mean([self.srocc(scores[part], part) for part in parts]))
 
     def draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices with a label, and those to test on: of other references."""
@@ -217,7 +178,7 @@ class Target:
         test = np.flatnonzero(~np.isin(self.references, given))
         return generator.choice(pool, LABELS, replace=False), test
 
-    def after_adaptation(self, fresh) -> float:
+    def after_adaptation(self, fresh: Fresh) -> float:
         found = []
         for seed in range(DRAWS):
             labelled, test = self.draw(seed)
@@ -231,11 +192,7 @@ class Target:
         return float(np.mean(found))
 
 
-def _tensor(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-
-
-def evaluate(fresh, validation: Target, test: Target) -> dict[str, float]:
+def evaluate(fresh: Fresh, validation: Target, test: Target) -> dict[str, float]:
     scores = validation.scores(fresh(0))
     row = {
         'val_srocc': validation.srocc(scores),
@@ -248,7 +205,7 @@ def evaluate(fresh, validation: Target, test: Target) -> dict[str, float]:
     return {name: round(value, 4) for name, value in row.items()}
 
 
-def fresh_network(weights: Path | None):
+def fresh_network(weights: Path | None) -> Fresh:
     def fresh(seed: int) -> MetaIQA:
         torch.manual_seed(seed)
         if weights is None:
@@ -258,52 +215,37 @@ def fresh_network(weights: Path | None):
     return fresh
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--kodak', type=Path, default=Path('data/kodak'))
     parser.add_argument('--unseen', type=Path, default=Path('data/unseen'))
     parser.add_argument('--livec', type=Path, default=Path('datasets/livec'))
     parser.add_argument('--out', type=Path, default=Path('variants'))
     parser.add_argument('--seeds', type=int, nargs='+', default=[123])
-    parser.add_argument('--only', nargs='+', choices=list(VARIANTS))
-    arguments = parser.parse_args()
-    validation = Target(
-        arguments.unseen / f'meta_info_{arguments.unseen.name}.csv',
-        arguments.unseen / 'images',
-        (1, 5),
-    )
-    table = next(arguments.livec.glob('meta_info_*.csv'))
-    test = Target(table, arguments.livec / 'Images', (0, 100), every=2)
-    results = arguments.out / 'variants.csv'
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    known = set()
-    if results.exists():
-        with results.open() as file:
-            known = {(row['variant'], int(row['seed'])) for row in csv.DictReader(file)}
-    for seed in arguments.seeds:
-        for name in arguments.only or VARIANTS:
-            if (name, seed) in known:
-                continue
-            folder = arguments.out / f'{name}-{seed}'.replace(' ', '_')
-            path, updates, steps = write_options(
-                name, VARIANTS[name], seed, arguments, folder
-            )
-            weights, seconds = None, 0.0
-            if updates:
-                seconds = train_variant(path, folder)
-                weights = folder / 'experiments' / 'run' / 'models' / 'net_latest.pth'
-            row = {'variant': name, 'seed': seed, 'updates': updates}
-            row |= {'image_steps': steps, 'train_seconds': round(seconds)}
-            row |= evaluate(fresh_network(weights), validation, test)
-            new = not results.exists()
-            with results.open('a', newline='') as file:
-                writer = csv.DictWriter(file, FIELDS, lineterminator='\n')
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
-                os.fsync(file.fileno())
-            print(row, flush=True)
+    parser.add_argument('--only', nargs='+', choices=VARIANTS, default=[*VARIANTS])
+    options = parser.parse_args(arguments)
+    table = options.unseen / f'meta_info_{options.unseen.name}.csv'
+    validation = Target(table, options.unseen / 'images', (1, 5))
+    table = next(options.livec.glob('meta_info_*.csv'))
+    test = Target(table, options.livec / 'Images', (0, 100), every=2)
+    results = RowFile(options.out / 'variants.csv', FIELDS, keys=2)
+    jobs = [(name, seed) for seed in options.seeds for name in options.only]
+    for name, seed in jobs:
+        if (name, str(seed)) in results:
+            continue
+        folder = options.out / f'{name}-{seed}'.replace(' ', '_')
+        training, steps = options_of(VARIANTS[name], seed, options.kodak)
+        updates = training['train']['total_iter']
+        weights, started = None, time.monotonic()
+        if updates:
+            train(training, root=folder, resume=True)
+            weights = folder / 'experiments' / 'run' / 'models' / 'net_latest.pth'
+        row = {'variant': name, 'seed': seed, 'updates': updates, 'image_steps': steps}
+        row['train_seconds'] = round(time.monotonic() - started)
+        row |= evaluate(fresh_network(weights), validation, test)
+        results.add([[row[field] for field in FIELDS]])
+        print(row, flush=True)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))
