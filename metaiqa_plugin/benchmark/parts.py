@@ -106,6 +106,25 @@ class LabelledDatabase:
         code = self.rows.tasks.index(task)
         return self.part(np.flatnonzero(self.rows.task_of != code))
 
+    def without_groups_of(self, part: Part, other: Part) -> Part:
+        """The part without the images that share a group with ``other``, or are in it.
+
+        A group is the images of one reference, or an image that is its own.
+        """
+        rows = np.asarray(part.rows)
+        shared = np.isin(self._groups[rows], self._groups[[*other.rows]])
+        return self.part(rows[~shared])
+
+    def one_of_each_group(self, rows: np.ndarray) -> np.ndarray:
+        """Of rows in an order, the first of each group, in that order."""
+        return rows[np.sort(np.unique(self._groups[rows], return_index=True)[1])]
+
+    @cached_property
+    def _groups(self) -> np.ndarray:
+        """(N,) of each row, negative for one that is its own reference."""
+        own = -1 - np.arange(len(self.rows))
+        return np.where(self.rows.reference_of < 0, own, self.rows.reference_of)
+
     def types(self, part: Part) -> set[str]:
         """Distortion types of the part's images."""
         return {self.rows.tasks[code] for code in set(self.rows.task_of[[*part.rows]])}

@@ -119,15 +119,7 @@ def leave_one_distortion_out(
     whole_number('references', references)
     known = _known(databases, 'database', database)
     tasks = known.rows.tasks
-    if len(tasks) < 2:
-        raise UserError(
-            f'database={database!r} has one distortion type, {tasks[0]!r}; none can be '
-            'left out'
-        )
-    unknown = sorted(set(types or ()) - set(tasks))
-    if unknown:
-        raise UserError(f'types={unknown}: {database!r} has {tasks}')
-    for task in tasks if types is None else types:
+    for task in _left_out(known, 'types', types):
         unseen, others = known.of_type(task), known.but_type(task)
         facets = {'type': task, 'labels': 0}
         yield Split(task, facets, {database: unseen}, (others,))
@@ -142,6 +134,70 @@ def leave_one_distortion_out(
                 (others,),
                 train,
             )
+
+
+def leave_one_subset_out(
+    databases: Databases,
+    database: str,
+    subsets: Sequence[str] | None = None,
+    labels: Sequence[int] = (0, 10, 50),
+    draws: int = 3,
+    seed: int = 123,
+) -> Iterator[Split]:
+    """Learn from all subsets of authentic photos but one, test on that one.
+
+    Not in the paper. A subset is a value of the database's ``task_column``. Without
+    labels of the unseen subset all of it is tested. With some, each of a group of its
+    own, the test is on the photos of all other groups: the same ones for any number of
+    labels within a draw, where larger sets contain the smaller ones. Nothing is learned
+    from photos whose group has a photo in the unseen subset.
+
+    Args:
+        databases: by name.
+        database: with two subsets or more.
+        subsets: to leave out, one by one; None: every one.
+        labels: how many labelled photos of the unseen subset.
+        draws: of the labelled photos.
+        seed: of the draws.
+
+    Raises:
+        UserError: a subset that the database has not; more labels than groups.
+    """
+    whole_number('draws', draws)
+    few = [count for count in labels if count != 0]
+    for count in few:
+        whole_number('protocol.labels', count, 2)
+    known = _known(databases, 'database', database)
+    for subset in _left_out(known, 'subsets', subsets):
+        unseen, others = known.of_type(subset), known.but_type(subset)
+        source = known.without_groups_of(others, unseen)
+        if not len(source):
+            raise UserError(
+                f'subsets={subset!r}: every other image of {database!r} shares a '
+                'reference with it; for distortion types there is '
+                'leave_one_distortion_out'
+            )
+        if 0 in labels:
+            facets = {'type': subset, 'labels': 0}
+            yield Split(subset, facets, {database: unseen}, (source,))
+        for draw in range(draws if few else 0):
+            order = _draw(unseen, (seed, known.rows.tasks.index(subset), draw))
+            apart = known.one_of_each_group(order)
+            if len(apart) <= max(few):
+                raise UserError(
+                    f'protocol.labels={max(few)}: subset {subset!r} of {database!r} '
+                    f'has {len(apart)} groups; some must be left to test on'
+                )
+            given = known.part(apart[: max(few)])
+            test = known.without_groups_of(unseen, given)
+            for count in few:
+                yield Split(
+                    f'{subset}, {count} labels, draw {draw}',
+                    {'type': subset, 'labels': count, 'draw': draw},
+                    {database: test},
+                    (source,),
+                    known.part(apart[:count]),
+                )
 
 
 def few_shot(
@@ -272,6 +328,7 @@ def runtime(
 PROTOCOLS: dict[str, Callable[..., Iterator[Split]]] = {
     'authentic': authentic,
     'leave_one_distortion_out': leave_one_distortion_out,
+    'leave_one_subset_out': leave_one_subset_out,
     'few_shot': few_shot,
     'parameters': authentic,
     'cross_database': cross_database,
@@ -344,6 +401,22 @@ def _sources(
     if len(set(names)) < len(names):
         raise UserError(f'protocol.source={names}: a database twice')
     return tuple(_known(databases, 'source', name).whole for name in names)
+
+
+def _left_out(
+    database: LabelledDatabase, argument: str, names: Sequence[str] | None
+) -> Sequence[str]:
+    """The types to leave out, one by one."""
+    tasks = database.rows.tasks
+    if len(tasks) < 2:
+        raise UserError(
+            f'database={database.name!r} has one distortion type, {tasks[0]!r}; none '
+            'can be left out'
+        )
+    unknown = sorted(set(names or ()) - set(tasks))
+    if unknown:
+        raise UserError(f'{argument}={unknown}: {database.name!r} has {tasks}')
+    return tasks if names is None else names
 
 
 def _indices(splits: int | Sequence[int | str]) -> Sequence[int | str]:

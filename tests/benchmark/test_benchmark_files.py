@@ -47,13 +47,15 @@ def write_table(options):
     synthetic = any(word in name for word in ('kodak', 'tid', 'kadid'))
     references = [f'r{place}' for place in range(10 if synthetic else 1000)]
     splits = split_columns(references)
+    splits['official_split'] = splits['ratio802_seed123_split_01']
     kinds = KADID10K if synthetic else ['all']
     path, (low, high) = Path(options.meta_info_file), options.mos_range
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('w', newline='') as file:
         writer = csv.writer(file)
-        writer.writerow(['img_name', 'mos', 'distortion', 'ref_name', *splits])
-        for reference in references:
+        header = ['img_name', 'mos', 'distortion', 'ref_name', 'subset', 'group']
+        writer.writerow([*header, *splits])
+        for place, reference in enumerate(references):
             for kind in kinds:
                 for level in range(5 if synthetic else 1):
                     writer.writerow(
@@ -62,6 +64,8 @@ def write_table(options):
                             (low + high) / 2,
                             kind,
                             reference,
+                            f'subset{place % 3}',
+                            '',
                             *(parts[reference] for parts in splits.values()),
                         )
                     )

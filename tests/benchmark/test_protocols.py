@@ -129,6 +129,68 @@ def test_labels_of_an_unseen_type_are_of_other_photos_than_the_test(databases):
     assert first.train != second.train
 
 
+def photos(tmp_path, references):
+    """Three subsets of 20 photos with these bursts."""
+    names = [f's{subset} {photo}' for subset in range(3) for photo in range(20)]
+    write(
+        tmp_path / 'photos.csv',
+        ['img_name', 'mos', 'subset', 'group'],
+        [[name, 0.5, name[:2], references.get(name, '')] for name in names],
+    )
+    block = {'meta_info_file': str(tmp_path / 'photos.csv'), 'dataroot_target': '.'}
+    block |= {'task_column': 'subset', 'reference_column': 'group'}
+    return {'photos': LabelledDatabase('photos', block)}
+
+
+def test_a_left_out_subset_shares_no_burst_with_what_is_learned(tmp_path):
+    bursts = {f's0 {photo}': f'burst {photo // 5}' for photo in range(10)}
+    found = photos(tmp_path, bursts | {'s1 0': 'burst 0'})
+    options = {'database': 'photos', 'labels': [0, 3, 6], 'draws': 2}
+    splits = splits_of('leave_one_subset_out', found, **options)
+    assert len(splits) == 3 * (1 + 2 * 2)
+    for split in splits:
+        subset = split.facets['type']
+        test = rows_of(found, split.tests['photos'])
+        (source,) = split.source
+        train = rows_of(found, split.train) if split.train else []
+        assert {row.task for row in (*test, *train)} == {subset}
+        learned = [*rows_of(found, source), *train]
+        shared = {row.reference for row in learned} & {row.reference for row in test}
+        assert shared <= {''}
+        assert len(train) == split.facets['labels']
+        burst = [row.reference for row in train if row.reference]
+        assert len(set(burst)) == len(burst)
+        if not train:
+            assert len(test) == 20
+            assert len(source) == {'s0': 39, 's1': 35, 's2': 40}[subset]
+    for few, more in zip(splits[1::5], splits[2::5], strict=True):
+        assert few.tests == more.tests
+        assert set(few.train.rows) < set(more.train.rows)
+    drawn = {split.train.rows for split in splits if split.facets['labels'] == 6}
+    assert len(drawn) == 6
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'labels': [20]}, r"labels=20: subset 's0' .* 20 groups"),
+        ({'labels': [1]}, 'labels=1'),
+        ({'subsets': ['s9']}, r"subsets=\['s9'\]"),
+        ({'draws': 0}, 'draws=0'),
+    ],
+)
+def test_faults_of_a_left_out_subset(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        splits_of(
+            'leave_one_subset_out', photos(tmp_path, {}), database='photos', **options
+        )
+
+
+def test_subsets_of_the_same_references_are_none(databases):
+    with pytest.raises(UserError, match='shares a reference'):
+        splits_of('leave_one_subset_out', databases, database='lab')
+
+
 def test_larger_draws_contain_the_smaller_ones(databases):
     found = splits_of(
         'few_shot', databases, target='wild', labels=[5, 10, 40], draws=2, splits=[3]

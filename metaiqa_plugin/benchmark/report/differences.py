@@ -173,21 +173,21 @@ def difference_tables(cells: Cells) -> list[Table]:
             found[f'{test}_holm'] = found.groupby('group')[test].transform(holm)
         caption = f'{TITLES[name]}: difference to {base}'
         columns = columns_of([_row(item, draws) for item in found.itertuples()])
-        tables.append(Table(caption, columns, _notes(protocol, draws, found)))
+        tables.append(Table(caption, columns, _notes(cells, draws, found)))
     return [replace(table, notes=()) for table in tables[:-1]] + tables[-1:]
 
 
 def _groups(cells: Cells, draws: bool) -> Iterator[Group]:
     """``draws``: pairs are draws of labels from one train part."""
     protocol, tests = cells.protocol, cells.tests
-    if protocol in ('few_shot', 'leave_one_distortion_out'):
+    if protocol == 'few_shot' or cells.left_out:
         for test in tests:
             for labels in cells.values('labels'):
                 chosen = cells.where('facets.labels', labels)
                 unit, sized = 'facets.split', chosen
                 if draws:
                     unit, sized = 'facets.draw', None
-                elif protocol == 'leave_one_distortion_out':
+                elif cells.left_out:
                     unit, sized = 'facets.type', cells.where('facets.labels', 0)
                 yield Group({'labels': labels}, test, chosen, unit, sized)
     elif protocol == 'cross_database':
@@ -285,14 +285,14 @@ def _signed(value: float) -> str:
     return text[1:] if float(text) == 0 else text
 
 
-def _notes(protocol: str, draws: bool, found: pd.DataFrame) -> list[str]:
+def _notes(cells: Cells, draws: bool, found: pd.DataFrame) -> list[str]:
     notes = [OVER_DRAWS if draws else CORRECTED]
-    if protocol == 'leave_one_distortion_out':
+    if kind := cells.left_out:
         notes.append(
-            'Paired over types. Types are not random splits: the interval holds for '
-            'types like these.'
+            f'Paired over {kind}s. {kind.capitalize()}s are not random splits: the '
+            f'interval holds for {kind}s like these.'
         )
-    if protocol == 'few_shot' and not draws:
+    if cells.protocol == 'few_shot' and not draws:
         notes.append('Paired over splits, of the means over draws.')
     unsized = found.method[(found.pairs > 1) & (found.ratio == 0)].unique()
     if len(unsized) and not draws:

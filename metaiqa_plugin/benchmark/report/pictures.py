@@ -46,7 +46,7 @@ def result_pictures(cells: Cells, anchor: str) -> Iterator[Picture]:
             yield _few_shot_picture(finished, test, f'{name}-labels', where)
         if protocol == 'parameters':
             yield from _sweep_pictures(finished, test, f'{name}-sweep', where)
-        if protocol == 'leave_one_distortion_out':
+        if finished.left_out:
             yield _unseen_picture(alike, test, f'{name}-types')
         else:
             where += f': mean over splits{labelled}'
@@ -128,7 +128,8 @@ def _unseen_picture(cells: Cells, test: str, name: str) -> Picture:
     by_type = cells.summaries_by('type', measure(test, 'srocc'))
     means = [[item.mean for item in row] for row in by_type.values()]
     found = dict(zip(cells.methods, zip(*means, strict=True), strict=True))
-    return charts.bars(name, 'SROCC on unseen types', found, list(by_type), 'SROCC')
+    title = f'SROCC on unseen {cells.left_out}s'
+    return charts.bars(name, title, found, list(by_type), 'SROCC')
 
 
 def _type_pictures(cells: Cells, test: str, name: str, where: str) -> Iterator[Picture]:

@@ -20,6 +20,9 @@ SOURCES = {
     'ablation': f'the ablation study in {PAPER}',
     'lodo_srocc': f'the leave-one-distortion-out comparison in {PAPER}',
     'pyiqa_nr_benchmark': "pyiqa's benchmark of no-reference metrics",
+    'biq2021': 'the two tables in the README of BIQ2021 (Ahmed and Asif, Journal of '
+    'Electronic Imaging, 2022), whose second has one figure for both correlations of '
+    'most methods',
 }
 MEASURES = {'PLCC': 'plcc', 'SROCC': 'srocc', 'SRCC': 'srocc'}
 

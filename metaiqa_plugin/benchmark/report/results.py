@@ -65,6 +65,7 @@ def result_tables(cells: Cells) -> list[Table]:
         'zero_shot': _method_tables,
         'parameters': _method_tables,
         'leave_one_distortion_out': _type_tables,
+        'leave_one_subset_out': _type_tables,
         'few_shot': _label_tables,
         'cross_database': _database_tables,
         'runtime': _runtime_table,
@@ -180,7 +181,7 @@ def _unseen_table(cells: Cells, test: str) -> Table:
     theirs = {}
     if source and source['table'] == 'lodo_srocc':
         theirs = published_types(source)
-    columns = _types_column(types)
+    columns = _types_column(cells.left_out, types)
     ours = _by_type(cells, measure(test, 'srocc'))
     for method, column in zip(cells.methods, ours, strict=True):
         columns['this run', method] = column
@@ -188,14 +189,17 @@ def _unseen_table(cells: Cells, test: str) -> Table:
         known = [figures.get(kind, math.nan) for kind in types]
         average = sum(known) / len(known)
         columns['published', name] = list(map(number_cell, (*known, average)))
-    notes = ['SROCC on each type by a network that was trained on all the others.']
+    notes = [
+        f'SROCC on each {cells.left_out} by a network that was trained on all the '
+        'others.'
+    ]
     if cells.seeded:
         notes.append('Mean over seeds, ± standard deviation over them.')
     if theirs:
         notes.append(source_note(source))
         notes.append('Their averages are taken over the types in this table.')
     notes += nan_notes(cells, 'srocc', test)
-    return Table('SROCC on unseen types', columns, notes, summary=True)
+    return Table(f'SROCC on unseen {cells.left_out}s', columns, notes, summary=True)
 
 
 def _adapted_table(cells: Cells, plain: Cells, test: str, labels: Any) -> Table:
@@ -206,7 +210,7 @@ def _adapted_table(cells: Cells, plain: Cells, test: str, labels: Any) -> Table:
         after.folder: _on_images_of(before, after, test)
         for before, after in zip(pairs.cell_before, pairs.cell, strict=True)
     }
-    columns = _types_column(cells.values('type'))
+    columns = _types_column(cells.left_out, cells.values('type'))
     before = _by_type(cells, lambda cell: known.get(cell.folder))
     after = _by_type(cells, measure(test, 'srocc'))
     for method, *pair in zip(cells.methods, before, after, strict=True):
@@ -214,9 +218,9 @@ def _adapted_table(cells: Cells, plain: Cells, test: str, labels: Any) -> Table:
             columns[method, 'before'], columns[method, 'after'] = pair
     draws = len(cells.values('draw'))
     notes = [
-        f'After: adapted to {labels} labelled images of the unseen type, tested on its '
-        'images of other photos. Before: the same network without them, on the same '
-        'images. Means over seeds'
+        f'After: adapted to {labels} labelled images of the unseen {cells.left_out}, '
+        'tested on its images of other photos. Before: the same network without '
+        'them, on the same images. Means over seeds'
         + (f' and {draws} draws of the labelled images' if draws > 1 else '')
         + ', ± standard deviation over them where there are several. Bold: the best '
         'before, and the best after.'
@@ -224,8 +228,8 @@ def _adapted_table(cells: Cells, plain: Cells, test: str, labels: Any) -> Table:
     return Table(f'SROCC after {labels} labels', columns, notes, summary=True)
 
 
-def _types_column(types: Sequence[str]) -> dict[Any, list[Cell]]:
-    return {'unseen type': [text_cell(kind) for kind in (*types, 'Average')]}
+def _types_column(what: str, types: Sequence[str]) -> dict[Any, list[Cell]]:
+    return {f'unseen {what}': [text_cell(kind) for kind in (*types, 'Average')]}
 
 
 def _by_type(cells: Cells, value: Value) -> list[Sequence[Cell]]:

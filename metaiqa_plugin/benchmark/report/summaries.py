@@ -106,6 +106,15 @@ class Cells:
         return self.plan['protocol']
 
     @property
+    def left_out(self) -> str:
+        """What the protocol leaves out and tests on; ``''``: nothing."""
+        kinds = {
+            'leave_one_distortion_out': 'type',
+            'leave_one_subset_out': 'subset',
+        }
+        return kinds.get(self.protocol, '')
+
+    @property
     def methods(self) -> list[str]:
         """Of the plan, in order, whether or not they have a cell here."""
         return [method['name'] for method in self.plan['methods']]

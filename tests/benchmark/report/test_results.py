@@ -1,10 +1,11 @@
 """What the tables say, of experiments with known numbers."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
-from made_experiments import KADID, Made, cell, grid, read, told
+from made_experiments import KADID, Made, cell, grid, predict, read, told
 
 from metaiqa_plugin.benchmark.records import Predictions
 from metaiqa_plugin.benchmark.report.differences import difference_tables
@@ -194,6 +195,22 @@ def test_unseen_types_with_averages(experiments):
     assert after.text.endswith('(1/2)') and 'disk full' in after.hint
 
 
+def test_unseen_subsets_are_called_so(tmp_path):
+    cells = [
+        cell(method, f'{subset}-{labels}', type=subset, labels=labels)
+        for method, subset, labels in product('ab', ('s1', 's2'), (0, 10))
+    ]
+    made = Made(tmp_path, 'leave_one_subset_out', cells, compare_with='b')
+    for planned in cells:
+        made.finish(planned, predict(planned['folder'], 0.2))
+    experiment = made.read()
+    unseen, adapted = result_tables(experiment)
+    assert unseen.caption == 'SROCC on unseen subsets'
+    for table in (unseen, adapted):
+        assert next(iter(table.columns)) == 'unseen subset'
+    assert 'Paired over subsets.' in ' '.join(difference_tables(experiment)[0].notes)
+
+
 def test_before_is_on_the_images_of_after(tmp_path):
     cells = [cell(name, 'jpeg', type='jpeg', labels=0) for name in 'ab']
     cells += [cell('a', 'jpeg-10', type='jpeg', labels=10, draw=0)]
@@ -302,6 +319,9 @@ def test_published_methods():
     assert 'BIECON' not in found
     source = {'table': 'pyiqa_nr_benchmark', 'database': 'TID2013'}
     assert published_methods(source)['maniqa'] == {'srocc': 0.4515}
+    found = published_methods({'table': 'biq2021', 'database': 'BIQ2021'})
+    assert found['NASNet-Large'] == {'plcc': 0.7083, 'srocc': 0.6725}
+    assert len(found) == 30 and 'ResNet-18' not in found
     with pytest.raises(UserError, match=r"published\.table='x': expected one of"):
         published_methods({'table': 'x', 'database': 'LIVEC'})
 
