@@ -143,9 +143,10 @@ def read_bid(root: Path) -> Labels:
 def read_biq2021(root: Path) -> Labels:
     """``Image Name`` and ``MOS`` of the official train and test csv.
 
-    The name tells the subset: ``ss01`` photos from the author's own gallery, ``ss02``
-    photos taken for the study with ISO, shutter, focus and motion varied, ``ss03``
-    photos from Unsplash.
+    The name tells the subset: ``ss01`` photos taken for the study with ISO, shutter,
+    focus and motion varied, ``ss02`` photos of an author's gallery, ``ss03`` photos
+    from Unsplash. (The README has the first two the other way round; its figures of
+    them show photos of these names.)
     """
     rows = []
     for part, word in BIQ2021_PARTS.items():
