@@ -36,57 +36,40 @@ from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.data_order import DataOrder, train_loader
 from metaiqa_plugin.train.learners import Bilevel, Placed
 from metaiqa_plugin.train.network import Network
+from metaiqa_plugin.train.options import changed, read_options
 from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import Task
 
+BASE = Path(__file__).parents[1] / 'options/train/MetaIQA/metaiqa_kodak.yml'
 K, SETS, STEPS = 6, 16, 2
 SIZE = SETS // STEPS
 
 
 def training(options: argparse.Namespace) -> dict:
-    kodak, crop = options.kodak, options.crop
-    known = options.backbone == 'tf_efficientnet_lite0'
-    return {
-        'name': 'speed',
-        'model_type': 'MetaIQAModel',
-        'num_gpu': 0,
-        'manual_seed': 1,
-        'is_train': True,
-        'dist': False,
-        'datasets': {
-            'train': {
-                'name': 'kodak',
-                'type': 'EpisodeDataset',
-                'phase': 'train',
-                'meta_info_file': str(kodak / f'meta_info_{kodak.name}.csv'),
-                'dataroot_target': str(kodak / 'images'),
-                'mos_range': [1, 5],
-                'store': True,
-                'support_size': SETS,
-                'query_size': SETS,
-                'images_per_reference': 2,
-                'tasks_per_epoch': 100,
-                'resize': crop * 8 // 7,
-                'crop_size': crop,
-                'num_worker_per_gpu': 1,
-                'batch_size_per_gpu': K,
-            }
-        },
-        'network': {
-            'type': 'MetaIQA',
-            'backbone': options.backbone,
-            'pretrained': 'imagenet' if known else False,
-        },
-        'path': {'pretrain_network': None},
-        'train': {
-            'total_iter': 10**6,
-            'meta': {'steps': STEPS, 'precision': options.precision},
-            'optim': {'type': 'SGD', 'lr': 1.0},
-            'scheduler': {'type': 'StepLR', 'step_size': 5, 'gamma': 0.8},
-            'mos_loss_opt': {'type': 'MSELoss'},
-        },
-        'logger': {},
+    """What pyiqa's models take: that file with other sizes, and no GPU."""
+    kodak = options.kodak
+    block = {
+        'phase': 'train',
+        'meta_info_file': str(kodak / f'meta_info_{kodak.name}.csv'),
+        'dataroot_target': str(kodak / 'images'),
+        'store': True,
+        'support_size': SETS,
+        'query_size': SETS,
+        'tasks_per_epoch': 100,
+        'resize': options.crop * 8 // 7,
+        'crop_size': options.crop,
+        'batch_size_per_gpu': K,
     }
+    changes = {f'datasets.train.{name}': value for name, value in block.items()}
+    changes |= {'num_gpu': 0, 'manual_seed': 1, 'is_train': True, 'dist': False}
+    known = options.backbone == 'tf_efficientnet_lite0'
+    changes |= {
+        'network.backbone': options.backbone,
+        'network.pretrained': 'imagenet' if known else False,
+        'train.total_iter': 10**6,
+        'train.meta': {'steps': STEPS, 'precision': options.precision},
+    }
+    return changed(read_options(BASE), changes, 'meta_speed')
 
 
 class Pipeline:
