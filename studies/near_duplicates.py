@@ -22,6 +22,7 @@ little movement of the camera: photos of one scene from elsewhere stay apart.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,9 +32,11 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from metaiqa_plugin.cli.common import add_overwrite
 from metaiqa_plugin.data.databases.sources import ImagesOnDisk
 from metaiqa_plugin.data.images import as_seen, decoded
 from metaiqa_plugin.data.labels import CsvTable, image_and_mos
+from metaiqa_plugin.errors import run
 from metaiqa_plugin.files import check_output, write_table
 from metaiqa_plugin.parallel import available_cores, parallel_map
 
@@ -43,15 +46,15 @@ SHOWN = (0, 2, 4, 6, 8, 10, 12)
 AT_ONCE = 500
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('table')
     parser.add_argument('images', type=Path)
     parser.add_argument('--distance', type=int, default=DISTANCE, metavar='BITS')
     parser.add_argument('--first', type=int, metavar='N', help='so many photos only')
     parser.add_argument('--out', type=Path, default=Path('groups.csv'))
-    parser.add_argument('--overwrite', action='store_true')
-    options = parser.parse_args()
+    add_overwrite(parser)
+    options = parser.parse_args(arguments)
     check_output(options.out, options.overwrite)
     table = CsvTable(options.table, 'table')
     cells = [row for _, row in table.rows()][: options.first]
@@ -150,4 +153,4 @@ def _rows(names: Sequence[str], groups: np.ndarray) -> list[tuple[str, str]]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))
