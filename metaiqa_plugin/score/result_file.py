@@ -2,12 +2,14 @@
 
 A csv or JSON-lines file gets each row as it comes, whole or not at all. A Parquet file
 cannot grow: its rows are gathered in ``NAME.unfinished.jsonl`` beside it, and it is
-written at the end. Until then ``NAME.unfinished.json`` holds what the scores depend on,
-so that no run resumes with other settings.
+written at the end; so is a file that replaces another, ``NAME.unfinished.rows.csv``.
+Until then ``NAME.unfinished.json`` holds what the scores depend on, so that no run
+resumes with other settings.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
@@ -62,7 +64,10 @@ class Csv:
             ValueError: no such record.
         """
         text = record.decode('utf-8', 'surrogateescape')
-        cells = next(csv.reader(io.StringIO(text, newline=''), strict=True), [])
+        try:
+            cells = next(csv.reader(io.StringIO(text, newline=''), strict=True), [])
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
         if len(cells) != len(self._columns):
             raise ValueError(f'{len(cells)} cells, expected {len(self._columns)}')
         path, *scores, width, height, error = cells
@@ -81,8 +86,15 @@ class Csv:
             UserError: the file has other columns.
         """
         whole = _csv_records(file)
-        if next(whole, None) != self.header:
+        header = next(whole, b'')
+        if header.removeprefix(codecs.BOM_UTF8).rstrip() != self.header.rstrip():
             raise _other_columns(file.name, self._columns)
+        if header != self.header:
+            raise UserError(
+                f'{file.name!r} was saved by another program, with a byte order mark '
+                'or other ends of lines; save it as UTF-8 with line feeds, or give '
+                'another --out'
+            )
         yield from whole
 
 
@@ -123,8 +135,11 @@ class ResultFile:
         self._file.truncate(0)
         self._append(self._format.header)
 
-    def repair(self) -> None:
+    def repair(self, unfinished: bool) -> None:
         """Cut off half a row at the end, which a full disk or lost power may leave.
+
+        Args:
+            unfinished: the run that wrote it was stopped.
 
         Raises:
             UserError: the file has other columns, or is damaged elsewhere.
@@ -135,6 +150,13 @@ class ResultFile:
         whole = len(self._format.header)
         for record, _ in self._records():
             whole += len(record)
+        with open(self._file.name, 'rb') as file:
+            file.seek(whole)
+            rest = file.readlines()
+        if any(map(self._is_row, rest)) or (
+            rest and rest[-1].endswith(b'\n') and not unfinished
+        ):
+            raise self._damaged(rest[0])
         self._file.truncate(whole)
 
     def rows(self) -> Iterator[ScoreRow]:
@@ -172,11 +194,21 @@ class ResultFile:
                 try:
                     row = self._format.decode(record)
                 except ValueError as error:
-                    raise UserError(
-                        f'{self._file.name!r} has a line that is no row of such a '
-                        f'table: {record[:80]!r}; give another --out'
-                    ) from error
+                    raise self._damaged(record) from error
                 yield record, row
+
+    def _is_row(self, line: bytes) -> bool:
+        try:
+            self._format.decode(line)
+        except ValueError:
+            return False
+        return line.endswith(b'\n')
+
+    def _damaged(self, record: bytes) -> UserError:
+        return UserError(
+            f'{self._file.name!r} has a line that is no row of such a table: '
+            f'{record[:80]!r}; mend it, or give another --out'
+        )
 
 
 @contextlib.contextmanager
@@ -196,7 +228,7 @@ def result_file(
         metrics: names of the columns of scores.
         settings: what the scores depend on, as JSON.
         resume: keep what is written; a file that is not there is begun.
-        overwrite: replace it.
+        overwrite: replace it, once the new rows are all there.
 
     Raises:
         UserError: another suffix; the file is there and neither is asked for; other
@@ -208,18 +240,21 @@ def result_file(
             f'out={str(path)!r}: expected a name that ends in {", ".join(SUFFIXES)}'
         )
     parquet = path.suffix == '.parquet'
-    mark, lock, growing = (
+    rows_end = 'jsonl' if parquet else f'rows{path.suffix}'
+    mark, lock, beside = (
         path.with_name(f'{path.name}.unfinished.{end}')
-        for end in ('json', 'lock', 'jsonl')
+        for end in ('json', 'lock', rows_end)
     )
-    growing = growing if parquet else path
-    finished = path.exists() and not mark.exists()
-    if not (resume or overwrite) and (path.exists() or mark.exists()):
+    unfinished = mark.exists()
+    replaced = path.exists() if overwrite else unfinished and beside.exists()
+    growing = beside if parquet or replaced else path
+    finished = path.exists() and not unfinished
+    if not (resume or overwrite) and (path.exists() or unfinished):
         raise UserError(
             f'out={str(path)!r} {"exists" if finished else "is unfinished"}; go on '
             'with --resume, or replace it with --overwrite'
         )
-    if resume and mark.exists():
+    if resume and unfinished:
         _check_settings(mark, settings)
     table = _Parquet(path, metrics) if parquet else None
     earlier = table.rows() if parquet and resume and finished else ()
@@ -229,8 +264,10 @@ def result_file(
     with locked(lock, busy), _removed(lock):
         with open(str(growing), 'ab', buffering=0) as file:
             rows = ResultFile(file, row_format)
-            if resume:
-                rows.repair()
+            if growing == path:
+                beside.unlink(missing_ok=True)
+            if resume and (unfinished or growing == path):
+                rows.repair(unfinished)
             else:
                 rows.clear()
             for row in earlier:
@@ -241,6 +278,8 @@ def result_file(
         if parquet:
             table.write(rows.rows())
             growing.unlink()
+        elif growing != path:
+            os.replace(growing, path)
         mark.unlink()
 
 

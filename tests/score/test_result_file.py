@@ -1,10 +1,13 @@
 """A table that grows: whole rows only, gone on with, replaced only when asked."""
 
+import codecs
+import contextlib
 import io
 import json
 import math
 import os
 import resource
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -153,6 +156,60 @@ def test_a_file_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(UserError, match=r"no row of such a table: b'no row"):
         write(path, ROWS, resume=True)
     assert path.read_text().endswith('no row\n')
+
+
+@pytest.mark.parametrize('unfinished', [True, False])
+@pytest.mark.parametrize('place', [0, 3, 38])
+@pytest.mark.parametrize('where', [0, 3])
+def test_a_stray_quote_costs_no_row(tmp_path, unfinished, place, where):
+    path = tmp_path / 'scores.csv'
+    with contextlib.suppress(Interrupted):
+        write(path, [replace(ROWS[0], path=f'{n}.jpg') for n in range(40)], unfinished)
+    lines = path.read_text().splitlines(keepends=True)
+    line = lines[place + 1]
+    lines[place + 1] = f'{line[:where]}"{line[where:]}'
+    path.write_text(''.join(lines))
+    with pytest.raises(UserError, match='has a line that is no row of such a table'):
+        write(path, ROWS, resume=True)
+    assert path.read_text() == ''.join(lines)
+
+
+def test_of_a_finished_table_no_whole_line_goes(tmp_path):
+    path = tmp_path / 'scores.csv'
+    write(path, ROWS[:1])
+    content = path.read_bytes() + b'"b.jpg,0.5,10,20,\n'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match='no row of such a table'):
+        write(path, ROWS, resume=True)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [lambda content: codecs.BOM_UTF8 + content, lambda c: c.replace(b'\n', b'\r\n')],
+    ids=['byte order mark', 'ends of lines'],
+)
+def test_a_csv_that_another_program_saved_is_named_so(tmp_path, changed):
+    path = tmp_path / 'scores.csv'
+    write(path, ROWS[:1])
+    content = changed(path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r'saved by another program.* as UTF-8 with'):
+        write(path, ROWS, resume=True)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_a_table_is_there_until_its_replacement_is_whole(tmp_path, suffix):
+    path = tmp_path / f'scores{suffix}'
+    write(path, ROWS[:1])
+    before = path.read_bytes()
+    with pytest.raises(Interrupted):
+        write(path, ROWS[1:2], stop=True, overwrite=True)
+    assert path.read_bytes() == before
+    write(path, ROWS[2:], resume=True)
+    assert contents(path) == ([ROWS[1].path, 'c.jpg'], [-1, 0.25])
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_two_runs_do_not_write_one_table(tmp_path):
