@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 __all__ = [
     'BAD_INPUT',
@@ -59,19 +60,51 @@ class Stopped(Exception):
 
 def run(command: Callable[..., int], *arguments) -> int:
     """Exit code of ``command``; what the user can mend is one line on stderr."""
+    if sys.stderr is None or sys.stderr.closed:
+        sys.stderr = open(os.devnull, 'w')
+    try:
+        return _printed(command, *arguments)
+    except UserError as error:
+        return _ended(one_line(error), BAD_INPUT)
+    except Stopped as stopped:
+        return _ended(str(stopped), stopped.code)
+    except BrokenPipeError:
+        _give_up(sys.stdout)
+        return SOME_FAILED
+    except OSError as error:
+        _give_up(sys.stdout)
+        where = f'{error.filename!r}: ' if error.filename else 'cannot read or write: '
+        reason = error.strerror or one_line(error)
+        return _ended(where + reason, BAD_INPUT)
+    except KeyboardInterrupt:
+        return _ended('interrupted', 130)
+
+
+def _printed(command: Callable[..., int], *arguments) -> int:
+    """Runs it; raises where what it prints cannot be written, not at Python's end."""
+    if sys.stdout is None or sys.stdout.closed:
+        raise UserError('standard output is closed; redirect it, say to /dev/null')
     try:
         return command(*arguments)
-    except UserError as error:
-        print(f'metaiqa: {one_line(error)}', file=sys.stderr)
-        return BAD_INPUT
-    except Stopped as stopped:
-        print(f'metaiqa: {stopped}', file=sys.stderr)
-        return stopped.code
-    except BrokenPipeError:
-        return SOME_FAILED
-    except KeyboardInterrupt:
-        print('metaiqa: interrupted', file=sys.stderr)
-        return 130
+    finally:
+        sys.stdout.flush()
+
+
+def _ended(message: str, code: int) -> int:
+    try:
+        print(f'metaiqa: {message}', file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
+    return code
+
+
+def _give_up(stream: TextIO) -> None:
+    """What a full stream still holds goes nowhere; else Python's end tries it again."""
+    try:
+        stream.flush()
+    except OSError:
+        with open(os.devnull, 'w') as nowhere, contextlib.suppress(OSError):
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def one_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from metaiqa_plugin.errors import UserError
 __all__ = [
     'check_output',
     'locked',
+    'refuse_inputs',
     'remove_unfinished',
     'replacing',
     'sha256_of',
@@ -46,7 +47,7 @@ def replacing(
     folder = path.parent if unfinished is None else Path(unfinished)
     for needed in {path.parent, folder}:
         needed.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f'.{path.stem}.{uuid4().hex[:12]}.tmp{path.suffix}'
+    temporary = folder / f'.{path.stem[:40]}.{uuid4().hex[:12]}.tmp{path.suffix}'
     try:
         yield temporary
         if durable:
@@ -110,31 +111,42 @@ def write_table(path: str | os.PathLike, header: Sequence[str], rows: Iterable) 
 
 
 def check_output(
-    path: str | os.PathLike, overwrite: bool = False, argument: str = 'out'
+    path: str | os.PathLike,
+    overwrite: bool = False,
+    argument: str = 'out',
+    folder: bool = False,
+    inputs: Iterable[str | os.PathLike] = (),
 ) -> Path:
     """``path``, after proof that it can be written, before any work is done.
 
     An empty folder counts as not there. Missing folders above are made.
 
     Args:
-        path: a file or a folder to write.
+        path: the file or the folder to write.
         overwrite: it may exist.
         argument: that the error names.
+        folder: it is a folder.
+        inputs: what is read. A file to write is none of it, by whatever name or link,
+            and a folder to write has none of it inside.
 
     Raises:
-        UserError: it exists, or nothing can be written there.
+        UserError: it exists, is an input, or nothing can be written there.
     """
     path = Path(path)
     try:
         used = any(path.iterdir()) if path.is_dir() else path.exists()
+        if path.exists() and path.is_dir() != folder:
+            is_, wanted = ('a file', 'a folder') if folder else ('a folder', 'a file')
+            raise UserError(f'{argument}={str(path)!r} is {is_}; name {wanted}')
         if used and not overwrite:
             raise UserError(
                 f'{argument}={str(path)!r} exists; give --overwrite to replace it, or '
                 'another name'
             )
-        folder = path if path.is_dir() else path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f'.{uuid4().hex[:12]}.tmp'
+        refuse_inputs(path, argument, inputs)
+        above = path if path.is_dir() else path.parent
+        above.mkdir(parents=True, exist_ok=True)
+        probe = above / f'.{uuid4().hex[:12]}.tmp'
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -144,3 +156,20 @@ def check_output(
             'place'
         ) from error
     return path
+
+
+def refuse_inputs(path: str | os.PathLike, argument: str, inputs: Iterable) -> None:
+    """Raises UserError where ``path`` is one of the inputs, or a folder that has one.
+
+    Links and other spellings are seen through.
+    """
+    real = os.path.realpath(path)
+    for given in map(os.fspath, inputs):
+        found = os.path.realpath(given)
+        inside = os.path.isdir(real) and found.startswith(os.path.join(real, ''))
+        exist = os.path.exists(real) and os.path.exists(found)
+        if inside or found == real or (exist and os.path.samefile(real, found)):
+            raise UserError(
+                f'{argument}={os.fspath(path)!r} would replace what is read ({given!r})'
+                '; give another'
+            )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +139,16 @@ def write_state_dict(
             torch.save({'params': tensors}, temporary)
 
 
-def check_target(path: str | os.PathLike, overwrite: bool = False) -> None:
+def check_target(
+    path: str | os.PathLike,
+    overwrite: bool = False,
+    inputs: Iterable[str | os.PathLike] = (),
+) -> None:
     """Prove that ``write_state_dict`` can write a file, before any work is done.
 
     Raises:
         CheckpointError: unknown suffix.
-        UserError: the file exists, or its folder is not writable.
+        UserError: see :func:`~metaiqa_plugin.files.check_output`.
     """
     suffix = Path(path).suffix
     if suffix not in ('.safetensors', '.pth', '.pt'):
@@ -151,7 +156,7 @@ def check_target(path: str | os.PathLike, overwrite: bool = False) -> None:
             f'weight file {os.fspath(path)!r}: suffix {suffix!r} is unknown; '
             'use .safetensors or .pth'
         )
-    check_output(path, overwrite)
+    check_output(path, overwrite, inputs=inputs)
 
 
 def _storable(value: Tensor, half: bool) -> Tensor:

@@ -44,7 +44,7 @@ def run_adapt(options: argparse.Namespace) -> int:
     from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
     from metaiqa_plugin.train.adapt import AdaptSettings, adapt, read_labels
 
-    check_target(options.out, options.overwrite)
+    check_target(options.out, options.overwrite, [options.scores, options.metric])
     labelled = read_labels(
         options.images,
         options.scores,

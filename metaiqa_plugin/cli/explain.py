@@ -67,10 +67,12 @@ def run_explain(options: argparse.Namespace) -> int:
     """
     with needing('explain'):
         import captum.attr  # noqa: F401
+    from metaiqa_plugin.files import refuse_inputs
     from metaiqa_plugin.score.sources import Sources
     from metaiqa_plugin.study.explain.maps import MapSettings
     from metaiqa_plugin.study.explain.sheet import ExplainSettings, write_explanations
 
+    refuse_inputs(options.out, 'out', options.images)
     names = ('noise', 'copies', 'seed', 'baseline', 'steps', 'patch')
     maps = MapSettings(**{name: getattr(options, name) for name in names})
     settings = ExplainSettings(options.methods, options.longest, options.arrays, maps)

@@ -42,9 +42,11 @@ def run_gmad(options: argparse.Namespace) -> int:
     Raises:
         UserError: an argument is wrong, or too few images could be scored.
     """
+    from metaiqa_plugin.files import refuse_inputs
     from metaiqa_plugin.score.sources import Sources
     from metaiqa_plugin.study.gmad import Settings, write_competition
 
+    refuse_inputs(options.out, 'out', options.images)
     failed = write_competition(
         Sources(options.images).files(),
         options.defender,

@@ -228,9 +228,7 @@ def _stem(name: str) -> str:
 
 
 def _claim(out: Path, settings: Synthesis, names: list[str], resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f'out={str(out)!r} is a file; name a new folder')
-    record = check_output(out, overwrite=True) / 'synthesis.json'
+    record = check_output(out, overwrite=True, folder=True) / 'synthesis.json'
     digest = hashlib.sha256('\n'.join(names).encode('utf-8', 'surrogateescape'))
     photos = {'count': len(names), 'names_sha256': digest.hexdigest()}
     wanted = json.loads(json.dumps(asdict(settings) | {'photos': photos}))

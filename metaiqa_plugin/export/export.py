@@ -87,7 +87,7 @@ def export_metric(
     """
     out = Path(out)
     write, read = _format(out)
-    check_output(out, overwrite)
+    check_output(out, overwrite, inputs=[name])
     plan = make_plan(name, size, pixels, loops=out.suffix == TORCHSCRIPT)
     with replacing(out) as temporary:
         try:

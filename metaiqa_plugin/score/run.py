@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from metaiqa_plugin.errors import SOME_FAILED, UserError, whole_number
-from metaiqa_plugin.files import check_output, sha256_of
+from metaiqa_plugin.files import check_output, refuse_inputs, sha256_of
 from metaiqa_plugin.score.contact_sheet import write_contact_sheet
 from metaiqa_plugin.score.on_ray import score_on_ray
 from metaiqa_plugin.score.pipeline import ScoreRow, score_images
@@ -112,8 +112,11 @@ def run(job: ScoreJob) -> int:
     """
     sources = Sources(job.images, job.column, job.root)
     sources.check()
+    read = [*job.images, *job.metrics]
+    if job.out:
+        refuse_inputs(job.out, 'out', read)
     if job.html:
-        check_output(job.html, overwrite=True, argument='html')
+        _check_page(job.html, [*read, *([job.out] if job.out else [])])
     computing = {name: getattr(job, name) for name in ('engine', 'precision')}
     computing['batch_size'] = job.batch_size
     scorers = open_scorers(job.metrics, job.names, device=job.device, **computing)
@@ -125,9 +128,9 @@ def run(job: ScoreJob) -> int:
     with _table(job) as (write, earlier):
         done = set()
         for row in earlier:
-            done.add(row.path)
+            done.add(os.path.abspath(row.path))
             _tell(listeners, row)
-        left = (path for path in sources if path not in done)
+        left = (path for path in sources if os.path.abspath(path) not in done)
         for row in _with_bar(score(left), sources, len(done)):
             _tell([write, *listeners], row)
     seconds = time.monotonic() - started
@@ -139,6 +142,12 @@ def run(job: ScoreJob) -> int:
         print(f'{job.html}: contact sheet', file=sys.stderr)
     _report(summary, directions, len(done), seconds)
     return SOME_FAILED if summary.failed else 0
+
+
+def _check_page(path: str, inputs: Sequence[str]) -> None:
+    if not path.lower().endswith(('.html', '.htm')):
+        raise UserError(f'html={path!r}: expected a name that ends in .html')
+    check_output(path, overwrite=True, argument='html', inputs=inputs)
 
 
 def _computation(

@@ -189,7 +189,7 @@ def write_competition(
         raise UserError(
             f'defender and attacker are both {defender!r}; give two different metrics'
         )
-    out = check_output(out, overwrite)
+    out = check_output(out, overwrite, folder=True, inputs=paths)
     scorers = open_scorers((defender, attacker))
     rows = list(_scored(paths, scorers, out / 'scores.csv'))
     scored = [row for row in rows if not row.error]

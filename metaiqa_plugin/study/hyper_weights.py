@@ -166,7 +166,7 @@ def write_weight_map(
             f'metric={metric!r}: this network generates no weights; give '
             'hyperiqa-lite0, or a checkpoint of HyperIQA with a hyper-network'
         )
-    out = check_output(out, overwrite)
+    out = check_output(out, overwrite, folder=True, inputs=paths)
     names = (ORIGINAL, *(DISTORTIONS if distorted else ()))
     scored = list(_scored(network, paths, names, seed))
     found = [(version, vector) for version, row, vector in scored if not row.error]

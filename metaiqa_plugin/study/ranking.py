@@ -9,6 +9,7 @@ as theirs do, whether scores tell the levels apart. Which level is milder is tol
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import math
@@ -162,14 +163,19 @@ def write_ranking(
     if len(settings.levels) < 2:
         raise UserError(f'levels={[*settings.levels]}: a ranking takes at least two')
     names = walk_images(photos, 'photos')[:limit]
+    files = [Path(photos) / name for name in names]
     opened = open_metric(metric)
     lower_better = bool(opened.lower_better)
     scorer = MetricScorer(Path(metric).name, opened, lower_better)
-    out = check_output(out, overwrite)
+    out = check_output(out, overwrite, folder=True, inputs=[photos, metric, *files])
     out.mkdir(exist_ok=True)
     table = out / 'scores.csv'
     rows = []
-    with table.open('w', encoding='utf-8', newline='', buffering=1) as file:
+    growing = replacing(table) if table.exists() else contextlib.nullcontext(table)
+    with (
+        growing as path,
+        path.open('w', encoding='utf-8', newline='', buffering=1) as file,
+    ):
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(HEADER)
         for row in score_versions(Path(photos), names, settings, scorer):

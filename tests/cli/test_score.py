@@ -126,6 +126,40 @@ def test_a_finished_table_is_kept_and_takes_only_new_images(score, nested, tmp_p
     assert score(nested, '--out', out, '--overwrite')[2]['before'] == 0
 
 
+def test_another_spelling_of_a_folder_doubles_no_row(
+    score, nested, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    score('photos', '--out', 'scores.csv')
+    for spelling in ('./photos', nested, 'photos/../photos/'):
+        facts = score(spelling, '--out', 'scores.csv', '--resume')[2]
+        assert (facts['before'], facts['images']) == (7, 7)
+
+
+@pytest.mark.parametrize('option', ['--overwrite', '--resume'])
+@pytest.mark.parametrize('spelling', ['list.csv', './list.csv', 'link.csv', 'hard.csv'])
+def test_an_input_is_never_an_output(
+    score, nested, tmp_path, monkeypatch, spelling, option
+):
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / 'list.csv'
+    table.write_text(f'path\n{nested}/broken.png\n')
+    (tmp_path / 'link.csv').symlink_to(table)
+    os.link(table, tmp_path / 'hard.csv')
+    code, _, error = score('list.csv', '--out', spelling, option)
+    assert code == 2 and f"out='{spelling}' would replace what is read" in error
+    assert table.read_text().startswith('path')
+
+
+def test_a_contact_sheet_replaces_no_input(score, nested, checkpoint, tmp_path):
+    page = tmp_path / 'list.html'
+    page.symlink_to(checkpoint)
+    assert 'would replace what is read' in score(nested, '--html', page)[2]
+    photo = nested / 'broken.png'
+    assert 'ends in .html' in score(nested, '--html', photo)[2]
+    assert photo.read_text() == 'no image'
+
+
 def test_a_run_that_is_killed_goes_on_without_a_row_lost_or_twice(
     checkpoint, small_photos, tmp_path
 ):

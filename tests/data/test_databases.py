@@ -219,6 +219,19 @@ def test_out_is_not_replaced_unless_forced(tmp_path, published, run, refused):
     assert 'cannot be written' in line
 
 
+def test_nothing_of_the_download_is_replaced(tmp_path, published, refused):
+    published.makers['kadid10k'](tmp_path)
+    before = (tmp_path / 'dmos.csv').read_bytes()
+    (tmp_path / 'link.csv').symlink_to(tmp_path / 'dmos.csv')
+    for name in ('dmos.csv', 'link.csv'):
+        line = refused('kadid10k', tmp_path, '--out', tmp_path / name, '--overwrite')
+        assert 'would replace what is read' in line
+    image = sorted((tmp_path / 'images').iterdir())[0]
+    line = refused('kadid10k', tmp_path, '--out', image, '--overwrite')
+    assert 'ends in .csv' in line
+    assert (tmp_path / 'dmos.csv').read_bytes() == before
+
+
 def test_everything_that_is_missing_is_said_at_once(tmp_path, refused):
     line = refused('livec', tmp_path)
     for part in ('AllImages_release.mat', 'AllMOS_release.mat', 'folder Images'):
@@ -573,7 +586,7 @@ def test_columns_of_a_csv_can_be_named(own, run):
         ('name;mos\na.png;1\n', [], '--image-column and --score-column'),
         ('image,x\na.png,1\n', [], '--image-column and --score-column'),
         ('image,mos\na.png,1\n', ['--group-column', 'g'], "no column 'g'"),
-        ('image,mos\na.png,1\n', ['--out', 'SCORES'], 'is the file of scores'),
+        ('image,mos\na.png,1\n', ['--out', 'SCORES'], 'would replace what is read'),
         ('image,mos\na.png,inf\n', [], "row 2: mos='inf' is no number"),
         ('image,mos\n,1\n', [], 'row 2: no image name'),
         ('image,mos\na.png,2\n', [], 'outside the range 0 to 1'),

@@ -35,7 +35,6 @@ from metaiqa_plugin.benchmark.report.tables import (
     overview_table,
     unfinished_table,
 )
-from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import check_output, replacing, write_table
 
 __all__ = ['write_report']
@@ -71,9 +70,7 @@ def write_report(
             ``out`` exists.
     """
     found = find_experiments(paths)
-    out = check_output(out, overwrite)
-    if out.is_file():
-        raise UserError(f'out={str(out)!r} is a file; name a folder')
+    out = check_output(out, overwrite, folder=True)
     experiments = [read_experiment(folder) for folder in found]
     cells = {
         f'e{number}': Cells.of_experiment(one)

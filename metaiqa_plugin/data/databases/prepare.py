@@ -10,7 +10,7 @@ the score file alone: leaving images out moves none from one part to another.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def prepare(
         raise UserError(f'database={name!r}: expected csv or one of {list(DATABASES)}')
     database, root = DATABASES[name], Path(root)
     folder = database.images_folder(root)
-    out = _free(out or root / database.meta_info_name, overwrite)
+    out = _free(out or root / database.meta_info_name, overwrite, database.labels(root))
     labels = database.read(root)
     groups = groups or database.groups
     if groups:
@@ -188,9 +188,7 @@ def prepare_csv(
     table = CsvTable(scores, 'scores')
     name = folder.resolve().name
     out = Path(out or folder / f'meta_info_{name}.csv')
-    if out.resolve() == Path(scores).resolve():
-        raise UserError(f'out={str(out)!r} is the file of scores; name another (--out)')
-    _free(out, overwrite)
+    _free(out, overwrite, [scores])
     image, mos = image_and_mos(table, image_column, score_column)
     ref_name = table.column('--reference-column', reference_column, ())
     group = table.column('--group-column', group_column, ())
@@ -209,10 +207,11 @@ def prepare_csv(
     return _write(name, out, folder, labels, mos_range, lower_better, skip_missing)
 
 
-def _free(out: str | os.PathLike, overwrite: bool) -> Path:
-    if os.path.isdir(out):
-        raise UserError(f'out={str(out)!r} is a folder; name a csv file')
-    return check_output(out, overwrite)
+def _free(out: str | os.PathLike, overwrite: bool, inputs: Iterable) -> Path:
+    out = check_output(out, overwrite, inputs=inputs)
+    if out.suffix.lower() != '.csv':  # an image of the database, say
+        raise UserError(f'out={str(out)!r}: expected a name that ends in .csv')
+    return out
 
 
 def _grouped(labels: Labels, groups: str | os.PathLike) -> Labels:

@@ -99,6 +99,11 @@ class PublishedDatabase:
             f'{", no ".join(missing)}{hint}'
         )
 
+    def labels(self, root: Path) -> list[Path]:
+        """The files that :attr:`needs` names."""
+        patterns = [each for needed in self.needs for each in needed.split(' or ')]
+        return [path for pattern in patterns for path in root.glob(pattern)]
+
     def _missing(self, root: Path) -> list[str]:
         missing = [
             needed

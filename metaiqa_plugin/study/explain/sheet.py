@@ -111,7 +111,7 @@ def write_explanations(
     """
     opened = open_metric(metric)
     methods = _methods(opened, settings.methods, metric)
-    out = check_output(out, overwrite)
+    out = check_output(out, overwrite, folder=True, inputs=paths)
     explainer = _Explainer(os.path.basename(metric), opened, methods, settings, out)
     rows = list(_rows(explainer, paths))
     write_table(out / 'explain.csv', HEADER, rows)
