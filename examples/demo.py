@@ -147,7 +147,9 @@ def fresh_folder(out: Path) -> None:
     """Replace the results of an earlier demo, and nothing else."""
     if out.exists():
         if not (out / MARKER).is_file():
-            raise UserError(f'{str(out)!r} exists and is no demo result; move it away')
+            raise UserError(
+                f'{str(out)!r} exists and is not a demo result; move it away'
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True)
     (out / MARKER).touch()

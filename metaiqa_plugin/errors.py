@@ -59,7 +59,7 @@ class Stopped(Exception):
 
 
 def run(command: Callable[..., int], *arguments) -> int:
-    """Exit code of ``command``; what the user can mend is one line on stderr."""
+    """Exit code of ``command``; what the user can fix is one line on stderr."""
     if sys.stderr is None or sys.stderr.closed:
         sys.stderr = open(os.devnull, 'w')
     try:

@@ -47,11 +47,11 @@ class OptionLoader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except UNREADABLE as error:
             kind = node.tag.rpartition(':')[2]
-            raise _fault(f'{_short(node.value)} is no {kind}', node) from error
+            raise _fault(f'{_short(node.value)} is not a valid {kind}', node) from error
 
     def refuse(self, node: yaml.Node) -> None:
         tag = node.tag.replace('tag:yaml.org,2002:', '!!')
-        raise _fault(f'tag {_short(tag)} is none of a plain value; remove it', node)
+        raise _fault(f'tag {_short(tag)} is not for a plain value; remove it', node)
 
 
 class OptionDumper(yaml.SafeDumper):
@@ -77,7 +77,7 @@ def parse(text: str, where: str) -> Any:
         return yaml.load(text, Loader=OptionLoader)
     except yaml.reader.ReaderError as error:
         line = text.count('\n', 0, error.position) + 1
-        reason = f'character {chr(error.character)!r} has no place in YAML'
+        reason = f'character {chr(error.character)!r} is not allowed in YAML'
         raise UserError(f'{where}, line {line}: {reason}') from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

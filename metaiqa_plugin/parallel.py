@@ -41,7 +41,7 @@ LARGEST = 2**30
 def keep_freed_memory() -> bool:
     """Reuse memory that was freed, and do not give it back to the system.
 
-    The C library of Linux maps large blocks anew each time, and the system clears
+    The C library of Linux maps large blocks again each time, and the system clears
     every page of them; networks free and take the same large blocks all the time. The
     process keeps the most that it needed at a time. Elsewhere this does nothing.
 
@@ -93,7 +93,7 @@ def parallel_map(
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise UserError(
-                f'one of processes={processes} was killed, perhaps for want of memory; '
+                f'one of processes={processes} was killed, perhaps for lack of memory; '
                 'run it again, with fewer'
             ) from error
         except BaseException:
@@ -136,7 +136,7 @@ def ray_map(
     address: str = 'auto',
     cores: int = 1,
 ) -> Iterator[Any]:
-    """Results as they come, in any order; two jobs a core of the cluster wait.
+    """Results as they come, in any order; two jobs per core of the cluster wait.
 
     Args:
         function: what to do.

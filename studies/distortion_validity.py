@@ -11,7 +11,7 @@ shrunk to KADID-10k's width:
   minimum or the mean of the parts say it better?
 
 A metric is not a viewer: where both disagree either may be at fault. Scores go to
-`OUT/scores.csv` as they come, one row an image, and a run that was interrupted goes on
+`OUT/scores.csv` as they come, one row per image, and a run that was interrupted goes on
 where it stopped. The tables are printed and written to `OUT/summary.md`.
 """
 

@@ -118,7 +118,7 @@ class ScoreFile:
         columns: of what is known of an image; the first ``keys`` name its group.
         keys: how many.
         scorers: each has a column. Others are ``width``, ``height`` and ``error``.
-        resume: keep the groups that the csv has; else begin anew.
+        resume: keep the groups that the csv has; else start again.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ def photos(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
 
 
 def others(options: argparse.Namespace, scorers: Sequence[Scorer]) -> int:
-    """Images that are no photos; how many images and kinds failed."""
+    """Images that are not photos; how many images and kinds failed."""
     table = ScoreFile(options.scores / 'others.csv', ('kind', 'image'), 2, scorers)
     skipped: list[str] = []
     for kind, name, source in tqdm(photo_files(options), 'others: photos'):

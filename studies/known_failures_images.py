@@ -1,4 +1,4 @@
-"""Images on which a metric may fail: versions of photos, and what is no photo.
+"""Images on which a metric may fail: versions of photos, and what is not a photo.
 
 Text, screenshots, drawings and charts are made from what this repository and its
 required packages carry, without a network. The same machine makes the same pixels;

@@ -276,7 +276,7 @@ def others_report(scores: pd.DataFrame, scorers: Sequence[Scorer], out: Path) ->
         for scorer in scorers
         for kind, own in scores.groupby('kind', sort=False)
     ]
-    print('\n## Images that are no photos\n')
+    print('\n## Images that are not photos\n')
     _tell(out / 'known_failures_others.csv', rows)
 
 

@@ -114,7 +114,7 @@ class RowFile:
         header: its columns.
         keys: how many of them, the first, name a group.
         resume: keep the groups that the csv has, but for one that was being written
-            when a run was killed; else begin anew.
+            when a run was killed; else start again.
 
     Raises:
         UserError: the csv has other columns.

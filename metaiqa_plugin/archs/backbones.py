@@ -3,8 +3,8 @@
 :class:`PooledStages` pools the feature maps of several stages, and may be cut at one.
 Stages are those of the network's own design, from 1: the seven rows of blocks of an
 EfficientNet, the four layers of a ResNet. Below the cut the weights stay as they are,
-so what the lower part makes of an image, its *maps*, can be kept and the upper part
-trained on that.
+so the *maps* that the lower part makes of an image can be kept, and the upper part
+trained on those.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class PooledStages(nn.Module):
         name: a network of timm of the families EfficientNet, MobileNetV3, ResNet or
             ConvNeXt.
         levels: the stages that are pooled; what comes after the last one is left out.
-        frozen: the cut: the stem and so many stages are not trained and always in
+        frozen: the cut: the stem and this many stages are not trained and always in
             evaluation mode; 0: nothing is.
         imagenet: see :func:`build_backbone`.
 
@@ -217,7 +217,7 @@ class PooledStages(nn.Module):
         return self
 
     def maps(self, images: Tensor) -> Tensor:
-        """What stem and stages below the cut make of normalised images.
+        """Maps of normalised images by the stem and the stages below the cut.
 
         Args:
             images: (N, 3, H, W).

@@ -83,7 +83,7 @@ class ForeignLayout:
     Attributes:
         config: of that network.
         prefixes: how keys begin there, and here; the first one marks such a file.
-        ignored: keys that are no weights.
+        ignored: keys that are not weights.
     """
 
     config: NetworkConfig
@@ -255,9 +255,9 @@ class ConfiguredNetwork(nn.Module):
             if cls.FOREIGN is None or not cls.FOREIGN.fits(state):
                 examples = ', '.join(sorted(state)[:3])
                 raise CheckpointError(
-                    f'{path!r} is no checkpoint of {cls.NAME}: it has neither network '
-                    f'arguments ({EXTRA_STATE}) nor keys of a layout that {cls.NAME} '
-                    f'knows; found {examples}, ...'
+                    f'{path!r} is not a checkpoint of {cls.NAME}: it has neither '
+                    f'network arguments ({EXTRA_STATE}) nor keys of a layout that '
+                    f'{cls.NAME} knows; found {examples}, ...'
                 )
             return cls.FOREIGN.translated(state), cls.FOREIGN.config
         values = decode_config(state[EXTRA_STATE])

@@ -45,7 +45,7 @@ def decode_config(encoded: Tensor) -> dict[str, Any]:
     """Inverse of :func:`encode_config`.
 
     Raises:
-        CheckpointError: the tensor is no JSON object.
+        CheckpointError: the tensor is not a JSON object.
     """
     try:
         config = json.loads(bytes(encoded.to(torch.uint8).tolist()))

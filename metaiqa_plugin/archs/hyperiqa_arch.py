@@ -18,7 +18,7 @@ Where we depart from the paper:
 - Maps are pooled to 8x8, 4x4, 2x2 and 1x1 cells, and the semantic map to 7x7, whatever
   size they have. For 224x224 inputs that is the authors' pooling; others work, too.
 - Sub-images at test time lie where pyiqa's lie (``sampling='uniform'``) unless asked
-  otherwise; the authors draw 25 at random, anew each time. ``'random'`` draws them
+  otherwise; the authors draw 25 at random, again each time. ``'random'`` draws them
   once, by ``seed``.
 
 Where the authors depart from the paper, as far as it shows here: the learning rate of
@@ -80,8 +80,8 @@ class TargetWeights(NamedTuple):
     """Of the target network, for each of N images, from the first layer to the score.
 
     Attributes:
-        weights: (N, out, in) a layer, see ``TARGET``.
-        biases: (N, out) a layer.
+        weights: (N, out, in) per layer, see ``TARGET``.
+        biases: (N, out) per layer.
     """
 
     weights: list[Tensor]

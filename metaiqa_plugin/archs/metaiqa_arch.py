@@ -70,7 +70,7 @@ class MetaIQAConfig(NetworkConfig):
         head: ``'paper'`` (features-hidden-1) or ``'authors'`` (1000-1024-512-1).
         hidden: width of the first fully connected layer of the paper's head.
         standardised: whether the paper's head takes features less their mean and
-            divided by their deviation over the photos that the package carries, from
+            divided by their deviation over the photos in the package, from
             ImageNet weights; both stay as they are in training.
         dropout: probability in the head, training only.
         input_size: pixels: the shorter side (``'shorter'``) or both (``'squash'``).
@@ -250,7 +250,7 @@ class MetaIQA(ConfiguredNetwork):
 
     @torch.no_grad()
     def _fit_to_features(self) -> None:
-        """Standardise by the features of the carried photos."""
+        """Standardise by the features of the photos in the package."""
         if not self.config.standardised:
             return
         self.eval()
@@ -286,7 +286,7 @@ class MetaIQA(ConfiguredNetwork):
         return self.view_scores(self.views(images))
 
     def maps(self, images: Tensor) -> Tensor:
-        """What the frozen stages make of images, at the size they have.
+        """Maps of images by the frozen stages, at the size they have.
 
         Training on maps instead of images saves running these stages again and again.
 

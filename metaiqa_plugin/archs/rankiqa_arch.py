@@ -21,8 +21,8 @@ Where we depart from the paper:
   photo smaller than a sub-image is enlarged to it.
 
 Where the authors depart from the paper: their loss pairs all images of a type in the
-mini-batch, whichever photo they show; with one photo in it, as they train for TID2013,
-these are the paper's pairs. Their margin is 10, for scores of free range.
+mini-batch, whichever photo they show; with one photo in a mini-batch, as they train
+for TID2013, these are the paper's pairs. Their margin is 10, for scores of any range.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class RankIQA(SubImageNetwork):
         return max(config.crop_size, math.ceil(min(size) * config.least_part))
 
     def view_scores(self, views: Tensor) -> Tensor:
-        """(N, 1), after a training on rankings alone of free range."""
+        """(N, 1), after a training on rankings alone of any range."""
         features = self.backbone(self.normalised(views))
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.to(self.head[-1].weight.dtype))

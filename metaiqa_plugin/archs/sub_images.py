@@ -193,7 +193,7 @@ class SubImageNetwork(ConfiguredNetwork):
 def resized(image: Tensor, shorter: int) -> Tensor:
     """(N, C, H, W) of a shorter side of ``shorter`` pixels, bilinear, antialiased.
 
-    0 leaves it as it is. It is what the data sets do to training images.
+    0 leaves it as it is. The data sets do the same to training images.
     """
     size = _scaled(tuple(image.shape[-2:]), shorter)
     if size == tuple(image.shape[-2:]):

@@ -207,7 +207,7 @@ def _regressed(work: Work) -> dict[str, Any]:
 
 
 def _features(work: Work) -> dict[str, Any]:
-    """In parts, so that a killed run goes on after the last one."""
+    """In parts, so that a killed run continues after the last one."""
     cell = work.cell
     codebook = [
         path for part in cell.get('codebook', ()) for path in _paths(_rows(part))

@@ -56,7 +56,7 @@ class Stage:
         """The options: the file, then ``change``, then the stage's own changes.
 
         Raises:
-            UserError: no such file; a key whose parent is no block.
+            UserError: no such file; a key whose parent is not a block.
         """
         change = {**(change or {}), **self.change}
         return changed(read_options(self.file), change, self.file)
@@ -108,7 +108,7 @@ def read_methods(
         change: of the option files of all priors.
 
     Raises:
-        UserError: a block that is no method, or a sweep of what there is not.
+        UserError: a block that is not a method, or a sweep of something missing.
     """
     methods = [_method(name, block) for name, block in blocks.items()]
     if sweep is None:
@@ -160,7 +160,7 @@ def _method(name: str, block: Any) -> Method:
     """A method of a benchmark file.
 
     Raises:
-        UserError: a block that is none of the three kinds, or has a key of another.
+        UserError: a block of none of the three kinds, or with a key of another kind.
     """
     where = f'methods.{name}'
     if not isinstance(block, Mapping):

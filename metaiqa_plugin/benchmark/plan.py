@@ -34,7 +34,7 @@ class BenchmarkFile:
     """What a benchmark file says; docs/benchmark.md has the meaning of each key.
 
     Raises:
-        UserError: a value that is none of its key's.
+        UserError: a value that its key does not allow.
     """
 
     name: str
@@ -220,8 +220,8 @@ def read_plan(path: str) -> Plan:
         raise UserError(f'{path}: no cell; {"; ".join(grid.notes) or "no split"}')
     if len({cell.folder for cell in cells}) < len(cells):
         raise UserError(
-            f'{path}: the names of methods and splits differ only in signs that have '
-            'no place in a folder name; name them otherwise'
+            f'{path}: the names of methods and splits differ only in signs that a '
+            'folder name cannot have; rename them'
         )
     shared = list(grid.shared.values())
     notes = list(dict.fromkeys(grid.notes))
@@ -241,7 +241,7 @@ class _Grid:
     def cells(
         self, methods: Sequence[Method], splits: Sequence[Split]
     ) -> Iterator[Cell]:
-        """One a method, seed and split, where the method has a part in the split."""
+        """One per method, seed and split, where the method has a part in the split."""
         for method in methods:
             # nothing of a metric is drawn: one seed stands for all
             drawn = method.kind != 'metric' and not self.file.alone

@@ -62,7 +62,7 @@ def authentic(
         target: the database to adapt to.
         splits: how many splits of its csv, from the first, or which.
         source: the database that priors learn from, or several.
-        labels: beyond the paper: adapt to so many images of the train part only.
+        labels: beyond the paper: adapt to this many images of the train part only.
         seed: of their draw.
 
     Raises:
@@ -112,7 +112,7 @@ def leave_one_distortion_out(
         seed: of the draws.
 
     Raises:
-        UserError: a type that the database has not; too few images or references.
+        UserError: a type that the database lacks; too few images or references.
     """
     whole_number('labels', labels, minimum=0)
     whole_number('draws', draws)
@@ -346,7 +346,7 @@ def read_splits(block: Mapping[str, Any], databases: Databases) -> list[Split]:
         databases: by name.
 
     Raises:
-        UserError: an option that is none, is missing, or is wrong; a method could
+        UserError: an option that is unknown, missing, or wrong; a method could
             learn from an image that it is tested on.
     """
     options = {key: value for key, value in block.items() if key != 'type'}

@@ -184,12 +184,12 @@ def read_experiment(folder: str | os.PathLike) -> Experiment:
     """An experiment's folder.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not one.
     """
     folder = Path(folder)
     plan = folder / 'plan.json'
     if not plan.is_file():
-        raise UserError(f'{str(folder)!r} is no experiment: it has no plan.json')
+        raise UserError(f'{str(folder)!r} is not an experiment: it has no plan.json')
     plan = read_json(plan)
     return Experiment(folder, plan, [read_cell(folder, cell) for cell in plan['cells']])
 
@@ -263,7 +263,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
     except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f'{str(path)!r} is no JSON: {error}') from error
+        raise UserError(f'{str(path)!r} is not JSON: {error}') from error
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

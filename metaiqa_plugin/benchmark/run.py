@@ -78,7 +78,7 @@ def run_plan(
         root: folder of all experiments; what they share is in it, too.
         workers: cells at a time on this machine.
         ray: address of a Ray cluster, or ``'auto'``: cells run there, see ``ray_map``.
-        overwrite: run cells anew that were finished under other options.
+        overwrite: rerun cells that were finished under other options.
         say: takes a line as each cell ends.
         command: how it was asked for, to be noted.
 
@@ -341,7 +341,7 @@ def _here(
                 if signals.received:
                     raise Stopped(
                         f'{signal.Signals(signals.received).name}: cells that were '
-                        'training have saved; the same command goes on',
+                        'training have saved; the same command continues',
                         signals.received,
                     )
                 time.sleep(0.05)

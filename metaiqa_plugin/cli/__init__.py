@@ -1,7 +1,7 @@
 """The ``metaiqa`` command: lists the verbs; each has a file here.
 
-Files of verbs import what is slow (torch, pyiqa) when the verb runs, not before: so
-help comes at once.
+Files of verbs import what is slow (torch, pyiqa) when the verb runs, not before,
+so that help comes at once.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong as other errors are said, and verbs' parsers do so, too."""
+    """Reports what is wrong as other errors are reported; verbs' parsers, too."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f'{message}; see {self.prog} --help')

@@ -21,7 +21,7 @@ def add_parser(verbs) -> None:
     common.add_workers(verb, 'cells at a time', 1)
     common.add_ray(verb)
     verb.add_argument('--list', action='store_true', help='show the grid, run nothing')
-    common.add_overwrite(verb, 'run cells of other options anew')
+    common.add_overwrite(verb, 'rerun cells that finished under other options')
     verb.set_defaults(command=run_benchmark)
 
 

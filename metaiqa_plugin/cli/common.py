@@ -94,9 +94,9 @@ def add_overwrite(parser, what: str = 'replace --out if it exists') -> None:
 
 
 def add_resume(parser) -> None:
-    """``--resume``: go on with what an earlier run of the same settings left."""
+    """``--resume``: continue what an earlier run of the same settings left."""
     parser.add_argument(
-        '--resume', action='store_true', help='go on where an earlier run stopped'
+        '--resume', action='store_true', help='continue where an earlier run stopped'
     )
 
 
@@ -138,9 +138,9 @@ def add_workers(parser, what: str, default: int | None = None) -> None:
     """``--workers``: how many threads or processes work side by side.
 
     Args:
-        default: None: one a core.
+        default: None: one per core.
     """
-    told = f'{what}; default {default or "one a core"}'
+    told = f'{what}; default {default or "one per core"}'
     parser.add_argument('--workers', type=int, default=default, help=told)
     for old in ('--processes', '--jobs'):
         add_retired(parser, old, '--workers')
@@ -159,7 +159,9 @@ def add_ray(parser) -> None:
 
 def add_batch_size(parser) -> None:
     """``--batch-size``: images at a time."""
-    parser.add_argument('--batch-size', type=int, help='images; default: what suits')
+    parser.add_argument(
+        '--batch-size', type=int, help='images; default: chosen automatically'
+    )
 
 
 def add_steps(parser, what: str, default: int | None = None) -> None:
@@ -222,7 +224,7 @@ def add_retired(parser, old: str, new: str) -> None:
 
     class Retired(argparse.Action):
         def __call__(self, *arguments, **named) -> NoReturn:
-            raise UserError(f'{old} is no more; use {new}')
+            raise UserError(f'{old} was removed; use {new}')
 
     parser.add_argument(old, action=Retired, nargs='*', help=argparse.SUPPRESS)
 

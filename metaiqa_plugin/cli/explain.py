@@ -1,4 +1,4 @@
-"""``metaiqa explain``: maps of what in an image a metric's score follows."""
+"""``metaiqa explain``: maps of what a metric's score depends on in an image."""
 
 from __future__ import annotations
 

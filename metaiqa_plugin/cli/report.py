@@ -13,7 +13,7 @@ __all__ = ['add_parser', 'run_report']
 def add_parser(verbs) -> None:
     """Add the verb ``report`` to the sub-parsers of ``metaiqa``."""
     verb = verbs.add_parser('report', help='tables and pictures of experiments')
-    verb.add_argument('runs', nargs='+', help='experiments, or folders of such')
+    verb.add_argument('runs', nargs='+', help='experiments, or folders of them')
     common.add_out(verb, 'folder to write to', 'report')
     common.add_overwrite(verb)
     verb.set_defaults(command=run_report)

@@ -1,7 +1,7 @@
 """What training sees of an image: a crop of its pixels, or of its frozen maps.
 
 When the lower stages of a network are frozen, they make the same maps of an image in
-every epoch, so they run once, the store keeps the maps, and training goes on from
+every epoch, so they run once, the store keeps the maps, and training continues from
 crops of these.
 """
 
@@ -124,7 +124,7 @@ class MapCrop:
 
 
 def maps_of(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """(h, w, C) float16 of (H, W, 3) uint8: what the frozen stages make of an image."""
+    """(h, w, C) float16 of (H, W, 3) uint8: the frozen stages' maps of an image."""
     device = next(network.parameters()).device
     image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
     with torch.no_grad():

@@ -109,7 +109,7 @@ class DatasetImages:
         rows: of all databases.
 
     Raises:
-        UserError: a database that cannot be read, an option that is none.
+        UserError: a database that cannot be read, an unknown option.
     """
 
     def __init__(self, block: dict[str, Any], name: str, phase: str = 'train') -> None:

@@ -1,7 +1,7 @@
 """The data sets of the option files: what an item is, and how a mini-batch is drawn.
 
 Items are functions of the seed and of the mini-batch of indices that they are asked for
-in. pyiqa shuffles the indices anew each epoch, so crops and episodes differ from epoch
+in. pyiqa shuffles the indices again each epoch, so crops and episodes differ from epoch
 to epoch, and they are the same whatever the number of workers. (pyiqa itself reseeds
 the workers' generators alike in every epoch.)
 """
@@ -86,7 +86,7 @@ class LabelledDataset(_BatchDataset):
             seed: of the crops.
             override_phase: the part of the split to use, ``'train'``, ``'val'`` or
                 ``'test'``; None: that of the section of the option file.
-            maps: in training, ``img`` is a crop of what frozen stages make of the
+            maps: in training, ``img`` is a crop of the frozen stages' maps of the
                 image: ``backbone`` and ``stages``, see ``FrozenMaps``.
         """
         whole_number('seed', seed, minimum=0)
@@ -163,7 +163,7 @@ class EpisodeDataset(_BatchDataset):
             tasks_per_epoch: items in an epoch.
             resize, crop_size, hflip: see ``RandomCrop``.
             seed: of the episodes and crops.
-            maps: crops are of what frozen stages make of the images, in float16:
+            maps: crops are of the frozen stages' maps of the images, in float16:
                 ``backbone`` and ``stages``, see ``FrozenMaps``.
         """
         whole_number('tasks_per_epoch', tasks_per_epoch)

@@ -61,7 +61,7 @@ class EpisodeSizes:
         for name in ('support', 'query'):
             if getattr(self, name) % self.per_reference:
                 raise UserError(
-                    f'{name}={getattr(self, name)} is no multiple of '
+                    f'{name}={getattr(self, name)} is not a multiple of '
                     f'per_reference={self.per_reference}'
                 )
 

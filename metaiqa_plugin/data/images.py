@@ -197,7 +197,7 @@ def resize_shorter(image: Image.Image, size: int) -> Image.Image:
 
 
 def read_rgb(path: str | os.PathLike) -> Image.Image:
-    """The decoded image in RGB; of 8 bits a channel, the pixels that pyiqa reads.
+    """The decoded image in RGB; of 8 bits per channel, the pixels that pyiqa reads.
 
     Raises:
         UserError: the file is missing or cannot be decoded; names it.
@@ -240,7 +240,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image).astype(np.int64)
     if pixels.min() < 0 or not 255 < pixels.max() < 65536:
         raise ValueError(
-            f'{pixels.min()} to {pixels.max()} is no range of 16 bits; save it in 8'
+            f'{pixels.min()} to {pixels.max()} is not a range of 16 bits; save it in 8'
         )
     return Image.fromarray((pixels >> 8).astype(np.uint8))
 
@@ -292,7 +292,7 @@ def _refusing_truncated() -> Iterator[None]:
 
     pyiqa 0.1.16 sets ``LOAD_TRUNCATED_IMAGES`` for the whole process when its AVA data
     set is imported, which building any data set may do; half an image would be scored
-    and trained on without a word.
+    and trained on silently.
     """
     with _lock:
         _before.append(ImageFile.LOAD_TRUNCATED_IMAGES)

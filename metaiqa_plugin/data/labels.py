@@ -37,7 +37,7 @@ IMAGE_COLUMNS = tuple(
     'path img_name dist_name dist_img image_name image filename file name '
     'img_path'.split()
 )
-"""Names of the column of images, in any case; of several the first in this order."""
+"""Names of the column of images, in any case; the first in this order counts."""
 
 MOS_COLUMNS = ('mos', 'score', 'pseudo_mos', 'dmos')
 TASK_COLUMNS = ('distortion', 'dist_type')
@@ -50,7 +50,7 @@ class DatabaseOptions:
     """One database, as an option block describes it.
 
     Attributes:
-        meta_info_file: csv with one row an image; pyiqa's own files will do.
+        meta_info_file: csv with one row per image; pyiqa's own files work.
         dataroot_target: folder of the images.
         mos_range: worst-to-best scale of the study, (low, high); every label must lie
             in it.
@@ -116,7 +116,7 @@ class CsvTable:
         errors: of decoding, as ``open`` has it.
 
     Raises:
-        UserError: no such file; it is no readable csv.
+        UserError: no such file; it is not a readable csv.
     """
 
     def __init__(
@@ -166,7 +166,8 @@ class CsvTable:
                         yield reader.line_num, cells
         except (csv.Error, UnicodeDecodeError) as error:
             raise UserError(
-                f'{self._argument}={self.source!r} is no readable csv in UTF-8: {error}'
+                f'{self._argument}={self.source!r} is not a readable csv in UTF-8: '
+                f'{error}'
             ) from error
         except OSError as error:
             raise UserError(
@@ -240,14 +241,14 @@ def number(text: object, column: str, where: str) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f'{where}: {column}={text!r} is no number')
+        raise UserError(f'{where}: {column}={text!r} is not a number')
     return value
 
 
 def low_high(
     bounds: Sequence[float], argument: str = 'mos_range'
 ) -> tuple[float, float]:
-    """The two bounds; raises UserError with the argument where they are no range."""
+    """The two bounds; raises UserError with the argument where they are not a range."""
     try:
         low, high = (float(bound) for bound in bounds)
     except (TypeError, ValueError):
@@ -273,9 +274,9 @@ def read_rows(
         rows with MOS normalised to [0, 1], higher better.
 
     Raises:
-        UserError: no such csv, column, split or distortion; a score that is no number
-            or outside ``mos_range``; an image with two rows; a reference in more than
-            one part of the split. Names the file and, where there is one, the row.
+        UserError: no such csv, column, split or distortion; a score that is not a
+            number or outside ``mos_range``; an image with two rows; a reference in more
+            than one part of the split. Names the file and, where there is one, the row.
     """
     if database.rows is not None:
         every = _all_rows(replace(database, rows=None))

@@ -163,7 +163,7 @@ def read_places(text: str, count: int) -> np.ndarray:
     """Places that :func:`written_places` wrote, each below ``count``.
 
     Raises:
-        UserError: other text, or a place that there is not.
+        UserError: other text, or a place of no row.
     """
     try:
         runs = [[int(place) for place in run.split('-')] for run in text.split(',')]

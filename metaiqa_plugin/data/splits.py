@@ -14,7 +14,7 @@ SPLIT_SEED = 123
 
 
 def split_flags(count: int) -> tuple[list[str], np.ndarray]:
-    """Ten random 80/20 splits of so many things, seeded.
+    """Ten random 80/20 splits of ``count`` things, seeded.
 
     Returns:
         the columns' names, ``ratio802_seed123_split_01`` ... ``_10``; and (10, count)
@@ -42,10 +42,10 @@ def split_columns(references: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def subset_split_columns(subsets: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Up to ten different splits, a third of the sub-sets to test, seeded.
+    """Up to ten different splits, a third of the subsets to test, seeded.
 
-    Six sub-sets give ten of the fifteen ways to train on four and test on two; fewer
-    sub-sets give as many splits as there are ways, at most ten. Columns are named as
+    Six subsets give ten of the fifteen ways to train on four and test on two; fewer
+    subsets give as many splits as there are ways, at most ten. Columns are named as
     those of :func:`split_columns`.
     """
     ordered = sorted(subsets)

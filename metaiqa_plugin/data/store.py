@@ -5,7 +5,7 @@ A store may keep something else than the pixels, see :class:`Kind`.
 A store is a folder of *shards*. A shard is a file of raw pixels and, written after
 it, a file that says which image lies where. Images are known by a hash of their name,
 their file's size and time of change, and the size they were resized to: an image that
-changed is simply not there and is added anew, an unfinished shard has no index and is
+changed is simply not there and is added again, an unfinished shard has no index and is
 not seen, and lists of images that overlap (splits, left-out distortions) share what
 they have in common. Readers map the pixels into memory, so processes share them.
 """
@@ -72,7 +72,7 @@ PIXELS = Kind()
 
 
 class ImageFiles(Sequence):
-    """Image files, decoded and resized anew each time.
+    """Image files, decoded and resized each time.
 
     Args:
         rows: what the images are; only their paths are used.
@@ -160,7 +160,7 @@ def open_store(
 
     Raises:
         UserError: an image is missing or cannot be used (all are named or counted,
-            the others are kept), the disk is full, or ``store`` is no folder.
+            the others are kept), the disk is full, or ``store`` is not a folder.
     """
     whole_number('resize', resize, minimum=0)
     processes = available_cores() if processes is None else processes
@@ -258,7 +258,7 @@ def _add_lacking(
         more = f' and {len(failed) - 3} more' if len(failed) > 3 else ''
         raise UserError(
             f'store={str(store)!r}: {len(failed)} of {len(lacking)} images cannot be '
-            f'used: {"; ".join(failed[:3])}{more}; mend them or take out their rows'
+            f'used: {"; ".join(failed[:3])}{more}; fix them or remove their rows'
         )
 
 

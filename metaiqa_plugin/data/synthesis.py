@@ -4,9 +4,9 @@ Layout, in pyiqa's format::
 
     OUT/references/PHOTO.png             the photo, shrunk to the working size
     OUT/images/PHOTO_TYPE_LEVEL.png      its distorted versions
-    OUT/meta_info_NAME.csv               one row an image; NAME is OUT's last part
+    OUT/meta_info_NAME.csv               one row per image; NAME is OUT's last part
     OUT/synthesis.json                   the settings, for --resume
-    OUT/shards/00000.json                what is done, a shard of the photos each
+    OUT/shards/00000.json                what is done, one shard of the photos each
     OUT/unfinished/                      files that are being written; goes at the end
 
 Photos in sub-folders keep them. The csv's first columns are image name and
@@ -58,7 +58,7 @@ class Synthesis:
         distortions: names of types, or of several joined by ``+`` that are applied in
             sequence; all 25 of KADID-10k by default.
         levels: of each type, real numbers from 1 to 5.
-        random_levels: if not 0, so many random levels of each photo and type, at most
+        random_levels: if not 0, this many random levels of each photo and type, at most
             100, in place of ``levels``: one in each of as many equal parts of 1 to 5,
             in steps of a hundredth.
         max_side: pixels; longer photos are shrunk to it first, 0 keeps them. The
@@ -142,7 +142,7 @@ def synthesize(
         photos: folder of pristine photos; its sub-folders count.
         out: folder to make; must not exist, or be empty, unless ``resume``.
         settings: types, levels, working size, seed.
-        resume: go on with an interrupted run of the same settings; photos that could
+        resume: continue an interrupted run of the same settings; photos that could
             not be used are tried again.
         processes: default one per core that this process may use.
         progress: show a bar on stderr.
@@ -236,7 +236,7 @@ def _claim(out: Path, settings: Synthesis, names: list[str], resume: bool) -> No
         if not resume:
             raise UserError(
                 f'out={str(out)!r} exists and is not empty; choose another folder, or '
-                'resume=True (--resume) to go on with an interrupted run'
+                'resume=True (--resume) to continue an interrupted run'
             )
         if not record.is_file():
             raise UserError(
@@ -271,8 +271,8 @@ def _distort_shard(job: tuple[Path, Path, Synthesis, list[str], Path]) -> int:
             temporary.write_text(json.dumps(record), encoding='utf-8')
     except OSError as error:
         raise UserError(
-            f'out={str(out)!r} cannot be written: {error.strerror or error}; mend '
-            'that and go on with resume=True (--resume)'
+            f'out={str(out)!r} cannot be written: {error.strerror or error}; fix '
+            'that and continue with resume=True (--resume)'
         ) from error
     return len(names)
 

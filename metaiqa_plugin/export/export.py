@@ -39,7 +39,7 @@ VIEWS = {
     'small': ('20.webp', (300, 200, 401, 277)),
     'tiny': ('23.webp', (200, 100, 233, 141)),
 }
-"""Photos that the package carries, and boxes in them: left, upper, right, lower."""
+"""Photos in the package, and boxes in them: left, upper, right, lower."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def export_metric(
     Raises:
         UserError: an argument is wrong, the metric needs a ``size`` or cannot be
             exported, or a package is missing.
-        CheckpointError: no checkpoint of ours.
+        CheckpointError: not a checkpoint of ours.
     """
     out = Path(out)
     write, read = _format(out)

@@ -151,7 +151,7 @@ def make_plan(
 
     Raises:
         UserError: no such metric, or one that needs a size.
-        CheckpointError: no checkpoint of ours.
+        CheckpointError: not a checkpoint of ours.
     """
     one_of('pixels', pixels, ('float', 'uint8'))
     metric = open_metric(name)

@@ -1,4 +1,4 @@
-"""The photos that the package carries; README.md here says whose they are."""
+"""The photos in the package; README.md here says whose they are."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _arrays(
 def _fitted(scores: np.ndarray, mos: np.ndarray) -> np.ndarray:
     """MOS that the logistic function says, by pyiqa or within bounds.
 
-    pyiqa 0.1.16 gives up where the best asymptote lies far beyond the MOS at hand,
+    pyiqa 0.1.16 gives up where the best asymptote lies far beyond the MOS given,
     which is common for a weak method; the asymptotes here end at ten times their range.
     """
     with warnings.catch_warnings(), np.errstate(all='ignore'):

@@ -1,4 +1,4 @@
-"""A page of thumbnails and scores on which a person culls photos.
+"""A page of thumbnails and scores for culling photos.
 
 Everything is in the one file: thumbnails as data URIs, styles, code, and the rows as
 JSON that the code reads. File names are text there and never markup.
@@ -86,7 +86,7 @@ def write_contact_sheet(
 
 
 def thumbnail(path: str | os.PathLike) -> bytes | None:
-    """JPEG of at most 256 pixels a side, upright by EXIF; None: it cannot be read."""
+    """JPEG of at most 256 pixels per side, upright by EXIF; None: it cannot be read."""
 
     def decode(image: Image.Image) -> Image.Image:
         image.draft('RGB', (2 * SIDE, 2 * SIDE))
@@ -109,7 +109,7 @@ def _check(images: Sequence[ScoreRow], metrics: Mapping[str, bool]) -> None:
         if not image.error and len(image.scores) != len(metrics):
             raise UserError(
                 f'image {image.path!r} has {len(image.scores)} scores of '
-                f'{len(metrics)} metrics; give one a metric'
+                f'{len(metrics)} metrics; give one per metric'
             )
 
 

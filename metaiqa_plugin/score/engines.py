@@ -62,7 +62,7 @@ def open_engine(
         network: in evaluation mode, on the device it is to run on.
         name: ``'auto'``: OpenVINO on a CPU where it is installed, else torch.
         precision: ``'bf16'``: of the backbone; the CPU may know better how.
-        threads: of OpenVINO; None: one a core.
+        threads: of OpenVINO; None: one per core.
 
     Raises:
         UserError: the engine is not installed, or not for this device.
@@ -112,7 +112,7 @@ class TorchEngine:
 
 
 class OpenVINOEngine:
-    """OpenVINO on the CPU: one image a request, as many requests as it wants at once.
+    """OpenVINO on the CPU: one image per request, as many requests as it wants at once.
 
     Larger batches are slower there: a request's layers stay in a core's cache.
     """

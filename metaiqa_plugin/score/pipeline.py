@@ -69,15 +69,15 @@ def score_items(
     """A row for each item, in their order.
 
     Whatever loading or scoring an image raises is the error of its row. A few batches
-    of images are held at a time, and two decoded images a worker.
+    of images are held at a time, and two decoded images per worker.
 
     Args:
         items: may be endless.
         scorers: at least one; each image is loaded once for all of them.
-        workers: threads that load and resize; None: one a core.
+        workers: threads that load and resize; None: one per core.
 
     Raises:
-        UserError: workers is no number of threads.
+        UserError: workers is not a number of threads.
     """
     for item, size, results in _results(items, scorers, workers):
         yield _row(item.key, size, results)
@@ -157,7 +157,7 @@ def _results(
 def _row(
     path: str, size: Size | None, results: Sequence[float | Exception]
 ) -> ScoreRow:
-    """A row; scores that are not finite are errors, and each error is told once.
+    """A row; scores that are not finite are errors, and each error is given once.
 
     Args:
         path: of the image, or what else names it.

@@ -99,7 +99,7 @@ class Csv:
 
 
 class JsonLines:
-    """Rows as JSON objects, one a line; null where there is nothing."""
+    """Rows as JSON objects, one per line; null where there is nothing."""
 
     header = b''
 
@@ -206,7 +206,7 @@ class ResultFile:
 
     def _damaged(self, record: bytes) -> UserError:
         return UserError(
-            f'{self._file.name!r} has a line that is no row of such a table: '
+            f'{self._file.name!r} has a line that is not a row of such a table: '
             f'{record[:80]!r}; mend it, or give another --out'
         )
 
@@ -221,7 +221,7 @@ def result_file(
 ) -> Iterator[ResultFile]:
     """A table to write rows to; complete when the block succeeds.
 
-    After an error it holds the rows so far, and ``resume`` goes on.
+    After an error it holds the rows so far, and ``resume`` continues it.
 
     Args:
         path: ``.csv``, ``.jsonl`` or ``.parquet``.

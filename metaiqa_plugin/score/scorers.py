@@ -138,7 +138,7 @@ def open_metric(name: str, **arguments) -> nn.Module:
 
     Raises:
         UserError: pyiqa has none of that name, or its weights cannot be downloaded.
-        CheckpointError: the file is not there, or no checkpoint of ours.
+        CheckpointError: the file is not there, or not a checkpoint of ours.
     """
     if name not in pyiqa.list_models('NR'):
         if not (name.endswith(CHECKPOINTS) or os.path.isfile(name)):
@@ -178,13 +178,14 @@ def open_scorers(
         metrics: names, or paths of checkpoints.
         names: of the scores' columns; None: the metrics' short names.
         engine, precision, threads: see ``open_engine``; only for networks of ours.
-        batch_size: images at a time, only for networks of ours; None: what suits.
+        batch_size: images at a time, only for networks of ours; None: what suits the
+            engine.
         device: of torch; None: a GPU if there is one.
 
     Raises:
         UserError: no such metric, engine or precision; or its weights cannot be
             downloaded.
-        CheckpointError: a file is not there, or no checkpoint of ours.
+        CheckpointError: a file is not there, or not a checkpoint of ours.
     """
     one_of('engine', engine, get_args(EngineName))
     one_of('precision', precision, get_args(Precision))

@@ -34,7 +34,7 @@ class Sources:
     Each of ``given`` is a file, which need not exist (reading it tells); a folder, for
     the images in it and its sub-folders, hidden ones left out; a pattern such as
     ``photos/**/*.jpg``; a table, ``.csv`` or ``.parquet``, with a column of paths; or
-    ``-``: a path a line on standard input.
+    ``-``: one path per line on standard input.
 
     Args:
         given: at least one.
@@ -152,7 +152,7 @@ class Reader:
         as_seen: turn it upright by its EXIF orientation and scale 16 bits to 8; pyiqa
             does neither, and cuts deeper pixels off at 255.
         min_side: decode a JPEG at half, a quarter or an eighth of its size where its
-            shorter side stays at least so many pixels; None: never.
+            shorter side stays at least this many pixels; None: never.
         root: folder that paths are below; None: the current one.
     """
 

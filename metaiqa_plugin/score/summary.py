@@ -1,4 +1,4 @@
-"""What many rows have in common: how many, how good, and the best and worst."""
+"""What rows add up to: how many, how good, and the best and worst."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Chosen:
 
 
 def drawn(distribution: dict[str, Any]) -> str:
-    """A histogram in text, one line a bin."""
+    """A histogram in text, one line per bin."""
     counts, edges = distribution.get('counts', []), distribution.get('edges', [])
     lines = []
     for count, low, high in zip(counts, edges, edges[1:], strict=False):

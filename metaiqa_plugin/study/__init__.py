@@ -1,1 +1,1 @@
-"""What a metric gets right and why: each study its maths and its picture."""
+"""What a metric gets right and why: the maths and the picture of each study."""

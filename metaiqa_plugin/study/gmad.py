@@ -6,7 +6,7 @@ extended in TPAMI 42(4), 2020. Used by Su et al. (HyperIQA), CVPR 2020.
 
 A defender says that the images of a level are of about equal quality; an attacker
 looks among them for the pair that it finds most different. One glance at the pair
-tells who is wrong.
+shows who is wrong.
 """
 
 from __future__ import annotations
@@ -306,7 +306,7 @@ def _checked(name: str, scores: Sequence[float]) -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 1 or not np.isfinite(scores).all():
         raise UserError(
-            f'{name}: expected one finite score an image, got an array of shape '
+            f'{name}: expected one finite score per image, got an array of shape '
             f'{scores.shape}, {np.count_nonzero(~np.isfinite(scores))} not finite'
         )
     if len(scores) and np.ptp(scores) == 0:
@@ -427,7 +427,7 @@ def _number(score: float) -> str:
 
 
 def _short(text: str, length: int) -> str:
-    """The text, with dots for its middle where it has more than ``length`` letters."""
+    """The text, with dots for its middle if it has more than ``length`` letters."""
     if len(text) <= length:
         return text
     kept = length - 1

@@ -390,7 +390,7 @@ def _fractions(box: Sequence[float]) -> np.ndarray:
 
 
 def _fit(axes: Axes, places: np.ndarray) -> float:
-    """Show all thumbnails whole, both directions alike; units of ``places`` an inch."""
+    """Show all thumbnails whole, to one scale; units of ``places`` per inch."""
     size = np.array(MAP[2:])
     low, high = places.min(axis=0), places.max(axis=0)
     unit = ((high - low) / (size - 1.3 * THUMBNAIL)).max()

@@ -1,9 +1,9 @@
-"""How often a metric puts the levels of a distortion in the order people would.
+"""How often a metric puts the levels of a distortion in people's order.
 
 After Liu, van de Weijer, Bagdanov, "RankIQA: Learning from Rankings for No-reference
 Image Quality Assessment", ICCV 2017: distorting a photo more and more gives a ranking
 that needs no opinions. Accuracies are counts over such rankings, and histograms show,
-as theirs do, whether scores tell the levels apart. Which level is milder is told by
+as theirs do, whether scores tell the levels apart. Which level is milder is decided by
 ``data.versions.severity``.
 """
 
@@ -149,7 +149,7 @@ def write_ranking(
         metric: name of a metric, or a checkpoint of ours.
         settings: types, levels, working size and seed.
         out: folder to write to.
-        limit: the first so many photos only.
+        limit: only the first so many photos.
         overwrite: ``out`` may have files, which are replaced.
 
     Returns:
@@ -326,7 +326,7 @@ def count_pairs(severity: Sequence[float], quality: Sequence[float]) -> tuple[in
 def order_agreement(severity: Sequence[float], quality: Sequence[float]) -> float:
     """SROCC of mildness and quality: 1 if the order is the same, -1 if opposite.
 
-    0 where one of them is constant, for then it tells no order. Arguments as of
+    0 where one of them is constant, since then it gives no order. Arguments as of
     :func:`count_pairs`.
     """
     severity, quality = np.asarray(severity, float), np.asarray(quality, float)

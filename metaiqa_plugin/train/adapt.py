@@ -48,12 +48,12 @@ class AdaptSettings:
             networks with frozen stages. None: 300 for these, 0 for others.
         steps: P, Adam steps; None: eight passes over the images, at least 30 steps;
             0, the head alone, where ``head_steps`` is given.
-        batch_size: images a step.
+        batch_size: images per step.
         lr: learning rate of the backbone, at the start.
         lr_head: of the head.
         weight_decay: L2 penalty.
         batchnorm: ``'frozen'`` keeps the statistics of the prior, ``'running'``
-            normalises by the batch and goes on averaging. None: frozen in networks
+            normalises by the batch and keeps averaging. None: frozen in networks
             with frozen stages, running in others.
         resize: pixels: the shorter side of the images that crops are cut from; None:
             what the network resizes to at test time.
@@ -98,7 +98,7 @@ class AdaptSettings:
         return replace(self, head_steps=steps, batchnorm=batchnorm)
 
     def total_steps(self, images: int) -> int:
-        """P for so many images."""
+        """P for this many images."""
         if self.steps is not None:
             return self.steps
         return max(30, 8 * math.ceil(images / self.batch_size))
@@ -110,7 +110,7 @@ class LabelledImages:
 
     Attributes:
         paths: the files.
-        mos: in [0, 1], higher better, one a file.
+        mos: in [0, 1], higher better, one per file.
     """
 
     paths: Sequence[str | os.PathLike]

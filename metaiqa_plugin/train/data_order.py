@@ -20,7 +20,7 @@ from metaiqa_plugin.errors import UserError
 __all__ = ['READER_DIED', 'DataOrder', 'mini_batches', 'train_loader']
 
 READER_DIED = (
-    'a process that reads images died, perhaps for want of memory; resume the run with '
+    'a process that reads images died, perhaps for lack of memory; resume the run with '
     '--resume and a smaller num_worker_per_gpu'
 )
 
@@ -33,7 +33,7 @@ class DataOrder:
 
     Args:
         items: length of the data set.
-        batch_size: items an iteration.
+        batch_size: items per iteration.
         train: the ``train`` section; ``total_epoch`` or ``total_iter``.
         ratio: pyiqa's ``dataset_enlarge_ratio``.
         shuffle: whether to.

@@ -1,6 +1,6 @@
 """pyiqa's trainer for labelled images, without what is broken in it.
 
-What is mended, of pyiqa 0.1.16: it resumes the optimizer without the weights, keeps no
+What is fixed, of pyiqa 0.1.16: it resumes the optimizer without the weights, keeps no
 best results and no random states, writes weights in place and carries on when that
 fails, trains on when the loss is NaN, needs a ``val`` section, reads
 ``best_metric_results`` at the end of a run that validated nothing, loads torch files
@@ -243,7 +243,7 @@ class IQAModel(GeneralIQAModel):
         if 'network' not in resume_state:
             raise UserError(
                 'path.resume_state has no weights: it was written by another model; '
-                'start anew with path.pretrain_network'
+                'start over with path.pretrain_network'
             )
         put_back(self, resume_state)
 
@@ -262,7 +262,7 @@ def load_weights(network: torch.nn.Module, path: str) -> None:
 
 
 def require_same_stages(network: torch.nn.Module, options: Mapping[str, Any]) -> None:
-    """Raises UserError where a network could not have made the maps it is to train on.
+    """Raises UserError where a network could not have made its training maps.
 
     Args:
         network: that is to be trained.

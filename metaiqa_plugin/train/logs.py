@@ -35,7 +35,7 @@ RECENT = 0.2
 
 
 class RunLogs:
-    """Writes a row at a time; each file begins with the iteration.
+    """Writes one row at a time; each file begins with the iteration.
 
     Args:
         folder: of the run.

@@ -1,9 +1,9 @@
 """One training run: pyiqa's models, data sets and loggers in a loop that can resume.
 
 pyiqa 0.1.16 has such a loop, in ``pyiqa.train``. This one gives the same weights from
-the same options, and beside that resumes at any iteration, runs on several ranks, and
-saves after a signal; pyiqa's resume starts the epoch anew, loses the weights, and fails
-on a CPU.
+the same options, and also resumes at any iteration, runs on several ranks, and
+saves after a signal; pyiqa's resume starts the epoch again, loses the weights, and
+fails on a CPU.
 """
 
 from __future__ import annotations

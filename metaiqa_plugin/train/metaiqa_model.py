@@ -220,7 +220,7 @@ class MetaIQAModel(IQAModel):
         get_root_logger().info(self.describe())
 
     def _trial(self, precision: str) -> None:
-        """A step on the first batch at hand that changes nothing."""
+        """A step on a first batch that changes nothing."""
         buffers = [*self.net.buffers()]
         before = [buffer.clone() for buffer in buffers]
         states = random_states()

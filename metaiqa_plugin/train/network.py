@@ -91,7 +91,7 @@ class Network:
         if predicted.shape != mos.shape:
             raise UserError(
                 f'the network gives {tuple(predicted.shape)} for {len(mos)} images, '
-                f'expected {tuple(mos.shape)}: one score an image'
+                f'expected {tuple(mos.shape)}: one score per image'
             )
         return sum(criterion(predicted, mos) for criterion in self.criteria)
 

@@ -87,7 +87,7 @@ def read_options(path: str | os.PathLike) -> dict[str, Any]:
     try:
         text = Path(name).read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
-        raise UserError(f'-opt {name!r} is no YAML file: {error}') from error
+        raise UserError(f'-opt {name!r} is not a YAML file: {error}') from error
     except OSError as error:
         raise UserError(f'-opt {name!r} cannot be read: {error.strerror}') from error
     options = parse(text, f'-opt {name!r}')

@@ -72,7 +72,7 @@ def ranked_pairs(ranks: Tensor) -> Pairs:
     """All pairs of images of one group that are ranked differently.
 
     Args:
-        ranks: (G, V), a row a group; a higher number ranks above a lower one of the
+        ranks: (G, V), one row per group; a higher number ranks above a lower one of the
             same row, equal ones make no pair.
 
     Returns:
@@ -119,7 +119,7 @@ def hardest(
 
 
 class RankIQAModel(IQAModel):
-    """Trains any pyiqa network on ranked images, a step a mini-batch of groups.
+    """Trains any pyiqa network on ranked images, one step per mini-batch of groups.
 
     Options beside those of pyiqa's ``GeneralIQAModel``: ``train.ranking``, see
     :class:`RankingSettings`. The training set is a ``RankedDataset``; a validation set

@@ -38,7 +38,7 @@ def start(launcher: str) -> None:
     if launcher != 'pytorch':
         raise UserError(
             f'--launcher {launcher!r}: expected pytorch; under SLURM let srun start '
-            'one torchrun a machine'
+            'one torchrun per machine'
         )
     missing = [name for name in ('RANK', 'WORLD_SIZE') if name not in os.environ]
     if missing:

@@ -119,7 +119,7 @@ def _run(
     if found is not None:
         path, state = found
         refuse_other_options(opt, state)
-        log.info(f'Going on from {path}, iteration {state["iter"]}.')
+        log.info(f'Continuing from {path}, iteration {state["iter"]}.')
     elif resume:
         log.info(f'No state in {opt["path"]["training_states"]}: from the start.')
     return Run(opt, state, _tensorboard(opt, state)).go()

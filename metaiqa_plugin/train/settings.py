@@ -45,7 +45,7 @@ class BlockSettings:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Raises UserError for a key that is no setting, or a value out of range."""
+        """Raises UserError for a key that is not a setting, or a value out of range."""
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(options) - set(known))
         if unknown:
@@ -78,7 +78,7 @@ class MetaSettings(BlockSettings, AdamSettings):
             alone, as in ANIL (Raghu et al., ICLR 2020); the query steps move all.
         steps: S, Adam steps on the support set and again on the query set.
         steps_see: ``'whole'``: each step takes the whole set, as the paper writes it;
-            ``'part'``: the set is cut into S batches, one a step.
+            ``'part'``: the set is cut into S batches, one per step.
         batchnorm: what becomes of BatchNorm's running statistics, of which the paper
             says nothing. ``'averaged'``: each task starts from those of theta, and
             Eq. 8 is applied to them as to parameters; ``'running'``: they run on from
@@ -118,7 +118,7 @@ class MetaSettings(BlockSettings, AdamSettings):
         if not heads or not all(isinstance(name, str) and name for name in heads):
             raise UserError(
                 f'train.meta.head={self.head!r}: expected the beginning of parameter '
-                'names, or a list of such'
+                'names, or a list of them'
             )
         object.__setattr__(self, 'head', heads)
         if self.inner == 'head' and self.update != 'bilevel':
@@ -182,7 +182,7 @@ class HeadFirst(BlockSettings):
 
     Attributes:
         steps: of AdamW, the rate falling as a half cosine.
-        batch_size: features a step, drawn with replacement.
+        batch_size: features per step, drawn with replacement.
         lr: rate of the first step.
         weight_decay: of AdamW.
     """

@@ -2,7 +2,7 @@
 
 A state is a dict of tensors, numbers, strings, lists and dicts, in torch's zip format,
 which carries a checksum of each entry. It is data: reading one runs no code. The newest
-few are kept, damaged ones passed over.
+few are kept, damaged ones skipped.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def newest_state(
     if paths:
         raise UserError(
             f'none of the {len(paths)} states in {str(folder)!r} can be read; start '
-            'anew without --resume'
+            'over without --resume'
         )
     return None
 
@@ -219,15 +219,15 @@ def refuse_other_options(opt: dict[str, Any], state: dict[str, Any]) -> None:
     if 'options' not in state:
         raise UserError(
             f'--resume: the state of iteration {state["iter"]} was written under '
-            'pyiqa.train and does not know its place in the data; go on there, or '
-            'start anew with path.pretrain_network'
+            'pyiqa.train and does not know its place in the data; continue there, or '
+            'start over with path.pretrain_network'
         )
     now, then = json.loads(fixed_options(opt)), json.loads(state['options'])
     for name in FIXED:
         for where, value, before in _differences(name, now[name], then[name]):
             raise UserError(
-                f'--resume: {where} is {value!r}, the run began with {before!r}; give '
-                'it its value back, or start a run of another name'
+                f'--resume: {where} is {value!r}, the run began with {before!r}; '
+                'restore that value, or start a run of another name'
             )
 
 

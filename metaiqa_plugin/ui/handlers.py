@@ -22,7 +22,7 @@ __all__ = ['BEST', 'WORST', 'Handlers']
 
 WORST, BEST = 'worst first', 'best first'
 REFRESH = 1.0
-"""Seconds between two pictures of work that goes on."""
+"""Seconds between two pictures of work in progress."""
 
 
 def _parts():
@@ -53,9 +53,9 @@ PARTS = _parts()
 
 
 class Handlers:
-    """One method an event; a page is known by its ``request.session_hash``.
+    """One method per event; a page is known by its ``request.session_hash``.
 
-    Views are tuples (status, contact sheet, table). Generators show work that goes on.
+    Views are tuples (status, contact sheet, table). Generators show work in progress.
 
     Args:
         sessions: the pages.

@@ -1,4 +1,4 @@
-"""The metrics that a page offers, and the scores of its photos, one after the other."""
+"""The metrics that a page offers, and the scores of its photos, one by one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Metrics:
         checkpoints: paths of checkpoints to offer to all pages, before ours.
 
     Raises:
-        CheckpointError: one of them is not there, or none of ours.
+        CheckpointError: one of them is not there, or not one of ours.
     """
 
     def __init__(self, checkpoints: Sequence[str] = ()) -> None:
@@ -82,17 +82,17 @@ class Metrics:
             return self._opened[name]
 
     def offer(self, session: Session, name: str, path: Path) -> None:
-        """Offer a checkpoint to a page, and open it; one of that name is replaced.
+        """Offer a checkpoint to a page, and open it; one of the same name is replaced.
 
         Raises:
-            CheckpointError: it is none of ours, or the page has too many; nothing is
-                offered then.
+            CheckpointError: it is not one of ours, or the page has too many; then
+                nothing is offered.
         """
         taken = {*session.checkpoints} - {name, MY_TASTE}
         if len(taken) >= MAX_CHECKPOINTS:
             raise CheckpointError(
                 f'{name!r}: a page takes at most {MAX_CHECKPOINTS} checkpoints; '
-                'reload it to start anew'
+                'reload it to start over'
             )
         try:
             metric = open_metric(str(path))
@@ -152,7 +152,7 @@ def check_pixels(path: Path, max_megapixels: int) -> None:
         UserError: more than ``max_megapixels`` 10^6 pixels, or so many that Pillow
             takes it for a decompression bomb.
     """
-    way_out = 'the most can be raised with --max-megapixels'
+    way_out = 'the limit can be raised with --max-megapixels'
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)

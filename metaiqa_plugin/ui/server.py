@@ -1,4 +1,4 @@
-"""Serves the page on an address of this machine, and cleans up behind it."""
+"""Serves the page on a local address, and cleans up afterwards."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def serve(
 
     Raises:
         UserError: the address is taken, or Gradio is missing.
-        CheckpointError: a checkpoint is not there, or none of ours.
+        CheckpointError: a checkpoint is not there, or not one of ours.
     """
     with _private_folder() as folder:
         _quiet_gradio(folder / 'gradio')
@@ -113,7 +113,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         raise UserError(
             f'cannot listen on host={host!r}, port={port}: {error}; choose another '
-            '--port, 0 for any that is free'
+            '--port, 0 for any free one'
         ) from error
 
 
@@ -127,7 +127,7 @@ def _warn_of(host: str) -> None:
 
 
 def _announcing(server: type) -> type:
-    """uvicorn's server that prints its address once it answers, and minds signals."""
+    """uvicorn's server that prints its address once it answers, and handles signals."""
 
     class Announcing(server):
         async def startup(self, sockets) -> None:
@@ -165,7 +165,7 @@ def _application(sessions, metrics, limits: Limits, settings, host: str):
         css=stylesheet(),
     )
     app.add_middleware(_WithHeaders)
-    if host in LOCAL:  # a page of elsewhere whose name resolves to here is refused
+    if host in LOCAL:  # a foreign page whose name resolves to this machine is refused
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL))
     return app
 

@@ -49,10 +49,10 @@ class Limits:
     def check_bytes(self, name: str, size: int, checkpoint: bool = False) -> None:
         """Raises UserError where a file of ``size`` bytes is too large."""
         option = 'max_checkpoint_megabytes' if checkpoint else 'max_megabytes'
-        most = getattr(self, option)
-        if size > most * MEGA:
+        maximum = getattr(self, option)
+        if size > maximum * MEGA:
             raise UserError(
-                f'{name!r} has more than {most} MB; the most can be raised with '
+                f'{name!r} has more than {maximum} MB; the limit can be raised with '
                 f'--{option.replace("_", "-")}'
             )
 
@@ -98,7 +98,7 @@ class Session:
         base: name of the metric that ratings adapt.
         photos: by key.
         left_out: files that were too many, and the name of the first.
-        notes: what the user should know of files that are no photos.
+        notes: what the user should know of files that are not photos.
         arriving: names and paths of checkpoints that were sent and not opened yet.
         checkpoints: paths by the names they are offered under.
         opened: metrics of these checkpoints.
@@ -193,7 +193,7 @@ class Session:
                 photo.score, photo.error = score, error
 
     def rate(self, key: int, stars: int) -> None:
-        """Rate a photo; 0 takes the rating back. What is no photo is passed over."""
+        """Rate a photo; 0 takes the rating back. What is not a photo is ignored."""
         with self._lock:
             photo = self.photos.get(key)
             if photo is not None and stars in (0, *STARS):

@@ -112,7 +112,7 @@ def mos_of_stars(stars: Sequence[int]) -> list[float]:
 
 
 def chance_limit(images: int) -> float:
-    """What 95% of SROCC between unrelated orders of so many images stay below.
+    """What 95% of SROCC between unrelated orders of this many images stay below.
 
     In size: 1.96 / sqrt(images - 1), from the variance 1 / (images - 1) of Spearman's
     coefficient under independence (Kendall, "Rank Correlation Methods", 1948).
@@ -241,7 +241,7 @@ class TasteJob:
             self._fail(one_line(error))
 
     def _fail(self, error: str) -> None:
-        if self._cancelled.is_set():  # the page was closed and took its photos along
+        if self._cancelled.is_set():  # the page was closed and took its photos with it
             self.state = 'cancelled'
             return
         for path in self._plan.paths:

@@ -86,10 +86,10 @@ def test_a_killed_run_goes_on_and_a_stopped_one_says_so(
     wait_for_growth(log / 'learning_curve.csv')
     os.killpg(second.pid, signal.SIGINT)  # as Ctrl-C does
     assert second.wait() == 128 + signal.SIGINT
-    assert 'the same command goes on' in second.communicate()[1]
+    assert 'the same command continues' in second.communicate()[1]
 
     assert main(['benchmark', '-opt', path]) == 0
-    assert 'Going on from' in (log.parents[1] / 'log.txt').read_text()
+    assert 'Continuing from' in (log.parents[1] / 'log.txt').read_text()
     do_here(path, 'whole')
     assert predictions_of('runs') == predictions_of('whole')
 
@@ -120,7 +120,7 @@ def wait_for_growth(path):
         if path.stat().st_size > size:
             return
         time.sleep(0.1)
-    raise AssertionError('the run did not go on')
+    raise AssertionError('the run did not continue')
 
 
 def test_other_options_are_refused_and_redone_where_asked(tiny, written):

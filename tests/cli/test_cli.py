@@ -206,7 +206,7 @@ def retired():
 def test_an_old_spelling_names_the_new_one(verb, old, known, capfd):
     assert main([verb, old, 'value']) == 2
     line = error_line(capfd)
-    new = re.fullmatch(rf'metaiqa: {old} is no more; use (--[a-z-]+)\b.*', line)
+    new = re.fullmatch(rf'metaiqa: {old} was removed; use (--[a-z-]+)\b.*', line)
     assert new[1] in known - {old}
 
 

@@ -1,4 +1,4 @@
-"""``metaiqa score`` as it is used: in a pipe, on a terminal, killed, gone on with."""
+"""``metaiqa score`` as it is used: in a pipe, on a terminal, killed, resumed."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ def score(checkpoint, capfd):
 
 @pytest.fixture
 def nested(tmp_path, small_photos):
-    """Six photos in folders, and a file that is no image."""
+    """Six photos in folders, and a file that is not an image."""
     folder = tmp_path / 'photos'
     for place, path in enumerate(sorted(small_photos.iterdir())):
         (folder / str(place % 2)).mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def test_a_finished_table_is_kept_and_takes_only_new_images(score, nested, tmp_p
     out = tmp_path / 'scores.csv'
     score(nested, '--out', out)
     before = out.read_text()
-    assert 'exists; go on with --resume' in score(nested, '--out', out)[2]
+    assert 'exists; continue with --resume' in score(nested, '--out', out)[2]
     assert out.read_text() == before
     shutil.copy(nested / '0' / os.listdir(nested / '0')[0], nested / 'new.png')
     code, _, facts = score(nested, '--out', out, '--resume')

@@ -113,7 +113,7 @@ def test_photos_must_be_enough_for_an_episode_of_one_each():
     ('sizes', 'message'),
     [
         ((8, 4, 2), "task 't0' has 5 references, an episode needs 6"),
-        ((2, 3, 2), 'query=3 is no multiple'),
+        ((2, 3, 2), 'query=3 is not a multiple'),
         ((0, 2, 1), 'support=0'),
         ((4, 4, 4), 'images_per_reference=4'),
     ],

@@ -163,7 +163,7 @@ GOOD = 'img_name,mos,distortion,ref_name\na,10,blur,r\n'
 @pytest.mark.parametrize(
     ('text', 'options', 'message'),
     [
-        (GOOD + 'b,,blur,r\n', {}, "row 3: mos='' is no number"),
+        (GOOD + 'b,,blur,r\n', {}, "row 3: mos='' is not a number"),
         (GOOD + 'b,nan,blur,r\n', {}, "row 3: mos='nan' is no"),
         (GOOD + 'b,inf,blur,r\n', {}, "mos='inf'"),
         (GOOD + 'b,good,blur,r\n', {}, "mos='good'"),

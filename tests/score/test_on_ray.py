@@ -29,7 +29,7 @@ def cluster():
 
 @pytest.fixture
 def folder(tmp_path, small_photos):
-    """Many small photos, all different, and a file that is no image."""
+    """Many small photos, all different, and a file that is not an image."""
     folder = tmp_path / 'photos'
     folder.mkdir()
     photo = read_rgb(sorted(small_photos.iterdir())[0])

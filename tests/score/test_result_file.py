@@ -1,4 +1,4 @@
-"""A table that grows: whole rows only, gone on with, replaced only when asked."""
+"""A table that grows: whole rows only, resumed, replaced only when asked."""
 
 import codecs
 import contextlib
@@ -142,7 +142,7 @@ def test_other_metrics_do_not_go_on(tmp_path, suffix):
     path = tmp_path / f'scores{suffix}'
     write(path, ROWS[:1])
     with (
-        pytest.raises(UserError, match=r'other columns|no row of such a table'),
+        pytest.raises(UserError, match=r'other columns|not a row of this table'),
         result_file(path, ['n'], SETTINGS, resume=True),
     ):
         pass
@@ -153,7 +153,7 @@ def test_other_metrics_do_not_go_on(tmp_path, suffix):
 def test_a_file_of_something_else_is_left_alone(tmp_path):
     path = tmp_path / 'scores.csv'
     path.write_text('path,m,width,height,error\nno row\n')
-    with pytest.raises(UserError, match=r"no row of such a table: b'no row"):
+    with pytest.raises(UserError, match=r"not a row of this table: b'no row"):
         write(path, ROWS, resume=True)
     assert path.read_text().endswith('no row\n')
 
@@ -169,7 +169,7 @@ def test_a_stray_quote_costs_no_row(tmp_path, unfinished, place, where):
     line = lines[place + 1]
     lines[place + 1] = f'{line[:where]}"{line[where:]}'
     path.write_text(''.join(lines))
-    with pytest.raises(UserError, match='has a line that is no row of such a table'):
+    with pytest.raises(UserError, match='has a line that is not a row of such a table'):
         write(path, ROWS, resume=True)
     assert path.read_text() == ''.join(lines)
 

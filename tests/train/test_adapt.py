@@ -229,7 +229,7 @@ def test_labels_are_joined_and_normalised(small_photos, labels):
         (
             {'score_range': (0, 100)},
             {'change': lambda rows: rows[2].__setitem__(1, '')},
-            "row 4: mos='' is no number",
+            "row 4: mos='' is not a number",
         ),
         (
             {'score_range': (0, 100)},

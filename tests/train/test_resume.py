@@ -1,4 +1,4 @@
-"""A run that was killed, stopped or damaged goes on as if nothing had been."""
+"""A run that was killed, stopped or damaged continues as if nothing had happened."""
 
 import re
 import resource
@@ -129,7 +129,7 @@ def test_damaged_states_are_passed_over(runs, meta_options, whole, whole_run, ca
     runs.run(meta_options, whole, resume=True)
     said = capsys.readouterr().err
     assert '10.state' in said and '8.state' in said
-    assert 'Going on from' in said and '6.state, iteration 6' in said
+    assert 'Continuing from' in said and '6.state, iteration 6' in said
     assert not list(states.glob('.*'))
     assert_alike(runs, whole_run, whole)
 

@@ -53,7 +53,7 @@ def checkpoint(tmp_path_factory, nine):
 
 @pytest.fixture(scope='session')
 def odd_files(tmp_path_factory):
-    """Files that are no photos to score, each wrong in its own way."""
+    """Files that are not photos to score, each wrong in its own way."""
     folder = tmp_path_factory.mktemp('odd')
     (folder / 'notes.txt').write_text('no image')
     (folder / '<b>"cut".png').write_bytes(_png(64, 64)[:60])

@@ -86,7 +86,7 @@ class Bliinds2(FeatureExtractor):
         """(24,) float64 of (H, W, 3) uint8 RGB with sides of at least 20.
 
         Raises:
-            UserError: ``pixels`` is none of that.
+            UserError: ``pixels`` is something else.
         """
         check_pixels(pixels, 'bliinds2', MIN_SIDE)
         image = luminance(pixels)

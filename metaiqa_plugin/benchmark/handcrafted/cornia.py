@@ -3,7 +3,7 @@
 Ye, Kumar, Kang, Doermann, "Unsupervised Feature Learning Framework for No-reference
 Image Quality Assessment", CVPR 2012. Patch size, number of codewords and encoding are
 the paper's, from memory; the normalisation of patches and codewords and the 10,000
-patches an image are of the code that the authors released.
+patches per image are from the code that the authors released.
 
 Departures:
 
@@ -11,7 +11,7 @@ Departures:
 - mini-batch k-means from randomly drawn patches, not k-means: 10,000 codewords of
   k-means take hours;
 - which patches of an image are taken is the same for all images of one size; the
-  released code draws them anew.
+  released code draws them again for each image.
 """
 
 from __future__ import annotations

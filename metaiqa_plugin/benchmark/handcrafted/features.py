@@ -46,8 +46,8 @@ class Brisque(FeatureExtractor):
         """(36,) float64 of (H, W, 3) uint8 RGB with sides of at least 16.
 
         Raises:
-            UserError: ``pixels`` is none of that, or so flat that the features are not
-                defined.
+            UserError: ``pixels`` is something else, or so flat that the features are
+                undefined.
         """
         check_pixels(pixels, 'brisque', MIN_SIDE)
         image = torch.tensor(pixels).permute(2, 0, 1)

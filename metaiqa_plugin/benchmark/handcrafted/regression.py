@@ -48,7 +48,7 @@ class Regression:
     gamma 1 / features.
 
     Args:
-        features: whose they are, a key of ``FEATURES``.
+        features: a key of ``FEATURES``.
         search_images: with how many images the constants are chosen at most.
 
     Attributes:

@@ -195,7 +195,7 @@ def ranges(
 def thumbnail(path: Path, side: int) -> bytes | None:
     """The image as a small JPEG, its longer side ``side`` pixels; None if unreadable.
 
-    That is a file that is missing, is no image, or is damaged.
+    That is a file that is missing, is not an image, or is damaged.
     """
     try:
         with Image.open(path) as image:

@@ -78,7 +78,7 @@ def paired_difference(
     compared with Student's t with J - 1 degrees of freedom.
 
     Args:
-        differences: one a split.
+        differences: one per split.
         test_over_train: n_test / n_train; 0 gives the usual paired t-test.
 
     Returns:
@@ -121,7 +121,7 @@ def holm(p_values: Sequence[float]) -> pd.Series:
 
     Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian
     Journal of Statistics 6 (1979): with p_(1) <= ... <= p_(m), the adjusted p_(i) is
-    the largest of min(1, (m - j + 1) * p_(j)) over j <= i. NaN stays, and is no test.
+    the largest of min(1, (m - j + 1) * p_(j)) over j <= i. NaN stays and is no test.
     """
     given = pd.Series(p_values, dtype=float)
     tests = given.dropna().sort_values(kind='stable')

@@ -152,7 +152,7 @@ class Cells:
     def summary(self, value: Value, unit: str = 'split') -> Summary:
         """``value`` of all, averaged within each ``unit`` (a column) first.
 
-        None is no value, NaN is one.
+        None is not a value, NaN is one.
         """
         seeds: dict[Any, list[float]] = {}
         for name, cell in zip(self.table[unit], self, strict=True):
@@ -198,7 +198,7 @@ def with_best(
     and neither is one that no other can be compared with.
 
     Args:
-        summaries: one a method.
+        summaries: one per method.
         less: less is better.
         of: the property compared.
     """

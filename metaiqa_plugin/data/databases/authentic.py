@@ -101,7 +101,7 @@ def read_koniq10k(root: Path) -> Labels:
 
 
 def read_cid2013(root: Path) -> Labels:
-    """``Realigned MOS`` of sheet ``CID2013 MOS``; the name tells the sub-set."""
+    """``Realigned MOS`` of sheet ``CID2013 MOS``; the name has the subset."""
     found = sorted(root.glob('CID2013*.xlsx'))
     if len(found) > 1:
         raise UserError(f'{root} has several CID2013*.xlsx; keep one of {found}')

@@ -78,7 +78,7 @@ def parse_csiq(name: str) -> NameParts | None:
 
 
 def parse_live(name: str) -> NameParts | None:
-    """``gblur/img7.bmp``: type ``gblur``; the name tells no reference and no level."""
+    """``gblur/img7.bmp``: type ``gblur``; the name has no reference and no level."""
     match = LIVE_NAME.fullmatch(name.replace('\\', '/'))
     if match is None:
         return None
@@ -96,7 +96,7 @@ def describe_name(name: str) -> NameParts | None:
     """The parts of a name of any of the four databases; None: it is of none.
 
     Folders before a name are allowed and needed for LIVE (``jp2k/img1.bmp``), whose
-    names do not tell reference and level. Types of KADID-10k are named as in
+    names have no reference and level. Types of KADID-10k are named as in
     ``metaiqa_plugin.data.distortions.DISTORTIONS``.
     """
     parsers = (parse_tid2013, parse_kadid10k, parse_csiq, parse_live)

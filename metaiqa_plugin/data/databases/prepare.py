@@ -355,7 +355,7 @@ def _unit(row: PublishedRow, judged_apart: bool) -> str:
 def _unscored_note(
     rows: Sequence[PublishedRow], unscored: Sequence[str], disk: ImagesOnDisk
 ) -> list[str]:
-    """On images that lie beside the labelled ones, and are no references."""
+    """On images that lie beside the labelled ones, and are not references."""
     known = {name_key(row.image) for row in rows} | set(map(name_key, unscored))
     references = {name_key(row.ref_name) for row in rows}
     found = [

@@ -84,7 +84,7 @@ class PublishedDatabase:
         """The images folder of a complete download.
 
         Raises:
-            UserError: ``root`` is no folder, or something is missing; names all of it.
+            UserError: ``root`` is not a folder, or something is missing; names it all.
         """
         if not root.is_dir():
             raise UserError(f'root={str(root)!r}: no such folder')
@@ -95,8 +95,8 @@ class PublishedDatabase:
         inside = [path for path in nested if not self._missing(path)]
         hint = f'; {str(inside[0])!r} has it all: name that' if inside else ''
         raise UserError(
-            f'root={str(root)!r} is no complete download of {self.name}: there is no '
-            f'{", no ".join(missing)}{hint}'
+            f'root={str(root)!r} is not a complete download of {self.name}: there is '
+            f'no {", no ".join(missing)}{hint}'
         )
 
     def labels(self, root: Path) -> list[Path]:

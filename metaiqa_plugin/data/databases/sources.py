@@ -74,7 +74,7 @@ class Labels:
     """All labels of a database.
 
     Attributes:
-        rows: one an image.
+        rows: one per image.
         unscored: images that the database leaves without a label on purpose.
         mos_range: where it differs from that of the database's description.
         notes: what the user should know about the files read.
@@ -106,7 +106,7 @@ def published(
         told: the other fields of :class:`PublishedRow`.
 
     Raises:
-        UserError: a score or deviation that is no number.
+        UserError: a score or deviation that is not a number.
     """
     spread = cells.get(std) if std else None  # a column may have no name
     return PublishedRow(
@@ -126,7 +126,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
         raise UserError(f'{path} cannot be read: {error.strerror}') from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f'{path} is no UTF-8 text (byte {error.start}); save it as UTF-8'
+            f'{path} is not UTF-8 text (byte {error.start}); save it as UTF-8'
         ) from error
     for row, line in enumerate(text.splitlines(), start=1):
         if line.strip():
@@ -180,7 +180,7 @@ def read_mat(path: Path, *variables: str) -> list[list[Any]]:
         content = loadmat(path, squeeze_me=True)
     except UNREADABLE_MAT as error:
         raise UserError(
-            f'{path} is no readable MATLAB file (version 5 to 7.2): {error}'
+            f'{path} is not a readable MATLAB file (version 5 to 7.2): {error}'
         ) from error
     missing = [name for name in variables if name not in content]
     if missing:
@@ -197,7 +197,7 @@ def _sheet_rows(path: Path, sheet: str | None) -> list[tuple]:
     try:
         book = load_workbook(path, read_only=True, data_only=True)
     except unreadable as error:
-        raise UserError(f'{path} is no readable .xlsx file: {error}') from error
+        raise UserError(f'{path} is not a readable .xlsx file: {error}') from error
     try:
         if sheet is not None and sheet not in book.sheetnames:
             raise UserError(

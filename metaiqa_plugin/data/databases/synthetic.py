@@ -42,7 +42,7 @@ CSIQ_SHEET_TYPES = {
 
 
 def read_tid2013(root: Path) -> Labels:
-    """``mos_with_names.txt``: a MOS and a name a line; ``mos_std.txt`` if it is there.
+    """``mos_with_names.txt``: one MOS and name per line; ``mos_std.txt`` if present.
 
     References are named as in ``reference_images``, else ``I01.BMP``.
     """
@@ -145,7 +145,7 @@ def _parts(
     parts = parse(image)
     if parts is None:
         raise UserError(
-            f'{source}: image name {image!r} does not tell type and level; expected '
+            f'{source}: image name {image!r} does not name type and level; expected '
             f'names like {example!r}'
         )
     return parts

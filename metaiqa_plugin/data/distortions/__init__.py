@@ -1,7 +1,7 @@
 """The 25 distortions of KADID-10k and six more of TID2013, each at five levels.
 
 KADID-10k (Lin, Hosu and Saupe, QoMEX 2019) distorts 81 pristine images of 512 x 384
-pixels in 25 ways at 5 levels. The functions here are written anew for Python from
+pixels in 25 ways at 5 levels. The functions here are written for Python from
 the published description and parameters. Lengths are in pixels whatever the size
 of the image, so the levels match those of the database at about its size.
 

@@ -121,7 +121,7 @@ def chromatic_aberration(image: ndarray, target: float, rng: Generator) -> ndarr
     """Move red and blue off green, as a lens does away from its centre.
 
     Both move by the same length, up to 64 pixels, blue at a right angle to red; the
-    direction is drawn from `rng` over the full circle. The length is the least that
+    direction is drawn from `rng` over the full circle. The length is the smallest that
     brings the PSNR down to `target` dB. Between pixels the sampling is bilinear,
     which blurs the moved channels a little; the border is mirrored. A colour that
     fills the image stays as it is.

@@ -1,4 +1,4 @@
-"""JPEG 2000 and JPEG, by Pillow, of noisy images, and few samples."""
+"""Compression: JPEG 2000, JPEG, JPEG of noisy images, and sparse sampling."""
 
 from __future__ import annotations
 

@@ -126,12 +126,12 @@ def high_frequency_noise(image: ndarray, target: float, rng: Generator) -> ndarr
 def masked_noise(image: ndarray, target: float, rng: Generator) -> ndarray:
     """Add noise where and at the frequencies at which the eye sees it least.
 
-    In the DCT of blocks of 8 x 8 pixels each coefficient but the mean takes
+    In the DCT of blocks of 8 x 8 pixels each coefficient except the mean takes
     Gaussian noise, in R, G and B independently. Its standard deviation is the
     product of the step q of JPEG's luminance table at that frequency and of
     sqrt(1 + M), where M is the sum of (coefficient / q) ** 2 over the block, the
     masking energy of PSNR-HVS-M (Ponomarenko et al., VPQM 2007) up to a factor.
-    Then the noise is scaled to a PSNR of `target` dB. Sides that are no multiples
+    Then the noise is scaled to a PSNR of `target` dB. Sides that are not multiples
     of 8 are completed by mirroring.
     """
     blocks = fft.dctn(_blocks(image), axes=(1, 3), norm='ortho')

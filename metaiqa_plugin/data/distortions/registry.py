@@ -242,7 +242,7 @@ Its fast fading, transmission errors of JPEG 2000, has none.
 COMPOSITES = (
     # a photo at night: too dark, amplified noise, stored by the phone
     'darken+white_noise+jpeg',
-    # the same after the noise reduction of the phone, which takes texture along
+    # the same after the noise reduction of the phone, which removes texture, too
     'darken+denoise+jpeg',
     # a hand that shook
     'motion_blur+jpeg',

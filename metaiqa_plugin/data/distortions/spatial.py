@@ -164,7 +164,7 @@ def quantization(image: ndarray, levels: int, rng: Generator) -> ndarray:
 
 
 def multi_otsu(histogram: ndarray, classes: int) -> list[int]:
-    """Split a histogram into `classes` runs of least variance within the runs.
+    """Split a histogram into `classes` runs of minimum variance within the runs.
 
     This is Otsu's criterion for several thresholds, solved exactly by dynamic
     programming in O(classes * bins ** 2) instead of by trying all combinations.
@@ -174,7 +174,7 @@ def multi_otsu(histogram: ndarray, classes: int) -> list[int]:
         classes: number of runs, at least 1. Runs may be empty when fewer values occur.
 
     Returns:
-        the first bin of each run but the first: classes - 1 ascending indices.
+        the first bin of each run except the first: classes - 1 ascending indices.
     """
     bins = len(histogram)
     counts = np.concatenate(([0.0], np.cumsum(histogram, dtype=np.float64)))

@@ -1,1 +1,1 @@
-"""Maps of what a score follows: pure functions on torch tensors."""
+"""Maps of what a score depends on: pure functions on torch tensors."""

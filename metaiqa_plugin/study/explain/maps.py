@@ -92,7 +92,7 @@ def compute_map(
         (H, W) on the CPU; ``'quality'`` in scores, the others per pixel.
 
     Raises:
-        UserError: an unknown method, one that this network has not, or an image too
+        UserError: an unknown method, one that this network lacks, or an image too
             small for it.
     """
     one_of('method', method, METHODS)

@@ -106,8 +106,8 @@ def write_explanations(
         how many images have an error in place of a sheet.
 
     Raises:
-        UserError: an argument is wrong, ``out`` is in use, or the metric has not the
-            methods.
+        UserError: an argument is wrong, ``out`` is in use, or the metric lacks a
+            method.
     """
     opened = open_metric(metric)
     methods = _methods(opened, settings.methods, metric)
@@ -264,7 +264,7 @@ def draw_sheet(
     note: str,
     lower_better: bool = False,
 ) -> None:
-    """The image first, then its maps, at most three panels a row.
+    """The image first, then its maps, at most three panels per row.
 
     Args:
         path: PNG to write.
