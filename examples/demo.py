@@ -1,7 +1,7 @@
-"""The main job, once, on what the package carries: ``python examples/demo.py``.
+"""The whole workflow on the data in the package: ``python examples/demo.py``.
 
-Scores the carried photos, distorts them, meta-trains a prior on all distortion types
-but one, adapts it to the one left out, and writes ``demo-results`` with tables,
+Scores the photos, distorts them, meta-trains a prior on all distortion types
+except one, adapts it to the one left out, and writes ``demo-results`` with tables,
 pictures and a page that sums up. The option file holds the recipe; ``--set`` changes
 it, e.g. ``--set train.total_epoch=20``.
 """
@@ -92,7 +92,7 @@ def main(out: Path = OUT, changes: Mapping[str, Any] | None = None) -> int:
     (unseen,) = block['exclude_distortions']
     fresh_folder(out)
 
-    print('\n[1/5] score the carried photos with metrics of pyiqa', flush=True)
+    print('\n[1/5] score the photos in the package with metrics of pyiqa', flush=True)
     photos = score_photos()
     photos.to_csv(out / 'photo_scores.csv', index=False)
 
@@ -101,7 +101,7 @@ def main(out: Path = OUT, changes: Mapping[str, Any] | None = None) -> int:
     block['meta_info_file'] = str(report.meta_info)
     block['dataroot_target'] = str(out / 'database' / 'images')
 
-    print(f'\n[3/5] meta-train a prior on all distortions but {unseen}', flush=True)
+    print(f'\n[3/5] meta-train a prior on all distortions except {unseen}', flush=True)
     train(options, out)
     experiment = out / 'experiments' / options['name']
 
@@ -217,7 +217,7 @@ def draw_labels(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def agreement(predictions: list[pd.DataFrame]) -> pd.DataFrame:
-    """Correlations with pseudo-MOS, means over the draws: a row a network."""
+    """Correlations with pseudo-MOS, means over the draws: a row per network."""
     cells: dict[str, dict[str, str]] = {}
     for moment in ('before', 'after'):
         for name in (PRIOR, IMAGENET):
@@ -243,7 +243,7 @@ def plot_scatter(table: pd.DataFrame, unseen: str, path: Path) -> None:
     """Predictions against pseudo-MOS, a panel for each network and moment.
 
     Args:
-        table: columns image, pseudo_mos in [0, 1], then one a panel.
+        table: columns image, pseudo_mos in [0, 1], then one per panel.
         unseen: the distortion, for the title.
         path: PNG to write.
     """
@@ -262,6 +262,6 @@ def plot_scatter(table: pd.DataFrame, unseen: str, path: Path) -> None:
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description='The main job, once.')
+    parser = argparse.ArgumentParser(description='The whole workflow.')
     add_set(parser)
     sys.exit(run(main, OUT, parser.parse_args().set))
