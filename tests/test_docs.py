@@ -21,7 +21,7 @@ EVERYTHING = [
     *CARDS,
     *ROOT.glob('metaiqa_plugin/**/*.py'),
     *ROOT.glob('options/**/*.yml'),
-    *ROOT.glob('studies/*.py'),
+    *ROOT.glob('studies/*.*'),
     *ROOT.glob('examples/*.py'),
 ]
 

@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path, network, path):
     ):
         other(pretrained_model_path=path)
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'linear.pth')
-    with pytest.raises(CheckpointError, match=f'no checkpoint of {network.NAME}'):
+    with pytest.raises(CheckpointError, match=f'not a checkpoint of {network.NAME}'):
         type(network)(pretrained_model_path=str(tmp_path / 'linear.pth'))
 
 

@@ -507,7 +507,7 @@ def test_livec_files_must_belong_together(tmp_path, published, refused):
     savemat(path, {'AllMOS_release': np.ones((1, 3))})
     assert '19 names, 3 MOS' in refused('livec', tmp_path)
     path.write_bytes(b'MATLAB?')
-    assert 'no readable MATLAB file' in refused('livec', tmp_path)
+    assert 'not a readable MATLAB file' in refused('livec', tmp_path)
 
 
 def test_damaged_workbooks_and_a_missing_reader(
@@ -519,7 +519,7 @@ def test_damaged_workbooks_and_a_missing_reader(
     line = refused('bid', tmp_path)
     assert f'{path}, row 2: Average Subjective Grade=None' in line
     path.write_bytes(b'PK not a workbook')
-    assert 'no readable .xlsx' in refused('bid', tmp_path)
+    assert 'not a readable .xlsx' in refused('bid', tmp_path)
     monkeypatch.setitem(sys.modules, 'openpyxl', None)
     assert 'openpyxl is not installed: pip install' in refused('bid', tmp_path)
 
@@ -609,7 +609,7 @@ def test_odd_csvs_are_refused(own, refused, text, options, message):
 
 
 def test_odd_files_of_scores_are_refused(own, refused, tmp_path):
-    assert 'no readable csv in UTF-8' in refused(
+    assert 'not a readable csv in UTF-8' in refused(
         *own.write('image,mos\né.png,1\n', 'latin-1')
     )
     line = refused('csv', own.folder, '--scores', tmp_path / 'no.csv')

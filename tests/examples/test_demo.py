@@ -55,7 +55,7 @@ def test_the_demo_writes_what_it_promises_and_runs_again(
 def test_a_folder_of_someone_elses_is_not_replaced(tmp_path):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'thesis.txt').touch()
-    with pytest.raises(UserError, match='no demo result'):
+    with pytest.raises(UserError, match='not a demo result'):
         demo.main(tmp_path / 'mine')
     assert (tmp_path / 'mine' / 'thesis.txt').exists()
 

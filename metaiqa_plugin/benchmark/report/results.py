@@ -91,8 +91,8 @@ def _method_tables(cells: Cells) -> Iterator[Table]:
         if any(PICKED in title for title in columns):
             notes.append(
                 'The best epoch is the one with the best SROCC on the very images it '
-                'is judged by: it is not an estimate for new images, and never marked '
-                'as best.'
+                'is judged by: it is no estimate for new images, and never marked as '
+                'best.'
             )
         if published:
             notes.append(source_note(cells.plan['published']))
