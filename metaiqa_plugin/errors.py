@@ -46,10 +46,10 @@ class CheckpointError(UserError):
 
 
 class Stopped(Exception):
-    """A signal ended a run that had saved what it needs to go on.
+    """A signal ended a run that had saved what it needs to continue.
 
     Args:
-        message: where it stopped, and how to go on.
+        message: where it stopped, and how to continue.
         signal_number: SIGTERM or SIGINT; the exit code is 128 more.
     """
 

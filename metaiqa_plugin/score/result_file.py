@@ -184,7 +184,7 @@ class ResultFile:
             fault = error.strerror
         self._file.truncate(before)
         raise UserError(
-            f'{self._file.name!r} cannot be written ({fault}); make room and go on '
+            f'{self._file.name!r} cannot be written ({fault}); make room and continue '
             'with --resume'
         )
 
@@ -206,7 +206,7 @@ class ResultFile:
 
     def _damaged(self, record: bytes) -> UserError:
         return UserError(
-            f'{self._file.name!r} has a line that is not a row of such a table: '
+            f'{self._file.name!r} has a line that is not a row of this table: '
             f'{record[:80]!r}; mend it, or give another --out'
         )
 
@@ -251,7 +251,7 @@ def result_file(
     finished = path.exists() and not unfinished
     if not (resume or overwrite) and (path.exists() or unfinished):
         raise UserError(
-            f'out={str(path)!r} {"exists" if finished else "is unfinished"}; go on '
+            f'out={str(path)!r} {"exists" if finished else "is unfinished"}; continue '
             'with --resume, or replace it with --overwrite'
         )
     if resume and unfinished:

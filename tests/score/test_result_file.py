@@ -169,7 +169,7 @@ def test_a_stray_quote_costs_no_row(tmp_path, unfinished, place, where):
     line = lines[place + 1]
     lines[place + 1] = f'{line[:where]}"{line[where:]}'
     path.write_text(''.join(lines))
-    with pytest.raises(UserError, match='has a line that is not a row of such a table'):
+    with pytest.raises(UserError, match='has a line that is not a row of this table'):
         write(path, ROWS, resume=True)
     assert path.read_text() == ''.join(lines)
 
@@ -179,7 +179,7 @@ def test_of_a_finished_table_no_whole_line_goes(tmp_path):
     write(path, ROWS[:1])
     content = path.read_bytes() + b'"b.jpg,0.5,10,20,\n'
     path.write_bytes(content)
-    with pytest.raises(UserError, match='no row of such a table'):
+    with pytest.raises(UserError, match='not a row of this table'):
         write(path, ROWS, resume=True)
     assert path.read_bytes() == content
 
