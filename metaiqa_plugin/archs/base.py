@@ -162,7 +162,7 @@ class ConfiguredNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.scores_only = _builds_a_metric()
-        given = {
+        self._given = given = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in {'backbone': backbone, **arguments}.items()
             if value is not None
@@ -180,7 +180,7 @@ class ConfiguredNetwork(nn.Module):
             state, config = self.read_checkpoint(path)
             _check_agreement(given, config, path)
             self.config = replace(config, **given)
-            self._build(imagenet)
+            self._build_unseen() if self.scores_only else self._build(imagenet)
             load_exactly(self, state, path)
         fixed, size = self.fixed_input_size, getattr(self.config, self.SIZE)
         if fixed is not None and size != fixed:
@@ -201,6 +201,25 @@ class ConfiguredNetwork(nn.Module):
         copied = type(self)(**asdict(self.config), pretrained=False)
         copied.load_state_dict(self.state_dict())
         return copied.to(next(self.parameters()).device)
+
+    def _build_unseen(self) -> None:
+        """Make layers whose random weights are replaced; torch's generator stays."""
+        with torch.random.fork_rng(devices=[]):
+            self._build(imagenet=False)
+
+    def _become(self, config: NetworkConfig) -> None:
+        """Be the network of a checkpoint in all that no argument has said."""
+        _check_agreement(self._given, config, 'the state dict')
+        config = replace(config, **self._given)
+        if config == self.config:
+            return
+        place = next(self.parameters())
+        for name in [*self._modules]:
+            delattr(self, name)
+        self.config = config
+        self._build_unseen()
+        self.to(place.device, place.dtype, memory_format=torch.channels_last)
+        self.eval().requires_grad_(False)
 
     def _build(self, imagenet: bool) -> None:
         """Make the layers that ``self.config`` describes."""
@@ -272,10 +291,15 @@ class ConfiguredNetwork(nn.Module):
         return encode_config(asdict(self.config) | {NETWORK: self.NAME})
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Refuse weights of another network; preprocessing stays as configured."""
+        """Refuse weights of another network; preprocessing stays as configured.
+
+        A metric becomes the network of the weights, as if it had been opened by them.
+        """
         values = decode_config(state)
         values.pop(NETWORK, None)
         theirs = self.CONFIG.from_dict(values)
+        if self.scores_only:
+            self._become(theirs)
         for name in self.CONFIG.WEIGHT_FIELDS:
             ours = getattr(self.config, name)
             if ours != getattr(theirs, name):
@@ -284,15 +308,25 @@ class ConfiguredNetwork(nn.Module):
                     f'{getattr(theirs, name)!r}, this one has {ours!r}'
                 )
 
-    @staticmethod
-    def as_rgb(images: Tensor) -> Tensor:
-        """(N, 3, H, W) of (N, 1 or 3, H, W); raises ValueError for anything else."""
+    def as_rgb(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) in the precision of the weights, of (N, 1 or 3, H, W) floating.
+
+        Raises:
+            ValueError: anything else.
+        """
+        if not images.is_floating_point():
+            raise ValueError(
+                f'images is {images.dtype}; expected floating numbers in [0, 1], which '
+                'images.float() / 255 makes of 8 bits'
+            )
         if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
             raise ValueError(
                 f'images has shape {tuple(images.shape)}; expected (N, 3, H, W) or '
                 '(N, 1, H, W)'
             )
-        return images.expand(-1, 3, -1, -1)
+        images = images.expand(-1, 3, -1, -1)
+        precision = next(self.parameters()).dtype
+        return images if images.dtype == precision else images.to(precision)
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the backbone takes, of RGB in [0, 1]."""

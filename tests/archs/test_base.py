@@ -101,6 +101,42 @@ def test_a_metric_stays_one_in_a_parent_that_trains(network, path):
     assert not any(parameter.requires_grad for parameter in metric.net.parameters())
 
 
+def test_a_metric_without_weights_takes_the_state_of_any(network, path):
+    name = METRICS[network.NAME]
+    state = pyiqa.create_metric(name, pretrained_model_path=path).state_dict()
+    metric = pyiqa.create_metric(name, pretrained=False)
+    metric.load_state_dict(state)
+    assert metric.net.config == network.config
+    image = torch.rand(1, 3, 80, 64)
+    assert torch.equal(metric.train()(image), network(image))
+    given = pyiqa.create_metric(name, pretrained=False, **{network.SIZE: 96})
+    given.load_state_dict(state)
+    assert getattr(given.net.config, network.SIZE) == 96
+    other = pyiqa.create_metric(name, pretrained=False, backbone='test_resnet')
+    with pytest.raises(UserError, match="backbone='test_resnet' contradicts"):
+        other.load_state_dict(state)
+
+
+def test_a_metric_leaves_the_generator_alone(network, path):
+    before = torch.get_rng_state()
+    pyiqa.create_metric(METRICS[network.NAME], pretrained_model_path=path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize('precision', [torch.float64, torch.float16, torch.bfloat16])
+def test_any_precision_is_scored_in_that_of_the_weights(network, precision):
+    image = torch.rand(2, 1, 80, 64).to(precision)
+    scores = network(image)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, network(image.float()))
+
+
+@pytest.mark.parametrize('kind', [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_refused(network, kind):
+    with pytest.raises(ValueError, match=r'images is torch\..*images\.float\(\) / 255'):
+        network(torch.ones(1, 3, 64, 64, dtype=kind))
+
+
 def test_other_networks_train_and_so_does_a_copy_of_a_metrics(network, path):
     name = METRICS[network.NAME]
     metric = pyiqa.create_metric(name, pretrained_model_path=path)
