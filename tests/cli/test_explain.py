@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def images(tmp_path, small_photos):
-    """Two photos of one name in two folders, and one that can not be read."""
+    """Two photos of one name in two folders, and one that cannot be read."""
     photos = sorted(small_photos.iterdir())
     folder = tmp_path / 'images'
     for below, photo in (('a', photos[0]), ('b', photos[1])):

@@ -1,4 +1,4 @@
-"""The command refuses what it can not serve, and ends as it should."""
+"""The command refuses what it cannot serve, and ends as it should."""
 
 import argparse
 import logging
