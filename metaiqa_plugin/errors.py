@@ -156,12 +156,16 @@ def one_of(name: str, value: Any, allowed: tuple) -> None:
         raise UserError(f'{name}={value!r}: expected one of {list(allowed)}')
 
 
-def whole_number(name: str, value: Any, minimum: int = 1) -> None:
-    """``value`` is an int of at least ``minimum``."""
+def whole_number(
+    name: str, value: Any, minimum: int = 1, maximum: float = math.inf
+) -> None:
+    """``value`` is an int with ``minimum <= value <= maximum``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
         raise UserError(
             f'{name}={value!r}: expected a whole number of at least {minimum}'
         )
+    if value > maximum:
+        raise UserError(f'{name}={value!r}: expected a whole number up to {maximum}')
 
 
 def real_number(

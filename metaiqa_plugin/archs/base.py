@@ -8,6 +8,7 @@ trained, preprocessed as it was.
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
@@ -22,12 +23,27 @@ from metaiqa_plugin.archs.checkpoint import (
     encode_config,
     read_state_dict,
 )
-from metaiqa_plugin.errors import CheckpointError, UserError, one_of
+from metaiqa_plugin.errors import (
+    CheckpointError,
+    UserError,
+    one_line,
+    one_of,
+    real_number,
+)
 from metaiqa_plugin.weights import shipped_path
 
-__all__ = ['ConfiguredNetwork', 'NetworkConfig', 'load_exactly', 'network_name']
+__all__ = [
+    'LARGEST_SIDE',
+    'ConfiguredNetwork',
+    'NetworkConfig',
+    'load_exactly',
+    'network_name',
+]
 
 NETWORK = 'network'
+SMALLEST_STD = 1e-3
+LARGEST_SIDE = 8192
+"""Pixels that images are resized or cut to."""
 DEFAULT_NETWORK = 'MetaIQA'
 """Of checkpoints that do not name their network: there was one then."""
 METRICS = 'pyiqa.models.inference_model'
@@ -53,10 +69,14 @@ class NetworkConfig:
     WEIGHT_FIELDS: ClassVar[tuple[str, ...]] = ('backbone',)
 
     def __post_init__(self) -> None:
-        for name in ('mean', 'std'):
+        if not isinstance(self.backbone, str):
+            raise UserError(f'backbone={self.backbone!r}: expected a name')
+        for name, smallest in (('mean', -math.inf), ('std', SMALLEST_STD)):
             value = tuple(getattr(self, name))
             if len(value) != 3:
                 raise UserError(f'{name}={value!r}: expected three numbers, R, G, B')
+            for number in value:
+                real_number(name, number, smallest)
             object.__setattr__(self, name, value)
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal:
@@ -73,7 +93,12 @@ class NetworkConfig:
                 f'the checkpoint has network arguments {unknown} that this version '
                 'does not know; it was written by a newer one'
             )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except (UserError, TypeError) as error:
+            raise CheckpointError(
+                f'the checkpoint has network arguments that no network has: {error}'
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -180,6 +205,7 @@ class ConfiguredNetwork(nn.Module):
             state, config = self.read_checkpoint(path)
             _check_agreement(given, config, path)
             self.config = replace(config, **given)
+            self._check_shapes(state, path)
             self._build_unseen() if self.scores_only else self._build(imagenet)
             load_exactly(self, state, path)
         fixed, size = self.fixed_input_size, getattr(self.config, self.SIZE)
@@ -201,6 +227,18 @@ class ConfiguredNetwork(nn.Module):
         copied = type(self)(**asdict(self.config), pretrained=False)
         copied.load_state_dict(self.state_dict())
         return copied.to(next(self.parameters()).device)
+
+    def _check_shapes(self, state: dict[str, Tensor], path: str) -> None:
+        """Refuse weights that do not fit before a network takes memory."""
+        try:
+            with torch.device('meta'):
+                self._build(imagenet=False)
+        except (RuntimeError, TypeError) as error:  # sizes beyond what torch counts
+            raise CheckpointError(
+                f'{path!r}: a network of its arguments cannot be built '
+                f'({one_line(error)[:200]})'
+            ) from error
+        load_exactly(self, state, path, assign=True)
 
     def _build_unseen(self) -> None:
         """Make layers whose random weights are replaced; torch's generator stays."""
@@ -345,17 +383,19 @@ def network_name(path: str) -> str:
     state = read_state_dict(path)
     if EXTRA_STATE not in state:
         return DEFAULT_NETWORK
-    return decode_config(state[EXTRA_STATE]).get(NETWORK, DEFAULT_NETWORK)
+    return str(decode_config(state[EXTRA_STATE]).get(NETWORK, DEFAULT_NETWORK))
 
 
-def load_exactly(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load ``state`` with every key matching.
+def load_exactly(
+    network: nn.Module, state: dict[str, Tensor], source: str, assign: bool = False
+) -> None:
+    """Load ``state`` with every key matching; ``assign``: its tensors, no copies.
 
     Raises:
         CheckpointError: keys or shapes differ, with the first ones named.
     """
     try:
-        network.load_state_dict(state, strict=True)
+        network.load_state_dict(state, strict=True, assign=assign)
     except CheckpointError as error:
         raise CheckpointError(f'{source!r}: {error}') from error
     except RuntimeError as error:

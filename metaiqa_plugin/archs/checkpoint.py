@@ -49,7 +49,7 @@ def decode_config(encoded: Tensor) -> dict[str, Any]:
     """
     try:
         config = json.loads(bytes(encoded.to(torch.uint8).tolist()))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f'{EXTRA_STATE} of the checkpoint is not readable JSON ({error}); '
             'the file is damaged or was written by another program'

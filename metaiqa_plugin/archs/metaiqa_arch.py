@@ -40,7 +40,12 @@ from metaiqa_plugin.archs.backbones import (
     build_backbone,
     pooled_width,
 )
-from metaiqa_plugin.archs.base import ConfiguredNetwork, ForeignLayout, NetworkConfig
+from metaiqa_plugin.archs.base import (
+    LARGEST_SIDE,
+    ConfiguredNetwork,
+    ForeignLayout,
+    NetworkConfig,
+)
 from metaiqa_plugin.errors import UserError, real_number, whole_number
 from metaiqa_plugin.photos import carried_photos
 
@@ -55,6 +60,7 @@ __all__ = [
 
 MAX_ASPECT = 3.0
 SMALLEST_DEVIATION = 1e-3
+LARGEST_HIDDEN = 65_536
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,8 @@ class MetaIQAConfig(NetworkConfig):
                 f"levels={list(self.levels)}: the authors' head takes a classifier's "
                 "1000 outputs; use head='paper'"
             )
-        whole_number('hidden', self.hidden)
-        whole_number('input_size', self.input_size)
+        whole_number('hidden', self.hidden, maximum=LARGEST_HIDDEN)
+        whole_number('input_size', self.input_size, maximum=LARGEST_SIDE)
         real_number('dropout', self.dropout, 0, 1)
 
     def _check_stages(self) -> None:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metaiqa_plugin.archs.base import ConfiguredNetwork, NetworkConfig
+from metaiqa_plugin.archs.base import LARGEST_SIDE, ConfiguredNetwork, NetworkConfig
 from metaiqa_plugin.errors import UserError, whole_number
 
 __all__ = ['CHUNK', 'SubImageConfig', 'SubImageNetwork', 'SubImages', 'resized']
 
+MOST_CROPS = 10_000
+LARGEST_SEED = 2**63 - 1
 CHUNK = 32
 """Sub-images that go through the network at a time."""
 Size = tuple[int, int]
@@ -47,10 +49,10 @@ class SubImageConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number('resize', self.resize, minimum=0)
-        whole_number('crop_size', self.crop_size, minimum=32)
-        whole_number('crops', self.crops)
-        whole_number('seed', self.seed, minimum=0)
+        whole_number('resize', self.resize, 0, LARGEST_SIDE)
+        whole_number('crop_size', self.crop_size, 32, LARGEST_SIDE)
+        whole_number('crops', self.crops, maximum=MOST_CROPS)
+        whole_number('seed', self.seed, 0, LARGEST_SEED)
         if self.sampling == 'centre' and self.crops != 1:
             self._refuse_crops('1')
         square = math.isqrt(self.crops) ** 2 == self.crops

@@ -9,7 +9,11 @@ from pyiqa.archs import build_network
 from torch import nn
 
 from metaiqa_plugin.archs.base import network_name
-from metaiqa_plugin.archs.checkpoint import write_state_dict
+from metaiqa_plugin.archs.checkpoint import (
+    decode_config,
+    encode_config,
+    write_state_dict,
+)
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
@@ -185,6 +189,33 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path, network, path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'linear.pth')
     with pytest.raises(CheckpointError, match=f'not a checkpoint of {network.NAME}'):
         type(network)(pretrained_model_path=str(tmp_path / 'linear.pth'))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'changes', 'message'),
+    [
+        *((kind, {'backbone': None}, 'backbone=None') for kind in NETWORKS),
+        *((kind, {'backbone': 'convnext_xlarge'}, 'not fit') for kind in NETWORKS),
+        *((kind, {'mean': None}, 'arguments that no network') for kind in NETWORKS),
+        (MetaIQA, {'std': [0, 0, 0]}, 'std=0'),
+        (MetaIQA, {'hidden': 10**9}, 'hidden=1000000000'),
+        (MetaIQA, {'hidden': 60_000}, 'does not fit the network'),
+        (MetaIQA, {'input_size': 10**9}, 'input_size=1000000000'),
+        (RankIQA, {'crops': 10**10}, 'crops=10000000000'),
+        (HyperIQA, {'crop_size': 10**9}, 'crop_size=1000000000'),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_before_a_network_is_built(
+    tmp_path, monkeypatch, kind, changes, message
+):
+    state = made(kind).state_dict()
+    values = decode_config(state['_extra_state'])
+    state['_extra_state'] = encode_config(values | changes)
+    path = tmp_path / 'giant.pth'
+    torch.save(state, path)
+    monkeypatch.setattr(kind, '_build_unseen', pytest.fail)
+    with pytest.raises(CheckpointError, match=message):
+        pyiqa.create_metric(METRICS[kind.NAME], pretrained_model_path=str(path))
 
 
 @pytest.mark.parametrize('kind', NETWORKS)
