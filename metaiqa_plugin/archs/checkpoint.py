@@ -83,7 +83,8 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
         else:
             content = torch.load(name, map_location='cpu', weights_only=True)
     except Exception as error:  # of a damaged file, the readers raise many kinds
-        reason = str(error).strip().split('\n')[0][:200]
+        # torch goes on to advise weights_only=False, which would run the file's code
+        reason = str(error).strip().split('\n')[0].partition(' (1)')[0][:200]
         raise CheckpointError(
             f'weight file {name!r} cannot be read as tensors ({reason}); '
             'expected .safetensors, or a torch file that holds nothing but weights'

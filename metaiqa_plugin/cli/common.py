@@ -210,7 +210,7 @@ def add_labels(parser, required: bool = False) -> None:
         nargs=2,
         type=float,
         metavar=('LOW', 'HIGH'),
-        help='of the scale that people used; default: lowest and highest score',
+        help='of the scale that people used; default: 0 1',
     )
     parser.add_argument(
         '--lower-better', action='store_true', help='low scores are good (DMOS)'

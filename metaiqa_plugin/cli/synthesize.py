@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from metaiqa_plugin.cli import common
-from metaiqa_plugin.errors import SOME_FAILED
+from metaiqa_plugin.errors import SOME_FAILED, whole_number
 
 __all__ = ['add_parser', 'run_synthesize']
 
@@ -27,7 +27,6 @@ def add_parser(verbs) -> None:
     level.add_argument(
         '--random-levels',
         type=int,
-        default=0,
         metavar='N',
         help='N levels at random, 1 to 5, for each photo and type',
     )
@@ -49,7 +48,9 @@ def run_synthesize(options: argparse.Namespace) -> int:
     from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 
     chosen = {name: getattr(options, name) for name in ('max_side', 'seed')}
-    chosen['random_levels'] = options.random_levels
+    if options.random_levels is not None:
+        whole_number('random_levels', options.random_levels)
+        chosen['random_levels'] = options.random_levels
     chosen['distortions'] = tuple(options.types or Synthesis.distortions)
     if options.composites:
         chosen['distortions'] += COMPOSITES

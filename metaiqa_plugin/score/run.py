@@ -82,9 +82,10 @@ class ScoreJob:
             raise UserError(f'by={self.by!r}: expected one of {", ".join(self.names)}')
         if self.by is not None and self.choice is None:
             raise UserError('by: only with --top, --bottom or --below')
-        for name in ('resume', 'overwrite'):
-            if getattr(self, name) and not self.out:
-                raise UserError(f'--{name} needs --out')
+        if self.resume and not self.out:
+            raise UserError('--resume needs --out')
+        if self.overwrite and not (self.out or self.html):
+            raise UserError('--overwrite needs --out or --html')
         if self.ray and (self.workers or self.device):
             raise UserError('--ray: it decides on workers and devices; leave them out')
 
@@ -116,7 +117,8 @@ def run(job: ScoreJob) -> int:
     if job.out:
         refuse_inputs(job.out, 'out', read)
     if job.html:
-        _check_page(job.html, [*read, *([job.out] if job.out else [])])
+        again = job.overwrite or job.resume
+        _check_page(job.html, again, [*read, *([job.out] if job.out else [])])
     computing = {name: getattr(job, name) for name in ('engine', 'precision')}
     computing['batch_size'] = job.batch_size
     scorers = open_scorers(job.metrics, job.names, device=job.device, **computing)
@@ -144,10 +146,10 @@ def run(job: ScoreJob) -> int:
     return SOME_FAILED if summary.failed else 0
 
 
-def _check_page(path: str, inputs: Sequence[str]) -> None:
+def _check_page(path: str, overwrite: bool, inputs: Sequence[str]) -> None:
     if not path.lower().endswith(('.html', '.htm')):
         raise UserError(f'html={path!r}: expected a name that ends in .html')
-    check_output(path, overwrite=True, argument='html', inputs=inputs)
+    check_output(path, overwrite, 'html', inputs=inputs)
 
 
 def _computation(

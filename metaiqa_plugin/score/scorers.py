@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork, network_name
-from metaiqa_plugin.errors import CheckpointError, UserError, one_of
+from metaiqa_plugin.errors import CheckpointError, UserError, one_line, one_of
 from metaiqa_plugin.registration import METRIC_OF_NETWORK
 from metaiqa_plugin.score.engines import Engine, EngineName, Precision, open_engine
 
@@ -189,7 +189,7 @@ def open_scorers(
     """
     one_of('engine', engine, get_args(EngineName))
     one_of('precision', precision, get_args(Precision))
-    placed = {} if device is None else {'device': device}
+    placed = {} if device is None else {'device': _usable(device)}
     scorers: list[Scorer] = []
     for metric, name in zip(metrics, names or scorer_names(metrics), strict=True):
         opened = open_metric(metric, **placed)
@@ -199,6 +199,19 @@ def open_scorers(
         else:
             scorers.append(MetricScorer(name, opened, opened.lower_better))
     return scorers
+
+
+def _usable(device: str) -> str:
+    """``device``; raises UserError where torch does not have it on this machine."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = one_line(error).partition('.')[0]
+        raise UserError(
+            f'device={device!r} cannot be used here ({reason}); give cpu, or leave '
+            'it out'
+        ) from error
+    return device
 
 
 def min_side(scorers: Sequence[Scorer]) -> int:

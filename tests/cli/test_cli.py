@@ -129,6 +129,11 @@ def test_broken_images_are_rows_and_a_non_zero_code(tmp_path, prior, photos, cap
             'level must be a number from 1 to 5',
         ),
         (['synthesize', '{photos}', '{new}', '--workers', '0'], 'processes=0'),
+        (
+            ['synthesize', '{photos}', '{new}', '--random-levels', '0'],
+            'random_levels=0',
+        ),
+        (['score', '{photos}', '--device', 'nosuch'], "device='nosuch'"),
         (['train', '-opt', 'nowhere.yml'], 'no such option file'),
         (['adapt', '--images', 'nowhere', '{labels}', '{out}'], 'no such folder'),
         (['adapt', '--images', '{photos}', '--scores=no.csv', '{out}'], "'no.csv'"),

@@ -110,6 +110,9 @@ def test_a_contact_sheet(score, nested, tmp_path):
     page = (tmp_path / 'sheet.html').read_text()
     assert code == 1
     assert all(name in page for _, _, names in os.walk(nested) for name in names)
+    again = (nested, '--top', 1, '--html', tmp_path / 'sheet.html')
+    assert 'exists; give --overwrite' in score(*again)[2]
+    assert score(*again, '--overwrite')[0] == 1
 
 
 def test_a_finished_table_is_kept_and_takes_only_new_images(score, nested, tmp_path):
@@ -154,7 +157,7 @@ def test_an_input_is_never_an_output(
 def test_a_contact_sheet_replaces_no_input(score, nested, checkpoint, tmp_path):
     page = tmp_path / 'list.html'
     page.symlink_to(checkpoint)
-    assert 'would replace what is read' in score(nested, '--html', page)[2]
+    assert 'would replace' in score(nested, '--html', page, '--overwrite')[2]
     photo = nested / 'broken.png'
     assert 'ends in .html' in score(nested, '--html', photo)[2]
     assert photo.read_text() == 'no image'
