@@ -22,6 +22,7 @@ from metaiqa_plugin.errors import UserError
 
 __all__ = [
     'IMAGE_COLUMNS',
+    'REFERENCE_COLUMNS',
     'CsvTable',
     'DatabaseOptions',
     'find_column',
@@ -231,7 +232,20 @@ def image_and_mos(
             f'{table.header}; name them with image_column and mos_column '
             '(--image-column and --score-column)'
         )
+    if _is_number(table.header[mos]):
+        raise UserError(
+            f'{table.source} begins with {",".join(table.header)!r} instead of names of '
+            'columns; put a first line such as image,mos above it'
+        )
     return image, mos
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def number(text: object, column: str, where: str) -> float:

@@ -580,6 +580,14 @@ def test_columns_of_a_csv_can_be_named(own, run):
     assert pd.read_csv(own.folder / 'meta_info_my images.csv').mos.tolist() == [9, 9]
 
 
+def test_references_and_groups_of_a_csv_are_found_by_name(own, run):
+    rows = ['a.png,1,p,1', 'b c.png,0,p,1', 'é.png,1,q,2', 'sub/d.jpg,0,q,2']
+    run(*own.write('\n'.join(['image,mos,ref_name,group', *rows])))
+    table = pd.read_csv(own.folder / 'meta_info_my images.csv')
+    for column in SPLITS:
+        assert (table.groupby('ref_name')[column].nunique() == 1).all()
+
+
 @pytest.mark.parametrize(
     ('text', 'options', 'message'),
     [
@@ -593,6 +601,7 @@ def test_columns_of_a_csv_can_be_named(own, run):
         ('image,mos\n\na.png,1\nA.PNG,1\n', [], 'row 4: image'),
         ('image,mos\n', [], 'has no row'),
         ('', [], 'expected columns of image names and MOS'),
+        ('a.png,1\nb c.png,0\n', [], "begins with 'a.png,1' instead of names"),
         ('image,mos\n../scores.csv,1\n', [], '1 of 1 images are not below'),
         (
             'image,mos,r,g\na.png,1,p,1\nb c.png,1,p,2\n',

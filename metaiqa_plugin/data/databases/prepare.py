@@ -23,6 +23,7 @@ from metaiqa_plugin.data.databases.sources import (
 )
 from metaiqa_plugin.data.labels import (
     IMAGE_COLUMNS,
+    REFERENCE_COLUMNS,
     CsvTable,
     image_and_mos,
     low_high,
@@ -169,9 +170,10 @@ def prepare_csv(
         score_range: (low, high) of the study; None: scores must lie in [0, 1].
         lower_better: low scores are good ones.
         image_column, score_column: None: found by name, see ``image_and_mos``.
-        reference_column: images of one reference stay together in a split.
+        reference_column: images of one reference stay together in a split; None:
+            ``ref_name`` or ``ref_img``, if there is one.
         group_column: images of one group stay together in a split; each reference
-            must be in one group.
+            must be in one group; None: ``group``, if there is one.
 
     Raises:
         UserError: as for :func:`prepare`; no such column.
@@ -190,8 +192,8 @@ def prepare_csv(
     out = Path(out or folder / f'meta_info_{name}.csv')
     _free(out, overwrite, [scores])
     image, mos = image_and_mos(table, image_column, score_column)
-    ref_name = table.column('--reference-column', reference_column, ())
-    group = table.column('--group-column', group_column, ())
+    ref_name = table.column('--reference-column', reference_column, REFERENCE_COLUMNS)
+    group = table.column('--group-column', group_column, ('group',))
     rows = [
         PublishedRow(
             cells[image],
