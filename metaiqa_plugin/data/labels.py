@@ -234,8 +234,8 @@ def image_and_mos(
         )
     if _is_number(table.header[mos]):
         raise UserError(
-            f'{table.source} begins with {",".join(table.header)!r} instead of names of '
-            'columns; put a first line such as image,mos above it'
+            f'{table.source} begins with {",".join(table.header)!r} instead of names '
+            'of columns; put a first line such as image,mos above it'
         )
     return image, mos
 
