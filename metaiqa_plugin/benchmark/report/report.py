@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from metaiqa_plugin.benchmark.records import (
@@ -197,7 +197,12 @@ def _write_figures(folder: Path, chapters: Sequence[Mapping[str, Any]]) -> None:
 
 def _templates() -> Environment:
     environment = Environment(
-        loader=PackageLoader('metaiqa_plugin.benchmark.report', 'templates'),
+        loader=ChoiceLoader(
+            [
+                PackageLoader(f'metaiqa_plugin.{package}', 'templates')
+                for package in ('benchmark.report', 'score')
+            ]
+        ),
         autoescape=lambda name: not name.endswith('.md'),
         undefined=StrictUndefined,
         trim_blocks=True,
