@@ -14,7 +14,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError, needing
-from metaiqa_plugin.export.plan import Plan, make_plan
+from metaiqa_plugin.export.draft import Draft, make_draft
 from metaiqa_plugin.export.torchscript_file import open_torchscript, write_torchscript
 from metaiqa_plugin.files import check_output, replacing
 from metaiqa_plugin.photos import KODAK
@@ -24,7 +24,7 @@ __all__ = ['Exported', 'export_metric', 'largest_difference']
 ONNX = '.onnx'
 TORCHSCRIPT = '.pt'
 Model = Callable[[Tensor], Tensor]
-"""Images, as ``Plan.facts['input']`` says, to scores."""
+"""Images, as ``Draft.facts['input']`` says, to scores."""
 
 TOLERANCE = 1e-4
 """Of scores up to 1; of larger ones this part of them."""
@@ -88,20 +88,20 @@ def export_metric(
     out = Path(out)
     write, read = _format(out)
     check_output(out, overwrite, inputs=[name])
-    plan = make_plan(name, size, pixels, loops=out.suffix == TORCHSCRIPT)
+    draft = make_draft(name, size, pixels, loops=out.suffix == TORCHSCRIPT)
     with replacing(out) as temporary:
         try:
-            write(temporary, plan)
+            write(temporary, draft)
         except Exception as error:  # PyTorch reports by exceptions of many kinds
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise _refusal(
-                plan, f'PyTorch cannot follow it ({lines[0][:200]})'
+                draft, f'PyTorch cannot follow it ({lines[0][:200]})'
             ) from error
-        difference = largest_difference(plan, read(temporary))
-    return Exported(plan.facts, difference)
+        difference = largest_difference(draft, read(temporary))
+    return Exported(draft.facts, difference)
 
 
-def _format(out: Path) -> tuple[Callable[[Path, Plan], None], Callable[[Path], Model]]:
+def _format(out: Path) -> tuple[Callable[[Path, Draft], None], Callable[[Path], Model]]:
     """What writes and what opens files of this suffix."""
     if out.suffix == TORCHSCRIPT:
         return write_torchscript, open_torchscript
@@ -115,11 +115,13 @@ def _format(out: Path) -> tuple[Callable[[Path, Plan], None], Callable[[Path], M
     return write_onnx, open_onnx
 
 
-def _refusal(plan: Plan, reason: str) -> UserError:
-    return UserError(f'{plan.name!r} cannot be exported: {reason}; nothing was written')
+def _refusal(draft: Draft, reason: str) -> UserError:
+    return UserError(
+        f'{draft.name!r} cannot be exported: {reason}; nothing was written'
+    )
 
 
-def largest_difference(plan: Plan, model: Model) -> float:
+def largest_difference(draft: Draft, model: Model) -> float:
     """How far the scores of a file are from the original's, at most.
 
     Raises:
@@ -127,21 +129,21 @@ def largest_difference(plan: Plan, model: Model) -> float:
             image that the original can.
     """
     largest = 0.0
-    for name, pixels in _test_images(plan):
+    for name, pixels in _test_images(draft):
         with torch.inference_mode():
             images = (pixels.float() / 255).split(1)
-            scores = [plan.network(image).reshape(1) for image in images]
+            scores = [draft.network(image).reshape(1) for image in images]
             expected = torch.cat(scores).double()
-            found = _found(plan, model, name, pixels).reshape(-1).double()
+            found = _found(draft, model, name, pixels).reshape(-1).double()
         if found.shape != expected.shape:
             raise _refusal(
-                plan, f'the file gives {len(found)} scores of {len(expected)} images'
+                draft, f'the file gives {len(found)} scores of {len(expected)} images'
             )
         apart = (found - expected).abs()
         if not (apart <= TOLERANCE * expected.abs().clamp(min=1)).all():
             worst = int(apart.nan_to_num(torch.inf).argmax())
             raise _refusal(
-                plan,
+                draft,
                 f'the file scores a test photo ({name}) {found[worst]:.6g}, the metric '
                 f'{expected[worst]:.6g}',
             )
@@ -149,29 +151,29 @@ def largest_difference(plan: Plan, model: Model) -> float:
     return largest
 
 
-def _test_images(plan: Plan) -> Iterator[tuple[str, Tensor]]:
+def _test_images(draft: Draft) -> Iterator[tuple[str, Tensor]]:
     """Names and (N, 3, H, W) uint8 of real photos: views of many shapes, gray, batches.
 
-    All have the one size of the plan.
+    All have the one size that the draft takes, if any.
     """
 
     def pixels(photo: str, box: tuple[int, int, int, int], mode: str = 'RGB') -> Tensor:
         image = read_rgb(KODAK / photo).crop(box).convert(mode).convert('RGB')
-        if plan.size is not None:
-            image = image.resize(plan.size[::-1], Image.Resampling.BICUBIC)
+        if draft.size is not None:
+            image = image.resize(draft.size[::-1], Image.Resampling.BICUBIC)
         return pil_to_tensor(image).unsqueeze(0)
 
     for name, (photo, box) in VIEWS.items():
         yield name, pixels(photo, box)
     yield 'gray', pixels('15.webp', (0, 0, 768, 512), 'L')
-    if plan.batches:
+    if draft.batches:
         image = pixels('22.webp', (0, 0, 768, 512))
         yield 'batch', torch.cat([image, image.flip(-1), image.flip(-2)])
 
 
-def _found(plan: Plan, model: Model, name: str, pixels: Tensor) -> Tensor:
+def _found(draft: Draft, model: Model, name: str, pixels: Tensor) -> Tensor:
     image = pixels.float() / 255
-    if plan.of_bytes:
+    if draft.of_bytes:
         image = pixels.permute(0, 2, 3, 1).contiguous()
     try:
         return model(image)
@@ -179,7 +181,7 @@ def _found(plan: Plan, model: Model, name: str, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
         reason = ' '.join(str(error).split())
         raise _refusal(
-            plan,
+            draft,
             f'the file fails on a test photo ({name}, {height}x{width}): '
             f'{reason[:200]}',
         ) from error

@@ -20,7 +20,7 @@ from onnx import compose, parser
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQAConfig, longest_side
-from metaiqa_plugin.export.plan import Plan, real_planes
+from metaiqa_plugin.export.draft import Draft, real_planes
 
 __all__ = ['open_onnx', 'write_onnx']
 
@@ -82,12 +82,12 @@ class OfBytes(nn.Module):
         return self.scores(real_planes(images))
 
 
-def write_onnx(path: str | os.PathLike, plan: Plan) -> None:
+def write_onnx(path: str | os.PathLike, draft: Draft) -> None:
     """The model with input ``image`` and output ``score``, and its facts inside."""
-    model = _behind_resize(plan) if plan.resizes else _of_one_size(plan)
-    onnx.helper.set_model_props(model, plan.facts)
+    model = _behind_resize(draft) if draft.resizes else _of_one_size(draft)
+    onnx.helper.set_model_props(model, draft.facts)
     model.producer_name = 'metaiqa_plugin'
-    model.producer_version = plan.facts['metaiqa_plugin']
+    model.producer_version = draft.facts['metaiqa_plugin']
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
@@ -102,14 +102,14 @@ def open_onnx(path: str | os.PathLike) -> Callable[[Tensor], Tensor]:
     )
 
 
-def _behind_resize(plan: Plan) -> onnx.ModelProto:
+def _behind_resize(draft: Draft) -> onnx.ModelProto:
     """Traced, which keeps what a network computes from the size of its input."""
     free = {0: 'batch', 2: 'rows', 3: 'columns'}
     packed = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            plan.scores,
+            draft.scores,
             (torch.rand(2, 3, *EXAMPLE),),
             packed,
             input_names=['resized'],
@@ -120,19 +120,19 @@ def _behind_resize(plan: Plan) -> onnx.ModelProto:
         )
     network = onnx.load_from_string(packed.getvalue())
     network.ir_version = IR_VERSION
-    front = parser.parse_model(_front(plan))
+    front = parser.parse_model(_front(draft))
     return compose.merge_models(front, network, [('resized', 'resized')])
 
 
-def _of_one_size(plan: Plan) -> onnx.ModelProto:
+def _of_one_size(draft: Draft) -> onnx.ModelProto:
     """By PyTorch's newer exporter, which knows every shape of a fixed size."""
-    batch, (height, width) = 2 if plan.batches else 1, plan.size
+    batch, (height, width) = 2 if draft.batches else 1, draft.size
     example = torch.rand(batch, 3, height, width)
-    module = plan.scores
-    if plan.of_bytes:
+    module = draft.scores
+    if draft.of_bytes:
         example = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8)
         module = OfBytes(module)
-    free = {0: torch.export.Dim('batch')} if plan.batches else {}
+    free = {0: torch.export.Dim('batch')} if draft.batches else {}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
@@ -152,19 +152,19 @@ def _of_one_size(plan: Plan) -> onnx.ModelProto:
     return model
 
 
-def _front(plan: Plan) -> str:
+def _front(draft: Draft) -> str:
     """MetaIQA's resize as text, see ``metaiqa_arch.target_size``."""
-    config: MetaIQAConfig = plan.network.config
-    height, width = plan.size or ('height', 'width')
+    config: MetaIQAConfig = draft.network.config
+    height, width = draft.size or ('height', 'width')
     taken = f'float[batch, 3, {height}, {width}] image'
-    if plan.of_bytes:
+    if draft.of_bytes:
         taken = f'uint8[batch, {height}, {width}, 3] image'
     size = SQUASHED if config.resize == 'squash' else SHORTER
     return FRONT.format(
         ir=IR_VERSION,
         opset=OPSET,
         taken=taken,
-        pixels=BYTES if plan.of_bytes else FLOATS,
+        pixels=BYTES if draft.of_bytes else FLOATS,
         size=size.format(side=config.input_size, longest=longest_side(config)),
         resize=_resize_attributes(config),
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQAConfig, longest_side, scaled_side
-from metaiqa_plugin.export.plan import Plan, real_planes
+from metaiqa_plugin.export.draft import Draft, real_planes
 
 __all__ = ['Resize', 'open_torchscript', 'write_torchscript']
 
@@ -53,15 +53,15 @@ class Entry(nn.Module):
 
     Args:
         scores: (N, 3, H, W) in [0, 1] to (N, 1).
-        plan: says which images it takes.
+        draft: says which images it takes.
     """
 
-    def __init__(self, scores: nn.Module, plan: Plan) -> None:
+    def __init__(self, scores: nn.Module, draft: Draft) -> None:
         super().__init__()
         self.scores = scores
-        self.height, self.width = plan.size or (0, 0)
-        self.single = plan.single
-        self.of_bytes = plan.of_bytes
+        self.height, self.width = draft.size or (0, 0)
+        self.single = draft.single
+        self.of_bytes = draft.of_bytes
 
     def forward(self, images: Tensor) -> Tensor:
         if images.dim() != 4:
@@ -82,16 +82,16 @@ class Entry(nn.Module):
         return self.scores(images)
 
 
-def write_torchscript(path: str | os.PathLike, plan: Plan) -> None:
+def write_torchscript(path: str | os.PathLike, draft: Draft) -> None:
     """The model as ``torch.jit.load`` takes it, its facts in the file ``facts.json``.
 
     It refuses images of another size, type or channels than it was made for.
     """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        entry = torch.jit.script(Entry(_compiled(plan), plan))
+        entry = torch.jit.script(Entry(_compiled(draft), draft))
         torch.jit.save(
-            entry.eval(), os.fspath(path), {FACTS: json.dumps(plan.facts, indent=1)}
+            entry.eval(), os.fspath(path), {FACTS: json.dumps(draft.facts, indent=1)}
         )
 
 
@@ -102,13 +102,13 @@ def open_torchscript(path: str | os.PathLike) -> Callable[[Tensor], Tensor]:
         return torch.jit.load(os.fspath(path), map_location='cpu')
 
 
-def _compiled(plan: Plan) -> nn.Module:
-    if not plan.resizes:
-        example = torch.rand(1 if plan.single else 2, 3, *plan.size)
-        return torch.jit.trace(plan.scores, example, check_trace=False)
+def _compiled(draft: Draft) -> nn.Module:
+    if not draft.resizes:
+        example = torch.rand(1 if draft.single else 2, 3, *draft.size)
+        return torch.jit.trace(draft.scores, example, check_trace=False)
     try:  # scripting keeps what depends on the size
-        scores = torch.jit.script(plan.scores)
+        scores = torch.jit.script(draft.scores)
     except (RuntimeError, torch.jit.frontend.FrontendError):
         example = torch.rand(2, 3, *EXAMPLE)
-        scores = torch.jit.trace(plan.scores, example, check_trace=False)
-    return torch.jit.script(nn.Sequential(Resize(plan.network.config), scores))
+        scores = torch.jit.trace(draft.scores, example, check_trace=False)
+    return torch.jit.script(nn.Sequential(Resize(draft.network.config), scores))

@@ -26,8 +26,8 @@ from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.export import export, export_metric
+from metaiqa_plugin.export.draft import SubImageScores, make_draft
 from metaiqa_plugin.export.export import largest_difference
-from metaiqa_plugin.export.plan import SubImageScores, make_plan
 from metaiqa_plugin.files import sha256_of
 
 TINY = 'test_efficientnet'
@@ -225,17 +225,17 @@ def test_the_target_size_in_torchscript_is_pythons(side):
 def test_the_target_size_in_the_graph_is_pythons(tmp_path, networks, folder):
     from metaiqa_plugin.export.onnx_file import write_onnx
 
-    plan = make_plan(str(folder / 'metaiqa.safetensors'), None, 'float', loops=False)
-    write_onnx(tmp_path / 'whole.onnx', plan)
+    draft = make_draft(str(folder / 'metaiqa.safetensors'), None, 'float', loops=False)
+    write_onnx(tmp_path / 'whole.onnx', draft)
     model = onnx.load(tmp_path / 'whole.onnx')
     model.graph.output.append(onnx.helper.make_tensor_value_info('size', 7, [2]))
     session = onnxruntime.InferenceSession(model.SerializeToString())
     for size in ((128, 129), (128, 131), (20, 33), (9, 700), (700, 9), (64, 64)):
         image = np.zeros((1, 3, *size), np.float32)
         [found] = session.run(['size'], {'image': image})
-        assert tuple(found) == target_size(size, plan.network.config)
-    assert target_size((128, 129), plan.network.config) == (64, 64)
-    assert target_size((128, 131), plan.network.config) == (64, 66)
+        assert tuple(found) == target_size(size, draft.network.config)
+    assert target_size((128, 129), draft.network.config) == (64, 64)
+    assert target_size((128, 131), draft.network.config) == (64, 66)
 
 
 @pytest.mark.parametrize(
@@ -280,10 +280,10 @@ def test_a_file_that_scores_otherwise_is_not_left_behind(
     ],
 )
 def test_the_check_notices(folder, networks, model, message):
-    plan = make_plan(str(folder / 'metaiqa.safetensors'), None, 'float', loops=True)
-    assert largest_difference(plan, plan.network) < 1e-6
+    draft = make_draft(str(folder / 'metaiqa.safetensors'), None, 'float', loops=True)
+    assert largest_difference(draft, draft.network) < 1e-6
     with pytest.raises(UserError, match=message):
-        largest_difference(plan, lambda image: model(plan.network, image))
+        largest_difference(draft, lambda image: model(draft.network, image))
 
 
 def test_metrics_of_others_are_traced_at_one_size(tmp_path, images):

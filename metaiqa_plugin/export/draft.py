@@ -19,7 +19,7 @@ from metaiqa_plugin.files import sha256_of
 from metaiqa_plugin.score import open_metric
 from metaiqa_plugin.weights import FILES, shipped_path
 
-__all__ = ['Plan', 'make_plan', 'real_planes']
+__all__ = ['Draft', 'make_draft', 'real_planes']
 
 
 class ResizedScores(nn.Module):
@@ -65,7 +65,7 @@ def real_planes(images: Tensor) -> Tensor:
 
 
 @dataclass
-class Plan:
+class Draft:
     """A metric on its way to a file.
 
     Attributes:
@@ -140,14 +140,14 @@ class Plan:
         return digest.hexdigest() if state else 'none'
 
 
-def make_plan(
+def make_draft(
     name: str, size: tuple[int, int] | None, pixels: str, loops: bool
-) -> Plan:
+) -> Draft:
     """Open the metric, and decide what of it is exported.
 
     Args:
         name, size, pixels: see ``export_metric``.
-        loops: see :class:`Plan`.
+        loops: see :class:`Draft`.
 
     Raises:
         UserError: no such metric, or one that needs a size.
@@ -168,4 +168,4 @@ def make_plan(
         scores = SubImageScores(network, size)
     else:
         scores = WholeScores(network)
-    return Plan(name, metric, scores.eval(), size, pixels == 'uint8', loops)
+    return Draft(name, metric, scores.eval(), size, pixels == 'uint8', loops)
