@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from metaiqa_plugin.errors import SOME_FAILED, UserError, whole_number
 from metaiqa_plugin.files import check_output, refuse_inputs, sha256_of
-from metaiqa_plugin.score.contact_sheet import write_contact_sheet
+from metaiqa_plugin.score.contact_sheet import thumbnail_folder, write_contact_sheet
 from metaiqa_plugin.score.on_ray import score_on_ray
 from metaiqa_plugin.score.pipeline import ScoreRow, score_images
 from metaiqa_plugin.score.result_file import Csv, result_file
@@ -140,8 +140,12 @@ def run(job: ScoreJob) -> int:
         _tell([_printer(job.names)], *chosen.rows())
     directions = {scorer.name: scorer.lower_better for scorer in scorers}
     if job.html:
-        write_contact_sheet(job.html, shown, directions, progress=sys.stderr.isatty())
-        print(f'{job.html}: contact sheet', file=sys.stderr)
+        bar = sys.stderr.isatty()
+        beside = write_contact_sheet(
+            job.html, shown, directions, job.as_seen, progress=bar
+        )
+        where = f', thumbnails in {beside}' if beside else ''
+        print(f'{job.html}: contact sheet{where}', file=sys.stderr)
     _report(summary, directions, len(done), seconds)
     return SOME_FAILED if summary.failed else 0
 
@@ -150,6 +154,7 @@ def _check_page(path: str, overwrite: bool, inputs: Sequence[str]) -> None:
     if not path.lower().endswith(('.html', '.htm')):
         raise UserError(f'html={path!r}: expected a name that ends in .html')
     check_output(path, overwrite, 'html', inputs=inputs)
+    check_output(thumbnail_folder(path), True, 'html', folder=True, inputs=inputs)
 
 
 def _computation(

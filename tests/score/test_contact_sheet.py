@@ -1,10 +1,12 @@
 """The contact sheet as a file, and in a real browser."""
 
 import base64
+import functools
 import io
 import json
 import os
 import re
+import shutil
 from urllib.parse import unquote
 
 import numpy as np
@@ -12,9 +14,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from metaiqa_plugin.data.images import IMAGE_SUFFIXES
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score.contact_sheet import thumbnail, write_contact_sheet
 from metaiqa_plugin.score.pipeline import ScoreRow
+from metaiqa_plugin.score.sources import Reader
 
 UP, DOWN = {'up': False}, {'<b>down</b>': True}
 METRICS = UP | DOWN
@@ -44,7 +48,7 @@ RATIO = """
   }));
 }
 """
-VISIBLE = '[...document.querySelectorAll("#sheet > li:not([hidden])")]'
+VISIBLE = '[...document.querySelectorAll("#sheet > li")]'
 ORDER = f'{VISIBLE}.map((card) => card.querySelector("a").title)'
 
 
@@ -101,7 +105,8 @@ def open_page(browser, written):
         return page
 
     def note(url, page_address):
-        if url != page_address and not url.startswith(('data:', 'blob:')):
+        beside = f'{page_address.removesuffix(".html")}.thumbnails/'
+        if url != page_address and not url.startswith(('data:', 'blob:', beside)):
             wrong.append(url)
 
     yield opened
@@ -121,6 +126,11 @@ def place_of(folder):
     return lambda paths: [path.removeprefix(f'{folder}/') for path in paths]
 
 
+def check_list(page, *paths):
+    page.evaluate('document.querySelector("#listing").open = true')
+    expect(page.locator('#list')).to_have_value(''.join(f'{path}\n' for path in paths))
+
+
 def test_the_worst_comes_first_and_the_order_turns(page, place_of):
     names = [*HOSTILE[:3], 'gone.png', *HOSTILE[3:]]
     assert place_of(page.evaluate(ORDER)) == names
@@ -136,19 +146,21 @@ def test_of_a_metric_that_is_lower_better_the_highest_is_worst(page, place_of):
     assert place_of(page.evaluate(ORDER)) == [*names, 'gone.png']
     page.get_by_role('button', name='Order').click()
     assert place_of(page.evaluate(ORDER)) == [*names[::-1], 'gone.png']
-    assert page.locator('#count').inner_text() == '0 of 6 above'
+    assert page.locator('#count').inner_text() == '2 of 6 above'
     page.fill('#threshold', '2')
     assert page.locator('#count').inner_text() == '3 of 6 above'
     assert page.locator('.card.worse').count() == 3
 
 
 def test_the_threshold_counts_dims_and_filters(page, place_of):
-    assert page.locator('#count').inner_text() == '0 of 7 below'
-    page.fill('#threshold', '0.25')
+    assert page.locator('#threshold').input_value() == '0.2500'
     assert page.locator('#count').inner_text() == '3 of 7 below'
+    page.fill('#threshold', '0.1')
+    assert page.locator('#count').inner_text() == '1 of 7 below'
+    page.fill('#threshold', '0.25')
     assert page.locator('.card.worse').count() == 3
     dimmed = page.locator('.card.worse img').first
-    assert dimmed.evaluate('(img) => getComputedStyle(img).opacity') == '0.3'
+    assert dimmed.evaluate('(img) => getComputedStyle(img).opacity') == '0.5'
     page.select_option('#show', 'worse')
     assert place_of(page.evaluate(ORDER)) == list(HOSTILE[:3])
     page.select_option('#show', 'rest')
@@ -216,13 +228,13 @@ def test_ticking_the_worse_spares_what_is_not_shown(page, folder):
     page.fill('#threshold', '0.25')
     page.fill('#filter', 'SCRIPT')
     page.get_by_role('button', name='Tick worse').click()
-    assert page.locator('#list').input_value() == f'{folder}/{HOSTILE[1]}\n'
+    check_list(page, f'{folder}/{HOSTILE[1]}')
 
 
 def test_a_name_with_a_line_break_is_left_out_of_the_list_and_told(page, folder):
     for name in (HOSTILE[0], 'line'):
         page.locator('.card', has=page.get_by_title(name)).locator('input').check()
-    assert page.locator('#list').input_value() == f'{folder}/{HOSTILE[0]}\n'
+    check_list(page, f'{folder}/{HOSTILE[0]}')
     assert '2 ticked, 1 not in the list' in page.locator('#ticked').inner_text()
 
 
@@ -242,14 +254,17 @@ def test_hostile_names_are_shown_as_they_are(page, folder):
     assert page.locator('img').count() == len(HOSTILE)
 
 
-def test_images_that_were_not_scored_have_their_reason(page, folder):
-    assert page.locator('#errors li').count() == 1
-    text = page.locator('#errors li').inner_text()
-    assert text.split('\n') == [
-        f'{folder}/{FAILED}',
-        '<img src=x onerror=alert(4)> is damaged',
-    ]
-    assert '7 images scored. 1 not scored' in page.locator('#summary').inner_text()
+def test_images_that_were_not_scored_are_counted_on_top_with_their_reasons(
+    page, folder
+):
+    count = page.get_by_text('1 not scored')
+    assert count.bounding_box()['y'] < page.locator('.bar').bounding_box()['y']
+    assert not page.locator('#errors ul').is_visible()
+    count.click()
+    one = page.locator('#errors li')
+    expect(one.locator('a')).to_have_text(f'{folder}/{FAILED}')
+    expect(one.locator('span')).to_have_text('<img src=x onerror=alert(4)> is damaged')
+    assert page.locator('#summary').inner_text() == '7 images scored.'
 
 
 def test_links_lead_to_the_originals(page, written, folder):
@@ -287,7 +302,7 @@ def test_arrows_move_space_ticks_and_enter_opens(page, folder):
         page.keyboard.press(f'Arrow{key}')
     page.keyboard.press('Space')
     # two columns: the third image is below the first
-    assert page.locator('#list').input_value() == f'{folder}/{HOSTILE[2]}\n'
+    check_list(page, f'{folder}/{HOSTILE[2]}')
     with page.context.expect_page() as opening:
         page.keyboard.press('Enter')
     opening.value.wait_for_load_state()
@@ -306,6 +321,7 @@ def test_a_phone_has_two_columns_and_no_horizontal_scroll(open_page):
 def test_texts_stand_out_by_day_and_by_night(open_page, scheme):
     page = open_page(color_scheme=scheme)
     page.fill('#threshold', '0.25')
+    page.get_by_text('1 not scored').click()
     on_page = 'header p, label, #errors span, #errors a, summary'
     assert page.evaluate(RATIO, [on_page, 'body']) >= 4.5
     on_cards = '.card bdi, .card dt, .card dd, .lost, output, .ends span'
@@ -314,34 +330,100 @@ def test_texts_stand_out_by_day_and_by_night(open_page, scheme):
     assert (back == 'rgb(255, 255, 255)') == (scheme == 'light')
 
 
-def test_images_out_of_sight_are_not_laid_out(page):
-    style = 'getComputedStyle(document.querySelector(".card")).contentVisibility'
-    assert page.evaluate(style) == 'auto'
+@pytest.fixture(scope='module')
+def many(tmp_path_factory, photos):
+    """A page of 1,200 images, the last the best, with thumbnails in a folder."""
+    folder = tmp_path_factory.mktemp('many')
+    shutil.copy(photos[0], folder / '0000.webp')
+    images = [sheet_image(folder / '0000.webp', 0.0)]
+    for place in range(1, 1200):
+        os.link(folder / '0000.webp', folder / f'{place:04}.webp')
+        images.append(sheet_image(folder / f'{place:04}.webp', place / 1200))
+    sheet = folder / 'the sheet.html'
+    thumbnails = write_contact_sheet(sheet, images, UP, progress=False)
+    assert thumbnails == folder / 'the sheet.thumbnails'
+    return sheet, images
 
 
-def test_of_many_images_the_worst_and_the_best_are_shown(tmp_path, open_page):
-    images = [sheet_image(f'{place:02}.png', -place / 10) for place in range(20)]
-    images.append(sheet_image('unknown.png', float('nan')))
-    sheet = tmp_path / 'sheet.html'
-    write_contact_sheet(sheet, images, UP, max_images=5, progress=False)
+def test_all_of_many_images_are_counted_ticked_and_listed(many, open_page, tmp_path):
+    sheet, images = many
     page = open_page(sheet.as_uri())
-    shown = page.evaluate(ORDER)
-    assert shown == [f'{place}.png' for place in ('19', '18', '17', '01', '00')]
-    text = page.locator('#summary').inner_text()
-    assert 'Shown are the 5 worst and best by up; the 16 between' in text
-    page.fill('#threshold', '-0.95')
-    assert page.locator('#count').inner_text() == '10 of 20 below'
+    page.fill('#threshold', '0.75')
+    assert page.locator('#count').inner_text() == '900 of 1200 below'
+    page.get_by_role('button', name='Tick worse').click()
+    assert page.locator('#ticked').inner_text() == '900 ticked'
+    with page.expect_download() as loading:
+        page.get_by_role('button', name='Download').click()
+    loading.value.save_as(tmp_path / 'ticked.txt')
+    lines = (tmp_path / 'ticked.txt').read_text().splitlines()
+    assert lines == [image.path for image in images[:900]]
 
 
-def test_the_worst_of_many_are_the_highest_where_lower_is_better(tmp_path):
-    images = [sheet_image(f'{place}.png', float(place)) for place in range(9)]
+def test_of_many_images_those_in_sight_are_in_the_page(many, open_page):
+    sheet, images = many
+    page = open_page(sheet.as_uri())
+    seen = page.evaluate(ORDER)
+    assert seen[0] == images[0].path and len(seen) < 100
+    page.evaluate('scrollTo(0, document.body.scrollHeight)')
+    last = page.locator('.card').last
+    expect(last.locator('a')).to_have_attribute('title', images[-1].path)
+    last.locator('input').check()
+    page.evaluate('scrollTo(0, 0)')
+    expect(page.locator('.card a').first).to_have_attribute('title', images[0].path)
+    assert len(page.evaluate(ORDER)) < 100
+    page.wait_for_function('document.querySelector(".card img").naturalWidth === 256')
+    check_list(page, images[-1].path)
+    page.locator('.card input').first.focus()
+    for _ in range(30):
+        page.keyboard.press('ArrowDown')
+    columns = page.evaluate('columns')
+    expect(page.locator(':focus')).to_be_in_viewport()
+    assert page.evaluate('document.activeElement.closest("li").place') == 30 * columns
+
+
+def test_thumbnails_of_many_images_are_made_once_and_swept(tmp_path, photos):
+    for name in ('a.webp', 'b.webp'):
+        shutil.copy(photos[0], tmp_path / name)
+    images = [sheet_image(tmp_path / name, 0.5) for name in ('a.webp', 'b.webp')]
     sheet = tmp_path / 'sheet.html'
-    write_contact_sheet(sheet, images, DOWN, max_images=3, progress=False)
-    assert [row['name'] for row in rows_of(sheet)['images']] == [
-        '0.png',
-        '7.png',
-        '8.png',
-    ]
+    write = functools.partial(write_contact_sheet, sheet, metrics=UP, progress=False)
+    folder = write(images, inside=1)
+    made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(made) == 2
+    assert not {path.suffix for path in made} & IMAGE_SUFFIXES
+    (tmp_path / 'b.webp').write_bytes(photos[1].read_bytes())
+    write(images, inside=1)
+    now = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(now) == 2 and len(made.items() & now.items()) == 1
+    (folder / 'mine.txt').touch()
+    assert write(images) is None
+    assert [path.name for path in folder.iterdir()] == ['mine.txt']
+
+
+@pytest.mark.parametrize('size', [(200, 50), (50, 200)])
+def test_no_photo_stretches_its_card(tmp_path, open_page, size):
+    images = []
+    for name, shape in (('square', (60, 60)), ('other', size)):
+        Image.new('RGB', shape).save(tmp_path / f'{name}.png')
+        images.append(sheet_image(tmp_path / f'{name}.png', 0.5))
+    write_contact_sheet(tmp_path / 'sheet.html', images, UP, progress=False)
+    page = open_page((tmp_path / 'sheet.html').as_uri())
+    shapes = page.evaluate(
+        '[...document.querySelectorAll(".card a")].map((link) => '
+        '[link.offsetWidth, link.offsetHeight])'
+    )
+    assert shapes[0] == shapes[1] and shapes[0][0] == shapes[0][1]
+
+
+def test_lists_hold_no_formulas_and_no_options(tmp_path, open_page, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ('=1+1.png', '-rf.png', 'a=b.png')
+    images = [sheet_image(name, 0.5) for name in names]
+    write_contact_sheet('sheet.html', images, UP, progress=False)
+    page = open_page((tmp_path / 'sheet.html').as_uri())
+    for box in page.locator('.card input').all():
+        box.check()
+    check_list(page, './-rf.png', './=1+1.png', 'a=b.png')
 
 
 def test_no_image_at_all_is_a_page_that_says_so(tmp_path, open_page):
@@ -358,6 +440,7 @@ def test_alike_scores_have_a_scale(tmp_path, open_page):
     write_contact_sheet(sheet, images, UP, progress=False)
     page = open_page(sheet.as_uri())
     assert page.locator('#low').inner_text() == '0.000'
+    assert page.locator('#threshold').input_value() == '0.500'
     assert page.locator('#count').inner_text() == '0 of 3 below'
 
 
@@ -365,9 +448,7 @@ def test_scores_that_are_no_numbers_are_missing(tmp_path):
     images = [sheet_image('a.png', float('inf')), sheet_image('b.png', 1.0)]
     sheet = tmp_path / 'sheet.html'
     write_contact_sheet(sheet, images, UP, progress=False)
-    rows = rows_of(sheet)
-    assert rows['scores'] == [[1.0]]
-    assert [row['scores'] for row in rows['images']] == [[None], [1.0]]
+    assert [row['scores'] for row in rows_of(sheet)['images']] == [[None], [1.0]]
 
 
 def test_names_are_told_apart_by_their_folders(tmp_path):
@@ -400,17 +481,24 @@ def test_the_same_images_give_the_same_bytes_in_any_order(tmp_path, folder):
     assert pages[0] == pages[1]
 
 
-def test_thumbnails_are_small_and_upright(tmp_path):
+@pytest.mark.parametrize('as_seen', [False, True])
+def test_thumbnails_are_small_and_turned_as_the_image_is_that_is_scored(
+    tmp_path, as_seen
+):
     photo = Image.new('RGB', (1000, 500), 'red')
     photo.paste('blue', (0, 0, 500, 500))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise: what was left comes up
-    photo.save(tmp_path / 'photo.jpg', exif=exif)
-    small = Image.open(io.BytesIO(thumbnail(tmp_path / 'photo.jpg')))
-    assert (small.format, small.size) == ('JPEG', (128, 256))
-    assert small.getpixel((64, 20))[2] > 200 > 50 > small.getpixel((64, 20))[0]
-    assert small.getpixel((64, 230))[0] > 200
-    assert not small.getexif()
+    photo.save(tmp_path / 'photo.jpg', exif=exif, comment=b'private')
+    small = Image.open(io.BytesIO(thumbnail(tmp_path / 'photo.jpg', as_seen)))
+    scored = Reader(as_seen)(str(tmp_path / 'photo.jpg'))
+    assert (small.format, small.size) == ('JPEG', (128, 256) if as_seen else (256, 128))
+    assert scored.height > scored.width if as_seen else scored.height < scored.width
+    for place in ((20, 20), (-20, -20)):
+        spot = tuple(side % size for side, size in zip(place, small.size, strict=True))
+        same = tuple(at * scored.width // small.width for at in spot)
+        assert small.getpixel(spot) == pytest.approx(scored.getpixel(same), abs=9)
+    assert not small.getexif() and 'comment' not in small.info
 
 
 def test_16_bits_are_not_clipped_to_white(tmp_path):
@@ -422,10 +510,12 @@ def test_16_bits_are_not_clipped_to_white(tmp_path):
 
 def test_small_images_are_not_enlarged_and_embedded_whole(written):
     images = rows_of(written)['images']
-    jpegs = {row['name']: row['jpeg'] for row in images}
-    decoded = Image.open(io.BytesIO(base64.b64decode(jpegs[HOSTILE[0]])))
+    shown = {row['name']: row['thumbnail'] for row in images}
+    decoded = Image.open(
+        io.BytesIO(base64.b64decode(shown[HOSTILE[0]].partition(',')[2]))
+    )
     assert decoded.size == (40, 30)
-    assert jpegs['gone.png'] is None
+    assert shown['gone.png'] is None
 
 
 def test_a_damaged_file_has_no_thumbnail(tmp_path, photos):
@@ -436,19 +526,16 @@ def test_a_damaged_file_has_no_thumbnail(tmp_path, photos):
 
 
 @pytest.mark.parametrize(
-    ('images', 'metrics', 'most', 'message'),
+    ('images', 'metrics', 'message'),
     [
-        ([], {}, 1, 'metrics='),
-        ([sheet_image('a.png', 0.5)], METRICS, 1, "'a.png' has 1 scores of 2"),
-        ([], METRICS, 0, 'max_images=0'),
+        ([], {}, 'metrics='),
+        ([sheet_image('a.png', 0.5)], METRICS, "'a.png' has 1 scores of 2"),
     ],
 )
-def test_bad_input_names_itself_and_leaves_the_page(
-    tmp_path, images, metrics, most, message
-):
+def test_bad_input_names_itself_and_leaves_the_page(tmp_path, images, metrics, message):
     sheet = tmp_path / 'sheet.html'
     sheet.write_text('before')
     with pytest.raises(UserError, match=message):
-        write_contact_sheet(sheet, images, metrics, most, progress=False)
+        write_contact_sheet(sheet, images, metrics, progress=False)
     assert sheet.read_text() == 'before'
     assert [path.name for path in tmp_path.iterdir()] == ['sheet.html']
