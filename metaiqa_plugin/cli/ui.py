@@ -31,7 +31,10 @@ def add_parser(verbs) -> None:
         what='checkpoint of ours to offer beside our metrics; the first is chosen',
     )
     verb.add_argument(
-        '--max-files', type=int, default=200, help='photos of a page; default 200'
+        '--max-tabs', type=int, default=10, help='pages at a time; default 10'
+    )
+    verb.add_argument(
+        '--max-files', type=int, default=5000, help='photos of a page; default 5000'
     )
     verb.add_argument(
         '--max-megabytes', type=int, default=50, help='of a photo; default 50'
@@ -51,9 +54,8 @@ def run_ui(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C; the exit code is 0 then.
 
     Raises:
-        UserError: an argument is wrong, the port is taken, or Gradio is missing.
+        UserError: an argument is wrong, the port is taken, or the extra is missing.
     """
-    from metaiqa_plugin.train.adapt import AdaptSettings
     from metaiqa_plugin.ui.server import serve
     from metaiqa_plugin.ui.sessions import Limits
 
@@ -63,9 +65,9 @@ def run_ui(options: argparse.Namespace) -> int:
         )
     names = [field.name for field in fields(Limits)]
     limits = Limits(**{name: getattr(options, name) for name in names})
-    settings = AdaptSettings(steps=options.steps, seed=options.seed)
+    learning = options.steps, options.seed
     try:
-        serve(options.host, options.port, limits, options.metric or [], settings)
+        serve(options.host, options.port, limits, options.metric or [], *learning)
     except KeyboardInterrupt:
         pass
     return 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +11,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.images import decoded, read_rgb, turn_of
+from metaiqa_plugin.data.images import as_rgb, decoded, read_rgb, turn_of
 from metaiqa_plugin.errors import CheckpointError, UserError
+from metaiqa_plugin.score.contact_sheet import jpeg
 from metaiqa_plugin.score.pipeline import Item, score_items
 from metaiqa_plugin.score.scorers import MetricScorer, open_metric
 from metaiqa_plugin.ui.sessions import MEGA, Photo, Session
@@ -22,16 +21,7 @@ from metaiqa_plugin.ui.sessions import MEGA, Photo, Session
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = [
-    'COMPUTING',
-    'MY_TASTE',
-    'Metrics',
-    'can_adapt',
-    'check_pixels',
-    'jpeg',
-    'score_waiting',
-    'upright',
-]
+__all__ = ['COMPUTING', 'MY_TASTE', 'Metrics', 'can_adapt', 'score_waiting']
 
 BUILT_IN = ('metaiqa', 'rankiqa', 'hyperiqa-lite0')
 MY_TASTE = 'my taste'
@@ -53,18 +43,15 @@ class Metrics:
 
     def __init__(self, checkpoints: Sequence[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._opened = {path: open_metric(path) for path in checkpoints}
+        at_once = list(checkpoints) or BUILT_IN[:1]
+        self._opened = {path: open_metric(path) for path in at_once}
         self._names = list(dict.fromkeys([*self._opened, *BUILT_IN]))
-
-    @property
-    def default(self) -> str:
-        """Name of the metric that a new page scores with."""
-        return self._names[0]
+        self.default = self._names[0]  # what a new page scores with
 
     def choices(self, session: Session) -> list[tuple[str, str]]:
-        """What the page offers, as (shown, name)."""
+        """What the page offers, as (name, shown)."""
         own = [(name, name) for name in session.checkpoints]
-        return own + [(Path(name).name, name) for name in self._names]
+        return own + [(name, Path(name).name) for name in self._names]
 
     def get(self, session: Session, name: str) -> nn.Module:
         """The metric of a name that the page offers.
@@ -108,32 +95,46 @@ def can_adapt(metric: nn.Module) -> bool:
     return isinstance(metric.net, MetaIQA)
 
 
-def score_waiting(
-    session: Session, metric: nn.Module, max_megapixels: int
-) -> Iterator[Photo]:
-    """Score what waits on a page until nothing does; yields each photo when it is done.
+def score_waiting(session: Session, metrics: Metrics, max_megapixels: int) -> None:
+    """Score what waits on a page until nothing does.
 
-    A photo that cannot be scored has an error. Two at once share the work.
+    A photo that cannot be scored has an error.
     """
-    scorer = MetricScorer(session.metric, metric, metric.lower_better)
     while (taken := session.take()) is not None:
         photo, of_round = taken
-        item = Item(photo.name, partial(_load, photo, max_megapixels))
-        with COMPUTING:
-            (row,) = score_items([item], [scorer], workers=1)
-        session.finish(photo, of_round, row.scores[0], _in_words(row.error, photo))
-        yield photo
+        item = Item(photo.name, partial(_load, photo, session.folder, max_megapixels))
+        try:
+            metric = metrics.get(session, session.metric)
+            scorer = MetricScorer(session.metric, metric, metric.lower_better)
+            with COMPUTING:
+                (row,) = score_items([item], [scorer], workers=1)
+            score, error = row.scores[0], _in_words(row.error, photo)
+        except UserError as refusal:  # the metric's file was damaged meanwhile
+            score, error = None, str(refusal)
+        session.finish(photo, of_round, score, error)
 
 
-def _load(photo: Photo, max_megapixels: int) -> Image.Image:
+def _load(photo: Photo, folder: Path, max_megapixels: int) -> Image.Image:
+    """The photo; the first time it is also measured, and has a thumbnail."""
+
+    def convert(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+        width, height = image.size
+        if width * height > max_megapixels * MEGA:
+            raise ValueError(
+                f'{width}x{height} pixels are more than {max_megapixels} megapixels; '
+                'the limit can be raised with --max-megapixels'
+            )
+        turn, rgb = turn_of(image), as_rgb(image)
+        return rgb, rgb.copy() if turn is None else rgb.transpose(turn)
+
     if photo.thumbnail:
         return read_rgb(photo.path)
-    check_pixels(photo.path, max_megapixels)
-    image = read_rgb(photo.path)
-    seen = upright(image, photo.path)
+    image, seen = decoded(photo.path, convert)
     photo.width, photo.height = seen.size
     seen.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
-    photo.thumbnail = jpeg(seen)
+    small = folder / f'{photo.key}.thumbnail'
+    small.write_bytes(jpeg(seen))
+    photo.thumbnail = small
     return image
 
 
@@ -141,45 +142,3 @@ def _in_words(error: str, photo: Photo) -> str:
     """For a list where the photo's name stands before it, without the path."""
     path = repr(str(photo.path))
     return error.removeprefix(f'image {path} ').replace(path, repr(photo.name))
-
-
-def check_pixels(path: Path, max_megapixels: int) -> None:
-    """Refuse an image by the size in its header, before a pixel is decoded.
-
-    A file whose header cannot be read is left to whoever decodes it.
-
-    Raises:
-        UserError: more than ``max_megapixels`` 10^6 pixels, or so many that Pillow
-            takes it for a decompression bomb.
-    """
-    way_out = 'the limit can be raised with --max-megapixels'
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise UserError(
-            f'it claims more pixels than any photo has; at most {max_megapixels} '
-            f'megapixels are taken; {way_out}'
-        ) from error
-    except Exception:
-        return
-    if width * height > max_megapixels * MEGA:
-        raise UserError(
-            f'{width}x{height} pixels are more than {max_megapixels} megapixels; '
-            f'{way_out}'
-        )
-
-
-def upright(image: Image.Image, path: Path) -> Image.Image:
-    """A copy of an image turned as the EXIF orientation of a file says."""
-    turn = decoded(path, turn_of)
-    return image.copy() if turn is None else image.transpose(turn)
-
-
-def jpeg(image: Image.Image) -> bytes:
-    """An RGB image as a JPEG file without metadata."""
-    buffer = io.BytesIO()
-    image.save(buffer, 'JPEG', quality=85, exif=b'')
-    return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
@@ -12,19 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metaiqa_plugin.errors import UserError, needing
-from metaiqa_plugin.train.adapt import AdaptSettings
 from metaiqa_plugin.ui.sessions import Limits, Sessions
 
 __all__ = ['LOCAL', 'POLICY', 'serve']
 
 LOCAL = ('127.0.0.1', 'localhost')
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' "
-    "data:; worker-src 'self' blob:; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What the browser may load: nothing from elsewhere."""
+"""What the browser may run and load: our files and pictures, nothing from elsewhere."""
 HEADERS = (
     (b'content-security-policy', POLICY.encode()),
     (b'referrer-policy', b'no-referrer'),
@@ -37,7 +33,8 @@ def serve(
     port: int,
     limits: Limits,
     checkpoints: Sequence[str],
-    settings: AdaptSettings,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> None:
     """Serve until SIGINT or SIGTERM; prints the address when it can be opened.
 
@@ -47,38 +44,49 @@ def serve(
     Args:
         host: address to listen on; other than ``LOCAL`` is open to the network.
         port: 0 for any free one.
-        limits: what a page takes.
+        limits: what pages take.
         checkpoints: paths of checkpoints of ours that are offered beside our metrics.
-        settings: of the adaptation to ratings.
+        steps, seed: of the adaptation to ratings, see ``AdaptSettings``.
 
     Raises:
-        UserError: the address is taken, or Gradio is missing.
+        UserError: the address is taken, or the extra ``ui`` is missing; or see above.
         CheckpointError: a checkpoint is not there, or not one of ours.
     """
-    with _private_folder() as folder:
-        _quiet_gradio(folder / 'gradio')
-        with needing('ui'):
-            import gradio  # noqa: F401
+    with needing('ui'):
+        import starlette  # noqa: F401
         import uvicorn
-
+    with _private_folder() as folder, _listen(host, port) as listening:
+        _say('starting, 1 of 2: loading torch and pyiqa')
+        from metaiqa_plugin.train.adapt import AdaptSettings
+        from metaiqa_plugin.ui.routes import Api
         from metaiqa_plugin.ui.scoring import Metrics
 
-        listening = _listen(host, port)
-        with listening:
-            metrics = Metrics(checkpoints)
-            sessions = Sessions(folder / 'pages', metrics.default)
-            app = _application(sessions, metrics, limits, settings, host)
-            config = uvicorn.Config(
-                app,
-                log_config=None,  # its own would close the handlers of all loggers
-                log_level='warning',
-                timeout_graceful_shutdown=1,
+        settings = AdaptSettings(steps=steps, seed=seed)
+        _say('starting, 2 of 2: opening the metric')
+        metrics = Metrics(checkpoints)
+        sessions = Sessions(folder, metrics.default, limits.max_tabs)
+        api = Api(sessions, metrics, limits, settings, host in LOCAL)
+        config = uvicorn.Config(
+            _application(api, host),
+            log_config=None,  # its own would close the handlers of all loggers
+            log_level='warning',
+            timeout_graceful_shutdown=1,
+        )
+        if host not in LOCAL:
+            _say(
+                f'metaiqa: warning: host={host!r}: whoever reaches this machine can '
+                'use the page; there is no password and no encryption'
             )
-            _warn_of(host)
-            try:
-                _announcing(uvicorn.Server)(config).run(sockets=[listening])
-            finally:
-                sessions.close_all()
+        server = _announcing(uvicorn.Server)(config)
+        api.ending = lambda: server.should_exit
+        try:
+            server.run(sockets=[listening])
+        finally:
+            sessions.close_all()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -98,15 +106,6 @@ def _private_folder() -> Iterator[Path]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _quiet_gradio(folder: Path) -> None:
-    """Before its import: no telemetry, and its files below ours."""
-    os.environ |= {
-        'GRADIO_ANALYTICS_ENABLED': 'False',
-        'GRADIO_TEMP_DIR': str(folder),
-        'HF_HUB_DISABLE_TELEMETRY': '1',
-    }
-
-
 def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port))
@@ -115,15 +114,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f'cannot listen on host={host!r}, port={port}: {error}; choose another '
             '--port, 0 for any free one'
         ) from error
-
-
-def _warn_of(host: str) -> None:
-    if host not in LOCAL:
-        print(
-            f'metaiqa: warning: host={host!r}: whoever reaches this machine can use '
-            'the page; there is no password and no encryption',
-            file=sys.stderr,
-        )
 
 
 def _announcing(server: type) -> type:
@@ -138,40 +128,26 @@ def _announcing(server: type) -> type:
     return Announcing
 
 
-def _application(sessions, metrics, limits: Limits, settings, host: str):
-    import gradio as gr
-    from fastapi import FastAPI
+def _application(api, host: str):
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
 
-    from metaiqa_plugin.ui.handlers import Handlers
-    from metaiqa_plugin.ui.page import build_page, stylesheet, theme
-    from metaiqa_plugin.ui.routes import session_routes
+    def refused(request, error: UserError):
+        return PlainTextResponse(str(error), 400)
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(session_routes(sessions, limits))
-    handlers = Handlers(sessions, metrics, limits, settings)
-    gr.mount_gradio_app(
-        app,
-        build_page(handlers, metrics),
-        path='/',
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        max_file_size=1,
-        theme=theme(),
-        css=stylesheet(),
-    )
-    app.add_middleware(_WithHeaders)
+    layers = [Middleware(_Guard)]
     if host in LOCAL:  # a foreign page whose name resolves to this machine is refused
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL))
-    return app
+        layers.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL)))
+    handlers = {UserError: refused}
+    return Starlette(
+        routes=api.routes(), middleware=layers, exception_handlers=handlers
+    )
 
 
-class _WithHeaders:
-    """Adds ``HEADERS`` to every response."""
+class _Guard:
+    """Adds ``HEADERS`` to every response, and refuses what other sites' pages ask."""
 
     def __init__(self, app) -> None:
         self._app = app
@@ -182,4 +158,12 @@ class _WithHeaders:
                 message['headers'] = [*message['headers'], *HEADERS]
             await send(message)
 
+        given = dict(scope.get('headers', ()))
+        if given.get(b'sec-fetch-site') in (b'cross-site', b'same-site') and (
+            scope['method'] != 'GET'
+        ):
+            start = {'type': 'http.response.start', 'status': 403, 'headers': []}
+            await with_headers(start)
+            await send({'type': 'http.response.body', 'body': b'another site asks'})
+            return
         await self._app(scope, receive, with_headers)

@@ -100,11 +100,6 @@ class Taste:
         """
         return correlate(getattr(self, which), self.stars).srocc
 
-    @property
-    def chance_limit(self) -> float:
-        """See :func:`chance_limit`."""
-        return chance_limit(len(self.stars))
-
 
 def mos_of_stars(stars: Sequence[int]) -> list[float]:
     """1 to 5 stars as MOS in [0, 1]: (stars - 1) / 4."""
@@ -182,23 +177,31 @@ class TasteJob:
         network: the prior; not changed.
         plan: what to learn.
         name_of: the user's name of a path, for messages.
+        keep: is given what was learned, before it counts as done.
 
     Attributes:
         state: ``'waiting'`` for that of another page, ``'running'``, ``'done'``,
             ``'cancelled'`` or ``'failed'``.
         step, total: steps done and planned; 0 before the first.
+        names: the user's names of the photos that it learns from.
         taste: the result, once it is done.
         error: why it failed.
     """
 
     def __init__(
-        self, network: MetaIQA, plan: TastePlan, name_of: Callable[[str], str]
+        self,
+        network: MetaIQA,
+        plan: TastePlan,
+        name_of: Callable[[str], str],
+        keep: Callable[[Taste], None] = lambda taste: None,
     ) -> None:
         self.state = 'waiting'
         self.step = self.total = 0
         self.taste: Taste | None = None
         self.error = ''
-        self._plan, self._network, self._name_of = plan, network, name_of
+        self._plan, self._network = plan, network
+        self._name_of, self._keep = name_of, keep
+        self.names = [name_of(path) for path in plan.paths]
         self._cancelled = threading.Event()
         self._started = 0.0
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -234,6 +237,7 @@ class TasteJob:
                 self.taste = learn_taste(self._network, self._plan, self._note)
             finally:
                 _LEARNING.release()
+            self._keep(self.taste)
             self.state = 'done'
         except _Cancelled:
             self.state = 'cancelled'

@@ -1,11 +1,10 @@
 """Files that are too large are refused before they are decoded, by name."""
 
 import pytest
-from PIL import Image
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.ui.scoring import check_pixels
-from metaiqa_plugin.ui.sessions import Limits
+from metaiqa_plugin.ui.scoring import _load
+from metaiqa_plugin.ui.sessions import Limits, Photo
 
 
 def test_bytes_are_bounded_by_kind():
@@ -19,18 +18,17 @@ def test_bytes_are_bounded_by_kind():
 
 
 def test_pixels_are_bounded_by_the_header(tmp_path, odd_files):
-    path = tmp_path / 'million.png'
-    Image.new('L', (1000, 1000)).save(path)
-    check_pixels(path, 1)
+    def load(name, most):
+        return _load(Photo(1, name, odd_files[name]), tmp_path, most)
+
     with pytest.raises(UserError, match='1200x1000 pixels are more than 1 megapixels'):
-        check_pixels(odd_files['large.png'], 1)
-    check_pixels(odd_files['large.png'], 2)
-    with pytest.raises(UserError, match='more pixels than any photo'):
-        check_pixels(odd_files['bomb.png'], 2000)
-    check_pixels(odd_files['notes.txt'], 1)
+        load('large.png', 1)
+    assert load('large.png', 2).size == (1200, 1000)
+    with pytest.raises(UserError, match=r'bomb\.png.* is refused: Image size'):
+        load('bomb.png', 2000)
 
 
-@pytest.mark.parametrize('name', ['max_files', 'max_megapixels'])
+@pytest.mark.parametrize('name', ['max_tabs', 'max_files', 'max_megapixels'])
 def test_limits_are_positive(name):
     with pytest.raises(UserError, match=f'{name}=0'):
         Limits(**{name: 0})

@@ -13,7 +13,7 @@ def sessions(tmp_path):
 
 @pytest.fixture
 def session(sessions):
-    return sessions.open('page')
+    return sessions.open()
 
 
 def arrive(session, *names):
@@ -52,13 +52,9 @@ def test_order_is_by_score_then_name_and_unscored_come_last(session):
     for _ in range(3):
         photo, of_round = session.take()
         session.finish(photo, of_round, 0.5 if photo.name != 'd' else 0.9, '')
-    names = [photo.name for photo in session.ordered(worst_first=True)]
-    assert names == ['b', 'c', 'd', 'a']
-    names = [photo.name for photo in session.ordered(worst_first=False)]
-    assert names[0] == 'd'
-    names = [photo.name for photo in session.ordered(True, lower_better=True)]
-    assert names[0] == 'd'
-    assert session.progress() == (3, 4)
+    assert [photo.name for photo in session.ordered()] == ['b', 'c', 'd', 'a']
+    assert session.ordered(lower_better=True)[0].name == 'd'
+    assert session.progress() == (3, 4, None)
     assert photos[3].score is None
 
 
@@ -84,6 +80,45 @@ def test_another_metric_gives_refused_photos_a_second_chance_but_not_lost_ones(s
     assert session.take() is None
 
 
+def test_one_scores_and_what_arrives_meanwhile_is_scored_by_it(session):
+    assert not session.begin()
+    arrive(session, 'a', 'b')
+    assert session.begin() and not session.begin()
+    session.finish(*session.take(), 0.1, '')
+    arrive(session, 'c')
+    assert not session.begin()
+    assert session.progress()[:2] == (1, 3) and session.progress()[2] >= 0
+    session.finish(*session.take(), 0.1, '')
+    session.finish(*session.take(), 0.1, '')
+    assert session.take() is None
+    arrive(session, 'd')
+    assert session.begin()
+
+
+def test_what_was_changed_since_is_told_once(session):
+    one, other = arrive(session, 'a', 'b')
+    version, changed = session.since(0)
+    assert changed == [one, other]
+    assert session.since(version)[1] == []
+    session.rate(other.key, 4)
+    version, changed = session.since(version)
+    assert [photo.facts()['rating'] for photo in changed] == [4]
+
+
+def test_as_many_pages_as_allowed_are_open(tmp_path):
+    sessions = Sessions(tmp_path, 'metaiqa', max_tabs=2)
+    first = sessions.open()
+    sessions.open()
+    with pytest.raises(UserError, match=r'2 tabs are open.*--max-tabs'):
+        sessions.open()
+    first.watchers = 1
+    sessions.close(first, unwatched=True)
+    assert sessions.get(first.token) is first
+    first.watchers = 0
+    sessions.close(first, unwatched=True)
+    assert sessions.open()
+
+
 @pytest.mark.parametrize(
     ('given', 'kept'), [(5, 5), (1, 1), (0, None), (6, 3), (-1, 3), ('5', 3)]
 )
@@ -99,24 +134,19 @@ def test_only_photos_that_could_be_read_count_as_rated(session):
     first, second, third = arrive(session, 'b', 'a', 'c')
     for photo in (first, second, third):
         session.rate(photo.key, 4)
-    first.thumbnail = second.thumbnail = b'jpeg'
+    first.thumbnail = second.thumbnail = session.folder / 'small'
     assert [photo.name for photo in session.rated()] == ['a', 'b']
 
 
 def test_pages_are_apart_and_leave_nothing_behind(sessions, tmp_path):
-    one, other = sessions.open('one'), sessions.open('other')
+    one, other = sessions.open(), sessions.open()
     arrive(one, 'a')
     assert one.token != other.token
     assert not other.photos
     assert one.folder.stat().st_mode & 0o077 == 0
-    sessions.close('one')
+    sessions.close(one)
     assert not one.folder.exists()
-    assert sessions.of_token(one.token) is None
-    with pytest.raises(UserError, match='reload'):
-        sessions.of_page('one')
-    assert sessions.of_page('other') is other
-    again = sessions.open('other')
-    assert again is not other
-    assert not other.folder.exists()
+    assert sessions.get(one.token) is None
+    assert sessions.get(other.token) is other
     sessions.close_all()
     assert list(tmp_path.iterdir()) == []
