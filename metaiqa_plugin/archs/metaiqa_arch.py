@@ -24,6 +24,7 @@ classifier and puts 1000-1024-512-1 with BatchNorm behind it (``head='authors'``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 from urllib.error import URLError
@@ -167,6 +168,15 @@ class RegressionHead(nn.Sequential):
             nn.Sigmoid(),
         )
 
+    @property
+    def last(self) -> nn.Linear:
+        """Gives the logit of the score."""
+        return self[-2]
+
+    def hidden(self, features: Tensor) -> Tensor:
+        """(N, hidden): what the last layer takes."""
+        return self[:-2](features)
+
     def restandardise(self, features: Tensor) -> None:
         """Standardise by features (N, C) and predict the same as before.
 
@@ -199,10 +209,18 @@ class AuthorsHead(nn.Module):
         self.fc3 = nn.Linear(512, 1)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, logits: Tensor) -> Tensor:
+    @property
+    def last(self) -> nn.Linear:
+        """Gives the logit of the score."""
+        return self.fc3
+
+    def hidden(self, logits: Tensor) -> Tensor:
+        """(N, 512): what the last layer takes."""
         hidden = self.dropout(self.relu1(self.bn1(self.fc1(logits))))
-        hidden = self.dropout(self.relu2(self.bn2(self.fc2(hidden))))
-        return torch.sigmoid(self.fc3(hidden))
+        return self.dropout(self.relu2(self.bn2(self.fc2(hidden))))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return torch.sigmoid(self.last(self.hidden(logits)))
 
 
 class MetaIQA(ConfiguredNetwork):
@@ -288,8 +306,14 @@ class MetaIQA(ConfiguredNetwork):
             (N, 1) in [0, 1], higher is better. Differentiable.
         """
         if self.config.frozen and self.backbone.takes_as_maps(images):
-            return self._scores_of(self.backbone(images))
+            return self._of_head(self.head, self.backbone(images))
         return self.view_scores(self.views(images))
+
+    def hidden(self, images: Tensor) -> Tensor:
+        """(N, hidden): what the head's last layer takes, of images as ``forward``."""
+        if not (self.config.frozen and self.backbone.takes_as_maps(images)):
+            images = self.normalised(self.views(images))
+        return self._of_head(self.head.hidden, self.backbone(images))
 
     def maps(self, images: Tensor) -> Tensor:
         """Maps of images by the frozen stages, at the size they have.
@@ -324,13 +348,13 @@ class MetaIQA(ConfiguredNetwork):
         return images
 
     def view_scores(self, views: Tensor) -> Tensor:
-        return self._scores_of(self.backbone(self.normalised(views)))
+        return self._of_head(self.head, self.backbone(self.normalised(views)))
 
-    def _scores_of(self, features: Tensor) -> Tensor:
+    def _of_head(self, part: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
         """The head runs in the precision of its weights, outside autocast."""
         dtype = next(self.head.parameters()).dtype
         with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.to(dtype))
+            return part(features.to(dtype))
 
     def _resized(self, images: Tensor) -> Tensor:
         size = target_size(images.shape[-2:], self.config)

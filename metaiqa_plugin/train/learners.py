@@ -15,6 +15,7 @@ from torch import Tensor
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.network import Batch, Network
+from metaiqa_plugin.train.ridge import ridge_change
 from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import (
     InnerAdam,
@@ -25,7 +26,16 @@ from metaiqa_plugin.train.update import (
     task_differences,
 )
 
-__all__ = ['LEARNERS', 'Bilevel', 'Joint', 'Learner', 'Maml', 'Placed', 'Single']
+__all__ = [
+    'LEARNERS',
+    'Bilevel',
+    'Exact',
+    'Joint',
+    'Learner',
+    'Maml',
+    'Placed',
+    'Single',
+]
 
 
 class Placed(NamedTuple):
@@ -235,8 +245,33 @@ class Joint(Single):
         return [TaskLosses('all', losses, losses)]
 
 
-class Maml(Learner):
-    """Second-order MAML: the outer step follows the query loss through the inner ones.
+class ThroughQuery(Learner):
+    """Learners whose outer step follows the query loss through what came before."""
+
+    def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
+        def compute() -> list[TaskLosses]:
+            with closing(self._each(tasks)) as walk:
+                return [self._named(task) for task in walk]
+
+        losses = self._gathered(compute, tasks)
+        parameters = self.network.parameters
+        total = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        self._step_outer(total, len(losses), self.decay)
+        return losses
+
+    def _named(self, task: Task) -> TaskLosses:
+        try:
+            return self._one(task)
+        except FloatingPointError as error:
+            raise FloatingPointError(f'task {task.name!r}: {error}') from error
+
+    def _one(self, task: Task) -> TaskLosses:
+        """Adds the gradient of the task's query loss to those of the parameters."""
+        raise NotImplementedError
+
+
+class Maml(ThroughQuery):
+    """Second-order MAML: through S gradient steps on the support set.
 
     learn2learn's copies of the network share its BatchNorm statistics.
     """
@@ -259,35 +294,54 @@ class Maml(Learner):
 
     def update(self, tasks: Sequence[Placed]) -> list[TaskLosses]:
         self.maml.lr = self.settings.alpha * self.decay
-
-        def compute() -> list[TaskLosses]:
-            with closing(self._each(tasks)) as walk:
-                return [self._one(task) for task in walk]
-
-        losses = self._gathered(compute, tasks)
-        parameters = self.network.parameters
-        total = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        self._step_outer(total, len(losses), self.decay)
-        return losses
+        return super().update(tasks)
 
     def _one(self, task: Task) -> TaskLosses:
         loss = self.network.loss
         support, query = [], []
         copy = self.maml.clone()
-        try:
-            for batch in task.support:
-                value = loss(batch, copy)
-                support.append(finite(value, f'step {len(support) + 1}'))
-                copy.adapt(value)
-            total = sum(loss(batch, copy) for batch in task.query) / len(task.query)
-            query.append(finite(total, 'the query set'))
-        except FloatingPointError as error:
-            raise FloatingPointError(f'task {task.name!r}: {error}') from error
+        for batch in task.support:
+            value = loss(batch, copy)
+            support.append(finite(value, f'step {len(support) + 1}'))
+            copy.adapt(value)
+        total = sum(loss(batch, copy) for batch in task.query) / len(task.query)
+        query.append(finite(total, 'the query set'))
         total.backward()
         return TaskLosses(task.name, support, query)
 
 
-LEARNERS = {'bilevel': Bilevel, 'joint': Joint, 'single': Single, 'maml': Maml}
+class Exact(ThroughQuery):
+    """Through the closed-form step of the last layer that few labels get in ``adapt``.
+
+    In place of Eq. 4 the support set moves the last layer by :func:`ridge_change`, and
+    the loss of the query set after it is followed back through that step into the
+    whole network. So what is trained is a prior that this step makes the most of.
+    """
+
+    def _one(self, task: Task) -> TaskLosses:
+        given, asked = (_joined(part) for part in (task.support, task.query))
+        support, query = (self.network.labelled(batch) for batch in (given, asked))
+        change = ridge_change(support, self.settings.penalty, slope=False)
+        before = self.network.criterion(torch.sigmoid(support.logits), support.mos)
+        adapted = torch.sigmoid(change.of(query.hidden, query.logits))
+        total = self.network.criterion(adapted, query.mos)
+        losses = [finite(before, 'the support set')], [finite(total, 'the query set')]
+        total.backward()
+        return TaskLosses(task.name, *losses)
+
+
+LEARNERS = {
+    'bilevel': Bilevel,
+    'exact': Exact,
+    'joint': Joint,
+    'single': Single,
+    'maml': Maml,
+}
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    images, mos = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(mos)
 
 
 def _mixed(batches: Sequence[Batch]) -> list[Batch]:

@@ -167,7 +167,8 @@ class MetaIQAModel(IQAModel):
         device, precision = self._device_choice, self._precision
         layout = 'channels_last' if self.meta.channels_last else 'contiguous'
         threads = torch.get_num_threads()
-        steps = 'plain' if self.meta.update == 'maml' else 'fused Adam'
+        steps = {'maml': 'plain', 'exact': 'closed-form'}
+        steps = steps.get(self.meta.update, 'fused Adam')
         return (
             f'{self.meta.update} update on {device.value} ({device.why}; {threads} '
             f'threads, {ranks.count()} ranks), {precision.value} ({precision.why}), '

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metaiqa_plugin.data.crops import as_input
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train.ridge import Labelled
 from metaiqa_plugin.train.settings import MetaSettings
 from metaiqa_plugin.train.update import Rates
 
@@ -83,17 +84,27 @@ class Network:
                 float16; MOS (N, 1) float32 in [0, 1].
             module: another network to run; None: this one.
         """
-        images = as_input(batch[0].to(self.device, non_blocking=True))
-        images = images.contiguous(memory_format=self._layout)
-        mos = batch[1].to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, torch.bfloat16, self.precision == 'bf16'):
+        images, mos = self._placed(batch)
+        with self._precision():
             predicted = (module or self.module)(images).to(mos.dtype)
         if predicted.shape != mos.shape:
             raise UserError(
                 f'the network gives {tuple(predicted.shape)} for {len(mos)} images, '
                 f'expected {tuple(mos.shape)}: one score per image'
             )
+        return self.criterion(predicted, mos)
+
+    def criterion(self, predicted: Tensor, mos: Tensor) -> Tensor:
+        """Eq. 2 of scores and MOS, both (N, 1)."""
         return sum(criterion(predicted, mos) for criterion in self.criteria)
+
+    def labelled(self, batch: Batch) -> Labelled:
+        """What the head of a ``MetaIQA`` makes of a batch, as :meth:`loss` takes it."""
+        images, mos = self._placed(batch)
+        with self._precision():
+            hidden = self.module.hidden(images)
+        hidden = hidden.to(mos.dtype)
+        return Labelled(hidden, self.module.head.last(hidden), mos)
 
     def rates(self, decay: float, head_only: bool = False) -> Rates:
         """alpha of each parameter; None where it is to stay."""
@@ -101,6 +112,15 @@ class Network:
         head = alpha if head is None else head
         body = None if head_only else decay * alpha
         return [decay * head if is_head else body for is_head in self.is_head]
+
+    def _placed(self, batch: Batch) -> Batch:
+        images = as_input(batch[0].to(self.device, non_blocking=True))
+        mos = batch[1].to(self.device, non_blocking=True)
+        return images.contiguous(memory_format=self._layout), mos
+
+    def _precision(self) -> torch.autocast:
+        enabled = self.precision == 'bf16'
+        return torch.autocast(self.device.type, torch.bfloat16, enabled)
 
     def _require_head(self, names: Sequence[str]) -> None:
         needed = self.settings.alpha_head is not None or self.settings.inner == 'head'

@@ -69,10 +69,13 @@ class MetaSettings(BlockSettings, AdamSettings):
             order, a batch holding one distortion, without Eq. 8. ``'maml'``:
             second-order MAML (Finn et al., ICML 2017) through learn2learn, S plain
             gradient steps on the support set, the outer step on the query loss.
+            ``'exact'``: the same through the step of the last layer in closed form that
+            adaptation takes, see :mod:`metaiqa_plugin.train.ridge`; of a ``MetaIQA``.
             All take the same images from the same data, so that image-steps are equal.
         alpha: inner learning rate of the backbone; that of Adam in ``'joint'`` and
             ``'single'``.
         alpha_head: of the head; None: alpha.
+        penalty: of ``'exact'``: L2 penalty on the change of the last layer's weight.
         head: the names of the head's parameters start with one of these.
         inner: ``'all'``: the support steps move every parameter; ``'head'``: the head
             alone, as in ANIL (Raghu et al., ICLR 2020); the query steps move all.
@@ -94,9 +97,10 @@ class MetaSettings(BlockSettings, AdamSettings):
 
     BLOCK: ClassVar = 'meta'
 
-    update: Literal['bilevel', 'maml', 'joint', 'single'] = 'bilevel'
+    update: Literal['bilevel', 'exact', 'maml', 'joint', 'single'] = 'bilevel'
     alpha: float = 1e-4
     alpha_head: float | None = None
+    penalty: float = 1.0
     head: tuple[str, ...] = ('head.',)
     inner: Literal['all', 'head'] = 'all'
     steps: int = 6
@@ -112,6 +116,7 @@ class MetaSettings(BlockSettings, AdamSettings):
         real_number('train.meta.alpha', self.alpha, 0)
         if self.alpha_head is not None:
             real_number('train.meta.alpha_head', self.alpha_head, 0)
+        real_number('train.meta.penalty', self.penalty, 1e-6)
         real_number('train.meta.ema', self.ema, 0, 1)
         whole_number('train.meta.steps', self.steps)
         heads = (self.head,) if isinstance(self.head, str) else tuple(self.head)

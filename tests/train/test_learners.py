@@ -150,6 +150,47 @@ def test_maml_leaves_frozen_parameters_and_moves_the_others():
     assert not torch.equal(after['head.weight'], start['head.weight'])
 
 
+class Hidden(Small):
+    """With a last layer and what it takes, as the heads of MetaIQA have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.head.last = nn.Linear(64, 1)
+
+    def hidden(self, images):
+        return self.body(images.double())
+
+
+def test_exact_follows_the_ridge_regression_of_the_support_set():
+    outer = learner('exact', Hidden().double(), penalty=0.3)
+    module = outer.network.module
+    reference, theta = deepcopy(module), state(module)
+    given = tasks()
+    total = 0
+    for placed in given:
+        (images, mos), (asked, target) = (
+            [torch.cat(part) for part in zip(*batches, strict=True)]
+            for batches in (placed.task.support, placed.task.query)
+        )
+        hidden = reference.hidden(images / 255.0)
+        score = torch.sigmoid(reference.head.last(hidden))
+        rows = torch.cat([hidden, torch.ones(len(hidden), 1)], 1) * score * (1 - score)
+        penalty = torch.diag(torch.tensor([0.3] * 64 + [0.0], dtype=float))
+        step = torch.linalg.solve(rows.T @ rows + penalty, rows.T @ (mos - score))
+        hidden = reference.hidden(asked / 255.0)
+        moved = reference.head.last(hidden) + hidden @ step[:-1] + step[-1]
+        loss = nn.functional.mse_loss(torch.sigmoid(moved), target)
+        total = total + loss / len(given)
+    total.backward()
+    outer.update(given)
+    for name, parameter in reference.named_parameters():
+        gradient = torch.zeros(()) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(
+            state(module)[name], theta[name] - gradient, rtol=0, atol=1e-10
+        )
+    assert reference.body[0].weight.grad.abs().max() > 1e-6
+
+
 def test_anil_moves_the_head_alone_in_the_support_steps():
     anil = learner('bilevel', inner='head')
     given = tasks(count=1)
