@@ -39,6 +39,9 @@ __all__ = [
 ]
 
 
+FEATURES_AT_ONCE = 16
+
+
 @dataclass(frozen=True)
 class AdaptSettings:
     """How to adapt.
@@ -276,12 +279,13 @@ def features_of(network: nn.Module, views: Iterable[Sequence[np.ndarray]]) -> Te
     """
     network.eval()
     device = next(network.parameters()).device
+    each = (maps for both in views for maps in both)
     rows = []
     with torch.no_grad():
-        for both in views:
-            for maps in both:
-                batch = torch.from_numpy(np.array(maps)).permute(2, 0, 1)[None]
-                rows.append(network.backbone(batch.float().to(device)))
+        for _, alike in itertools.groupby(each, key=np.shape):
+            while batch := list(itertools.islice(alike, FEATURES_AT_ONCE)):
+                maps = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
+                rows.append(network.backbone(maps.float().to(device)))
     return torch.cat(rows)
 
 
