@@ -175,7 +175,9 @@ class RegressionHead(nn.Sequential):
 
     def hidden(self, features: Tensor) -> Tensor:
         """(N, hidden): what the last layer takes."""
-        return self[:-2](features)
+        for layer in list(self)[:-2]:
+            features = layer(features)
+        return features
 
     def restandardise(self, features: Tensor) -> None:
         """Standardise by features (N, C) and predict the same as before.
