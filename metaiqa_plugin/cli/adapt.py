@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from metaiqa_plugin.cli import common
+
+if TYPE_CHECKING:
+    from metaiqa_plugin.train.adapt import Gain
 
 __all__ = ['add_parser', 'run_adapt']
 
 STARTS = {'metaiqa': True, 'metaiqa-prior': 'prior'}
 """Metrics that ship, by what ``MetaIQA`` calls their weights."""
+
+FITTED = {
+    'none': 'nothing fitted: the metric as it was is as good',
+    'offset': 'an offset fitted',
+    'line': 'a line fitted',
+    'layer': 'the last layer fitted',
+    'stages': 'the stages trained',
+}
 
 
 def add_parser(verbs) -> None:
@@ -24,8 +36,7 @@ def add_parser(verbs) -> None:
     common.add_out(verb, '.safetensors or .pth to write', required=True)
     common.add_overwrite(verb)
     verb.add_argument('--allow-unlabelled', action='store_true')
-    verb.add_argument('--head-steps', type=int, help='steps of the head alone before')
-    common.add_steps(verb, 'of Adam; default by image count')
+    common.add_steps(verb, 'of Adam; 0: the last layer alone; default: from 200 labels')
     common.add_batch_size(verb)
     verb.add_argument('--lr', type=float, help='of the backbone')
     verb.add_argument('--lr-head', type=float)
@@ -60,8 +71,26 @@ def run_adapt(options: argparse.Namespace) -> int:
     network = MetaIQA(
         pretrained=STARTS.get(options.metric, True), pretrained_model_path=checkpoint
     )
-    losses = adapt(network, labelled, AdaptSettings(**given))
+    found = adapt(network, labelled, AdaptSettings(**given))
     write_state_dict(options.out, network.state_dict(), overwrite=options.overwrite)
-    course = f', loss {losses[0]:.4f} -> {losses[-1]:.4f}' if losses else ''
-    print(f'{options.out}: {len(labelled.paths)} images, {len(losses)} steps{course}')
+    print(f'{options.out}: {len(labelled.paths)} images, {FITTED[found.fitted]}')
+    if found.losses:
+        course = f'{found.losses[0]:.4f} -> {found.losses[-1]:.4f}'
+        print(f'loss {course} in {len(found.losses)} steps')
+    if found.gain is not None:
+        print(_of_gain(found.gain))
     return 0
+
+
+def _of_gain(gain: Gain) -> str:
+    """What to expect, in words."""
+    text = (
+        'expected for other images like these, from labels left out: '
+        f'error {gain.error[0]:.3f} -> {gain.error[1]:.3f} '
+        f'(less by {gain.less_error[0]:.3f} to {gain.less_error[1]:.3f}), '
+        f'SROCC {gain.srocc[0]:.3f} -> {gain.srocc[1]:.3f} '
+        f'({gain.more_srocc[0]:+.3f} to {gain.more_srocc[1]:+.3f})'
+    )
+    if gain.seen:
+        return text
+    return f'{text}\nno gain that chance does not explain: label more images'

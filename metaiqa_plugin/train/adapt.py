@@ -1,12 +1,17 @@
 """Adaptation of a quality prior to a target from labelled images (Eq. 9 and 10).
 
-Paper: MetaIQA, CVPR 2020, Section 3.2. Where we depart from it: the learning rate of
-P Adam steps follows half a cosine down to zero, head and backbone have rates of their
-own, and torch's Adam corrects the bias of its moments, which Eq. 10 does not.
+Paper: MetaIQA, CVPR 2020, Section 3.2. Where we depart from it: what is fitted grows
+with the number of labels. The last layer is fitted in closed form, and no further than
+the errors for labels left out allow, see :func:`fit_layer`. Only from ``MANY`` labels
+on are the stages trained, too, and kept if a fifth of the labels, left out, speaks for
+it. The learning rate of P Adam steps follows half a cosine down to zero, head and
+backbone have rates of their own, and torch's Adam corrects the bias of its moments,
+which Eq. 10 does not.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import os
@@ -14,10 +19,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -27,19 +33,29 @@ from metaiqa_plugin.data.images import read_resized, walk_images
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.errors import UserError, real_number, whole_number
 from metaiqa_plugin.train.network import training_mode
+from metaiqa_plugin.train.ridge import fit_layer
 from metaiqa_plugin.train.settings import HeadFirst, check_choices
 
 __all__ = [
     'AdaptSettings',
+    'Adaptation',
+    'Gain',
     'LabelledImages',
     'adapt',
     'features_of',
+    'gain_of',
     'read_labels',
     'train_head',
 ]
 
 
 FEATURES_AT_ONCE = 16
+FEWEST = 5
+MANY = 200
+"""Labels from which the stages may be trained."""
+PASSES = 8
+FOLD = 5
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -47,10 +63,9 @@ class AdaptSettings:
     """How to adapt.
 
     Attributes:
-        head_steps: steps of the head alone before, see :func:`train_head`; for
-            networks with frozen stages. None: 300 for these, 0 for others.
-        steps: P, Adam steps; None: eight passes over the images, at least 30 steps;
-            0, the head alone, where ``head_steps`` is given.
+        steps: P, Adam steps of stages and head after the fit of the last layer; 0:
+            none; None: eight passes over the images where there are ``MANY`` of them
+            and a trial on four fifths is better for the last fifth, else none.
         batch_size: images per step.
         lr: learning rate of the backbone, at the start.
         lr_head: of the head.
@@ -66,7 +81,6 @@ class AdaptSettings:
         seed: of batches, crops and dropout.
     """
 
-    head_steps: int | None = None
     steps: int | None = None
     batch_size: int = 16
     lr: float = 1e-4
@@ -82,10 +96,8 @@ class AdaptSettings:
         for name in ('resize', 'crop_size'):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name))
-        if self.head_steps is not None:
-            whole_number('head_steps', self.head_steps, minimum=0)
         if self.steps is not None:
-            whole_number('steps', self.steps, minimum=0 if self.head_steps else 1)
+            whole_number('steps', self.steps, minimum=0)
         whole_number('batch_size', self.batch_size, minimum=2)
         whole_number('seed', self.seed, minimum=0)
         real_number('lr', self.lr, 0)
@@ -94,17 +106,57 @@ class AdaptSettings:
         check_choices(self)
 
     def for_network(self, network: nn.Module) -> AdaptSettings:
-        """With what None of ``head_steps`` and ``batchnorm`` stands for."""
-        frozen = bool(network.config.frozen)
-        steps = HeadFirst.steps * frozen if self.head_steps is None else self.head_steps
-        batchnorm = self.batchnorm or ('frozen' if frozen else 'running')
-        return replace(self, head_steps=steps, batchnorm=batchnorm)
+        """With what None of ``batchnorm`` stands for."""
+        default = 'frozen' if network.config.frozen else 'running'
+        return replace(self, batchnorm=self.batchnorm or default)
 
     def total_steps(self, images: int) -> int:
-        """P for this many images."""
+        """The most Adam steps that an adaptation to so many images takes."""
         if self.steps is not None:
             return self.steps
-        return max(30, 8 * math.ceil(images / self.batch_size))
+        if images < MANY:
+            return 0
+        return self.passes(images) + self.passes(images - len(_held(images, 0)))
+
+    def passes(self, images: int) -> int:
+        """Steps of ``PASSES`` passes over so many images."""
+        return PASSES * math.ceil(images / self.batch_size)
+
+
+class Gain(NamedTuple):
+    """What adaptation brings to images like the labelled ones.
+
+    Attributes:
+        error: root mean squared error in units of MOS, before and after.
+        less_error: how much smaller it is; 95% of resamples lie between the two.
+        srocc: before and after.
+        more_srocc: how much larger it is, likewise.
+    """
+
+    error: tuple[float, float]
+    less_error: tuple[float, float]
+    srocc: tuple[float, float]
+    more_srocc: tuple[float, float]
+
+    @property
+    def seen(self) -> bool:
+        """Whether either is larger than chance explains."""
+        return self.less_error[0] > 0 or self.more_srocc[0] > 0
+
+
+class Adaptation(NamedTuple):
+    """What was fitted, and what labels that were left out say of it.
+
+    Attributes:
+        fitted: ``'none'``, ``'offset'``, ``'line'`` or ``'layer'``, see ``Fit``; or
+            ``'stages'``.
+        losses: of each Adam step.
+        gain: None where the number of steps was given: nothing was left out.
+    """
+
+    fitted: str
+    losses: list[float]
+    gain: Gain | None
 
 
 @dataclass(frozen=True)
@@ -122,8 +174,10 @@ class LabelledImages:
     def __post_init__(self) -> None:
         if len(self.paths) != len(self.mos):
             raise UserError(f'{len(self.paths)} paths but {len(self.mos)} mos')
-        if len(self.paths) < 2:
-            raise UserError(f'{len(self.paths)} labelled images; at least 2 are needed')
+        if len(self.paths) < FEWEST:
+            raise UserError(
+                f'{len(self.paths)} labelled images; at least {FEWEST} are needed'
+            )
         values = np.asarray(self.mos, dtype=float)
         if not ((values >= 0) & (values <= 1)).all():
             raise UserError(
@@ -186,8 +240,8 @@ def adapt(
     settings: AdaptSettings | None = None,
     progress: bool = True,
     on_step: Callable[[int, int, float], None] | None = None,
-) -> list[float]:
-    """Fine-tune ``network`` in place by the squared error (Eq. 9) and Adam (Eq. 10).
+) -> Adaptation:
+    """Fit ``network`` in place to labels by the squared error (Eq. 9).
 
     Resized images are held in memory, about 0.3 MB each at 256 pixels; of a network
     with frozen stages the maps instead, 0.5 MB each at 500 pixels and five stages.
@@ -197,11 +251,9 @@ def adapt(
         labelled: the M images of the target.
         settings: how to adapt.
         progress: show bars on stderr.
-        on_step: called after each step with its number from 1, the number of all and
-            its loss. What it raises ends the adaptation and is passed on.
-
-    Returns:
-        the loss of each step.
+        on_step: called after each Adam step with its number from 1, the number of all
+            and its loss; a trial's steps count. What it raises ends the adaptation
+            and is passed on.
 
     Raises:
         UserError: an image cannot be read; or the loss is NaN or infinite.
@@ -209,44 +261,158 @@ def adapt(
     Where anything is raised after the first step, the network must not be used.
     """
     settings = (settings or AdaptSettings()).for_network(network)
-    crop, images = _training_views(network, labelled.paths, settings, progress)
-    if settings.head_steps:
-        _head_first(network, images, labelled.mos, settings)
-    mos = torch.tensor(labelled.mos, dtype=torch.float32).view(-1, 1)
-    device = next(network.parameters()).device
-    generator = np.random.default_rng(settings.seed)
-    optimizer = torch.optim.Adam(
+    target = _Target(network, labelled, settings, progress, on_step)
+    everyone = np.arange(len(labelled.mos))
+    if settings.steps is None and len(everyone) >= MANY:
+        return target.fit_after_trial(everyone, _held(len(everyone), settings.seed))
+    return target.fit(everyone, settings.steps or 0)
+
+
+def gain_of(mos: np.ndarray, before: np.ndarray, after: np.ndarray) -> Gain:
+    """Of scores ``after`` over those ``before``, (n,) each, by a paired bootstrap.
+
+    Resampled images, percentile intervals (Efron and Tibshirani, "An Introduction to
+    the Bootstrap", 1993, chapter 13); they do not know what was chosen by these labels.
+    """
+    places = np.random.default_rng(0).integers(len(mos), size=(RESAMPLES, len(mos)))
+    drawn = [np.arange(len(mos)), *places]
+    found = np.array(
         [
-            {'params': _trained(network.backbone), 'lr': settings.lr},
-            {'params': _trained(network.head), 'lr': settings.lr_head},
-        ],
-        weight_decay=settings.weight_decay,
-    )
-    total = settings.total_steps(len(images))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, total))
-    training_mode(network, settings.batchnorm)
-    losses = []
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        batches = _batches(len(images), settings.batch_size, total, generator)
-        for chosen in tqdm(batches, 'adapt', total, disable=not progress, unit='step'):
-            crops = torch.stack([crop(images[i], generator) for i in chosen])
-            with torch.autocast(
-                device.type, torch.bfloat16, settings.precision == 'bf16'
-            ):
-                predicted = network(as_input(crops.to(device))).float()
-            loss = functional.mse_loss(predicted, mos[chosen].to(device))
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise UserError(
-                    f'adaptation diverged: the loss of step {len(losses)} is '
-                    f'{losses[-1]}; lower lr or lr_head'
-                )
-            _descend(loss, optimizer, schedule)
-            if on_step is not None:
-                on_step(len(losses), total, losses[-1])
-    network.eval()
-    return losses
+            [_error_and_srocc(mos[part], scores[part]) for scores in (before, after)]
+            for part in drawn
+        ]
+    )  # (draws, before and after, error and SROCC)
+    changes = found[1:, 1] - found[1:, 0]
+    less, more = _most_of(-changes[:, 0]), _most_of(changes[:, 1])
+    return Gain(tuple(found[0, :, 0]), less, tuple(found[0, :, 1]), more)
+
+
+def _most_of(values: np.ndarray) -> tuple[float, float]:
+    """What 95% of those that are numbers lie between."""
+    values = values[~np.isnan(values)]
+    low, high = np.percentile(values, [2.5, 97.5]) if len(values) else [math.nan] * 2
+    return float(low), float(high)
+
+
+def _error_and_srocc(mos: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    error = math.sqrt(np.square(scores - mos).mean())
+    ranks = [rankdata(values) for values in (mos, scores)]
+    flat = any(np.ptp(each) == 0 for each in ranks)
+    return error, math.nan if flat else float(np.corrcoef(*ranks)[0, 1])
+
+
+def _held(images: int, seed: int) -> np.ndarray:
+    """Places of a fifth of the images, at random."""
+    return np.sort(np.random.default_rng(seed).permutation(images)[::FOLD])
+
+
+class _Target:
+    """The labelled images, read once, and the network that is fitted to some."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labelled: LabelledImages,
+        settings: AdaptSettings,
+        progress: bool,
+        on_step: Callable[[int, int, float], None] | None,
+    ) -> None:
+        self._network, self._settings = network, settings
+        self._progress, self._on_step = progress, on_step
+        self._device = next(network.parameters()).device
+        self._crop, self._images = _training_views(
+            network, labelled.paths, settings, progress
+        )
+        self._mos = torch.tensor(labelled.mos, dtype=torch.float32).view(-1, 1)
+        self._steps = 0
+
+    def fit_after_trial(self, everyone: np.ndarray, held: np.ndarray) -> Adaptation:
+        """Train the stages, too, if that is better for those held than without."""
+        kept = np.setdiff1d(everyone, held)
+        start = copy.deepcopy(self._network.state_dict())
+        before, mos = self._scores(held), self._mos[held, 0].numpy()
+        found = []
+        for steps in (0, self._settings.passes(len(kept))):
+            self.fit(kept, steps)
+            found.append(self._scores(held))
+            self._network.load_state_dict(start)
+        errors = [np.square(scores - mos).mean() for scores in found]
+        if errors[1] >= errors[0]:
+            return self.fit(everyone, 0)
+        steps = self._settings.passes(len(everyone))
+        return self.fit(everyone, steps)._replace(gain=gain_of(mos, before, found[1]))
+
+    def fit(self, places: np.ndarray, steps: int) -> Adaptation:
+        """The last layer in closed form, then so many Adam steps."""
+        self._network.eval()
+        hidden = self._of_each(self._network.hidden, places)
+        mos = self._mos[places].to(self._device)
+        fit = fit_layer(self._network.head.last, hidden, mos)
+        if steps:
+            return Adaptation('stages', self._train(places, steps), None)
+        scores = (mos[:, 0], fit.before, fit.left_out)
+        gain = gain_of(*(each.cpu().numpy() for each in scores))
+        return Adaptation(fit.kind, [], gain)
+
+    def _scores(self, places: np.ndarray) -> np.ndarray:
+        return self._of_each(self._network, places)[:, 0].cpu().numpy()
+
+    def _of_each(
+        self, function: Callable[[Tensor], Tensor], places: np.ndarray
+    ) -> Tensor:
+        """Of the images as they are at test time: not cropped, not mirrored."""
+        views = (self._images[place] for place in places)
+        if self._network.config.frozen:
+            views = (maps for maps, _ in views)
+        views = (torch.from_numpy(np.array(view)).permute(2, 0, 1) for view in views)
+        with torch.no_grad():
+            found = [function(as_input(v[None].to(self._device))) for v in views]
+        return torch.cat(found)
+
+    def _train(self, places: np.ndarray, steps: int) -> list[float]:
+        """Adam steps on stages and head (Eq. 10)."""
+        network, settings = self._network, self._settings
+        generator = np.random.default_rng(settings.seed)
+        optimizer = torch.optim.Adam(
+            [
+                {'params': _trained(network.backbone), 'lr': settings.lr},
+                {'params': _trained(network.head), 'lr': settings.lr_head},
+            ],
+            weight_decay=settings.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        training_mode(network, settings.batchnorm)
+        batches = _batches(len(places), settings.batch_size, steps, generator)
+        shown = tqdm(batches, 'adapt', steps, disable=not self._progress, unit='step')
+        losses = []
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            for chosen in shown:
+                loss = self._loss(places[chosen], generator)
+                losses.append(loss.item())
+                if not math.isfinite(losses[-1]):
+                    raise UserError(
+                        f'adaptation diverged: the loss of step {len(losses)} is '
+                        f'{losses[-1]}; lower lr or lr_head'
+                    )
+                _descend(loss, optimizer, schedule)
+                self._tell(losses[-1])
+        network.eval()
+        return losses
+
+    def _loss(self, places: np.ndarray, generator: np.random.Generator) -> Tensor:
+        crops = [self._crop(self._images[place], generator) for place in places]
+        images = as_input(torch.stack(crops).to(self._device))
+        half = self._settings.precision == 'bf16'
+        with torch.autocast(self._device.type, torch.bfloat16, half):
+            predicted = self._network(images).float()
+        return functional.mse_loss(predicted, self._mos[places].to(self._device))
+
+    def _tell(self, loss: float) -> None:
+        self._steps += 1
+        if self._on_step is not None:
+            total = self._settings.total_steps(len(self._mos))
+            self._on_step(self._steps, total, loss)
 
 
 def _descend(loss: Tensor, optimizer, schedule) -> None:
@@ -254,20 +420,6 @@ def _descend(loss: Tensor, optimizer, schedule) -> None:
     loss.backward()
     optimizer.step()
     schedule.step()
-
-
-def _head_first(
-    network: nn.Module, views: Iterable, mos: Sequence[float], settings: AdaptSettings
-) -> None:
-    if not network.config.frozen:
-        raise UserError(
-            f'head_steps={settings.head_steps}: the network has no frozen stages, so '
-            'the features of an image change with every crop; use head_steps=0'
-        )
-    chosen = HeadFirst(
-        settings.head_steps, lr=settings.lr_head, weight_decay=settings.weight_decay
-    )
-    train_head(network, features_of(network, views), mos, chosen, settings.seed)
 
 
 def features_of(network: nn.Module, views: Iterable[Sequence[np.ndarray]]) -> Tensor:

@@ -16,13 +16,31 @@ z: together a line on the logit, which keeps the order of the scores.
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ['Change', 'Labelled', 'apply_change', 'left_out', 'ridge_change']
+__all__ = [
+    'PENALTY',
+    'Change',
+    'Fit',
+    'Labelled',
+    'apply_change',
+    'fit_layer',
+    'left_out',
+    'ridge_change',
+]
+
+PENALTY = 10.0
+"""On the change of the last layer's weight, whatever the number of labels. One that the
+labels choose, by the errors left out or by the evidence, is a worse one below 200 of
+them: docs/results/recipe-search.md."""
+LINE_STEPS = 8
+LEAST_SLOPE = 0.1
 
 
 class Labelled(NamedTuple):
@@ -64,6 +82,21 @@ class _Rows(NamedTuple):
     free: Tensor
     free_on_rows: Tensor
     free_on_residuals: Tensor
+
+
+class Fit(NamedTuple):
+    """What became of a layer.
+
+    Attributes:
+        kind: ``'none'``: it stays; ``'offset'`` and ``'line'``: of its logit;
+            ``'layer'``: its weight changed, too.
+        before: (n,), scores of the labelled images as the layer was.
+        left_out: (n,), of each by the same kind of fit to the others.
+    """
+
+    kind: Literal['none', 'offset', 'line', 'layer']
+    before: Tensor
+    left_out: Tensor
 
 
 def ridge_change(given: Labelled, penalty: float | Tensor, slope: bool) -> Change:
@@ -109,6 +142,54 @@ def left_out(given: Labelled, penalties: Sequence[float], slope: bool) -> Tensor
         fitted = vectors @ (kept * (vectors.T @ of_line))
         errors.append((of_line - fitted) / (1 - diagonal).clamp_min(1e-9))
     return torch.stack(errors)
+
+
+@torch.no_grad()
+def fit_layer(layer: nn.Linear, hidden: Tensor, mos: Tensor) -> Fit:
+    """Fit a head's last layer to labels, no further than errors left out allow.
+
+    First nothing, an offset or a line of the logit, whichever has the smallest squared
+    error left out; then the step of :func:`ridge_change`, if that makes it smaller yet.
+
+    Args:
+        layer: is changed in place.
+        hidden: (n, d), what it takes for the labelled images; n at least 3.
+        mos: (n, 1) in [0, 1].
+    """
+    hidden, mos = hidden.double(), mos.double()
+    wide = copy.deepcopy(layer).double()
+    start = Labelled(hidden, wide(hidden), mos)
+    before = torch.sigmoid(start.logits)
+    best, kind, chosen = (mos - before)[:, 0], 'none', []
+    for name, slope in (('offset', False), ('line', True)):
+        changes, moved = _line(start, slope)
+        if changes:
+            errors = left_out(moved, [math.inf], slope)[0]
+            if errors.square().mean() < best.square().mean():
+                best, kind, chosen = errors, name, changes
+    for change in chosen:
+        apply_change(wide, change)
+    moved, slope = start._replace(logits=wide(hidden)), kind == 'line'
+    errors = left_out(moved, [PENALTY], slope)[0]
+    if errors.square().mean() < best.square().mean():
+        best, kind = errors, 'layer'
+        apply_change(wide, ridge_change(moved, PENALTY, slope))
+    layer.load_state_dict(wide.state_dict())
+    return Fit(kind, before[:, 0], mos[:, 0] - best)
+
+
+def _line(given: Labelled, slope: bool) -> tuple[list[Change], Labelled]:
+    """Gauss-Newton steps to the least squares; none, where the order would turn."""
+    changes, factor = [], 1.0
+    for _ in range(LINE_STEPS):
+        change = ridge_change(given, math.inf, slope)
+        factor *= 1 + float(change.slope)
+        if not factor > LEAST_SLOPE:
+            return [], given
+        changes.append(change)
+        moved = change.of(given.hidden, given.logits)
+        given = given._replace(logits=moved)
+    return changes, given
 
 
 @torch.no_grad()

@@ -10,7 +10,14 @@ from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score import correlate, score_network
-from metaiqa_plugin.train.adapt import AdaptSettings, LabelledImages, adapt, read_labels
+from metaiqa_plugin.train import adapt as adapt_module
+from metaiqa_plugin.train.adapt import (
+    AdaptSettings,
+    LabelledImages,
+    adapt,
+    gain_of,
+    read_labels,
+)
 
 QUICK = AdaptSettings(steps=60, batch_size=16, lr=3e-3, lr_head=3e-3)
 
@@ -36,7 +43,7 @@ def test_it_learns_the_labels_it_is_given(database, batchnorm):
     network = fresh()
     settings = AdaptSettings(**(vars(QUICK) | {'batchnorm': batchnorm}))
     before = correlate(score_network(network, labelled.paths), labelled.mos).srocc
-    losses = adapt(network, labelled, settings, progress=False)
+    losses = adapt(network, labelled, settings, progress=False).losses
     after = correlate(score_network(network, labelled.paths), labelled.mos).srocc
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     assert after > max(before, 0.6)
@@ -78,40 +85,102 @@ def test_frozen_stages_stay_and_the_rest_learns_from_their_maps(database):
     network = frozen()
     before = copied(network.backbone.frozen_state())
     labelled = blurred(database)
-    losses = adapt(network, labelled, QUICK, progress=False)
+    settings = AdaptSettings(**(vars(QUICK) | {'lr_head': 3e-2}))
+    losses = adapt(network, labelled, settings, progress=False).losses
     after = correlate(score_network(network, labelled.paths), labelled.mos).srocc
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     assert after > 0.6
     assert same(network.backbone.frozen_state(), before)
 
 
-@pytest.mark.parametrize('steps', [0, 2])
-def test_the_head_may_learn_first_or_alone(database, steps):
-    network = frozen()
-    backbone = copied(network.backbone.state_dict())
-    labelled = blurred(database)
-    before = correlate(score_network(network, labelled.paths), labelled.mos).srocc
-    settings = AdaptSettings(head_steps=150, steps=steps, lr_head=1e-2)
-    losses = adapt(network, labelled, settings, progress=False)
-    after = correlate(score_network(network, labelled.paths), labelled.mos).srocc
-    assert len(losses) == steps
-    assert after > max(before, 0.6)
-    assert same(network.backbone.state_dict(), backbone) == (steps == 0)
+@pytest.mark.parametrize('make', [fresh, frozen])
+def test_few_labels_fit_the_last_layer_alone(database, make):
+    network, paths = make(), blurred(database).paths
+    scores = score_network(network, paths)
+    labelled = LabelledImages(paths, np.clip(0.8 + 3 * (scores - scores.mean()), 0, 1))
+    before = copied(network.state_dict())
+    errors = [error_of(network, labelled)]
+    found = adapt(network, labelled, progress=False)
+    errors.append(error_of(network, labelled))
+    last = [f'head.{name}' for name, _ in network.head.named_parameters()][-2:]
+    kept = {key: value for key, value in before.items() if key not in last}
+    assert same(network.state_dict(), kept)
+    assert not same(network.state_dict(), before)
+    assert found.fitted in ('offset', 'line', 'layer') and found.losses == []
+    assert errors[1] < 0.1 * errors[0]
+    assert found.gain.error[0] == pytest.approx(errors[0], abs=1e-6)
+    assert found.gain.error[1] < 0.2 * errors[0]
     assert not network.training
 
 
+def error_of(network, labelled):
+    scores = score_network(network, labelled.paths)
+    return np.sqrt(np.mean((scores - np.array(labelled.mos)) ** 2))
+
+
+def test_labels_that_say_nothing_change_little(database):
+    network, labelled = fresh(), blurred(database)
+    scores = score_network(network, labelled.paths)
+    adapt(network, LabelledImages(labelled.paths, scores.tolist()), progress=False)
+    after = score_network(network, labelled.paths)
+    np.testing.assert_allclose(after, scores, atol=1e-4)
+
+
+@pytest.mark.parametrize('better', [True, False])
+def test_many_labels_train_the_stages_if_labels_left_out_speak_for_it(
+    database, monkeypatch, better
+):
+    labelled = blurred(database)
+    monkeypatch.setattr(adapt_module, 'MANY', len(labelled.paths))
+    rates = {'lr': 3e-3, 'lr_head': 3e-3} if better else {'lr': 0.2, 'lr_head': 0.2}
+    told = []
+    network = fresh()
+    found = adapt(
+        network,
+        labelled,
+        AdaptSettings(batch_size=2, **rates),
+        progress=False,
+        on_step=lambda *step: told.append(step),
+    )
+    images = len(labelled.paths)
+    held = -(-images // 5)
+    trial, all_of_them = (8 * -(-count // 2) for count in (images - held, images))
+    assert (found.fitted == 'stages') == better
+    assert len(found.losses) == all_of_them * better
+    assert told[-1][:2] == (trial + all_of_them * better, trial + all_of_them)
+    if not better:
+        alone = fresh()
+        adapt(alone, labelled, AdaptSettings(steps=0), progress=False)
+        assert same(network.state_dict(), alone.state_dict())
+
+
+def test_given_steps_are_taken_without_a_trial(database):
+    found = adapt(fresh(), blurred(database), AdaptSettings(steps=2), progress=False)
+    assert (found.fitted, len(found.losses), found.gain) == ('stages', 2, None)
+
+
+def test_a_gain_is_paired_and_has_its_interval():
+    generator = np.random.default_rng(5)
+    mos = generator.random(200)
+    before = mos + 0.2 * generator.standard_normal(200)
+    after = mos + 0.5 * (before - mos)
+    gain = gain_of(mos, before, after)
+    error = np.sqrt(np.mean((before - mos) ** 2))
+    assert gain.error == pytest.approx((error, error / 2))
+    assert gain.less_error[0] < error / 2 < gain.less_error[1]
+    assert gain.srocc[0] == pytest.approx(correlate(before, mos).srocc)
+    assert gain.more_srocc[0] > 0 and gain.seen
+    back = gain_of(mos, after, before)
+    assert not back.seen and back.less_error[1] < 0
+    flat = gain_of(mos, before, np.full(200, 0.5))
+    assert np.isnan(flat.srocc[1])
+
+
 def test_none_stands_for_what_suits_the_network():
-    settings = AdaptSettings(steps=5)
-    of_frozen, of_others = settings.for_network(frozen()), settings.for_network(fresh())
-    assert (of_frozen.head_steps, of_frozen.batchnorm) == (300, 'frozen')
-    assert (of_others.head_steps, of_others.batchnorm) == (0, 'running')
-    given = AdaptSettings(head_steps=0, steps=5, batchnorm='running')
+    assert AdaptSettings().for_network(frozen()).batchnorm == 'frozen'
+    assert AdaptSettings().for_network(fresh()).batchnorm == 'running'
+    given = AdaptSettings(batchnorm='running')
     assert given.for_network(frozen()) == given
-
-
-def test_a_head_can_not_learn_first_where_nothing_is_frozen(database):
-    with pytest.raises(UserError, match='head_steps=5: the network has no frozen'):
-        adapt(fresh(), blurred(database), AdaptSettings(head_steps=5), progress=False)
 
 
 def test_same_seed_same_weights_and_random_state_untouched(database):
@@ -129,9 +198,7 @@ def test_same_seed_same_weights_and_random_state_untouched(database):
     assert torch.equal(after_one, torch.rand(1))
 
 
-@pytest.mark.parametrize(
-    ('images', 'steps'), [(2, 30), (16, 30), (100, 56), (930, 472)]
-)
+@pytest.mark.parametrize(('images', 'steps'), [(5, 0), (199, 0), (200, 80 + 104)])
 def test_default_number_of_steps(images, steps):
     assert AdaptSettings().total_steps(images) == steps
 
@@ -139,8 +206,7 @@ def test_default_number_of_steps(images, steps):
 @pytest.mark.parametrize(
     ('setting', 'value'),
     [
-        ('steps', 0),
-        ('head_steps', -1),
+        ('steps', -1),
         ('batch_size', 1),
         ('lr', '1e-4'),
         ('lr_head', float('inf')),
@@ -173,7 +239,7 @@ def test_each_step_is_told_and_what_is_raised_ends_it(database):
     def on_step(*step):
         told.append(step)
 
-    losses = adapt(fresh(), blurred(database), settings, False, on_step)
+    losses = adapt(fresh(), blurred(database), settings, False, on_step).losses
     assert told == [(number, 3, losses[number - 1]) for number in (1, 2, 3)]
 
     def stopping(step, total, loss):
@@ -251,15 +317,15 @@ def test_bad_labels_are_named(small_photos, labels, arguments, written, message)
 
 def test_unlabelled_images_may_be_left_out(small_photos, labels):
     labelled = read_labels(
-        small_photos, labels(drop=2), (0, 100), allow_unlabelled=True
+        small_photos, labels(drop=1), (0, 100), allow_unlabelled=True
     )
-    assert len(labelled.paths) == 4
+    assert len(labelled.paths) == 5
 
 
 def test_labelled_images_check_themselves():
     with pytest.raises(UserError, match='2 paths but 1 mos'):
         LabelledImages(['a', 'b'], [0.5])
-    with pytest.raises(UserError, match='at least 2'):
-        LabelledImages(['a'], [0.5])
+    with pytest.raises(UserError, match='at least 5'):
+        LabelledImages(['a'] * 4, [0.5] * 4)
     with pytest.raises(UserError, match=r'reaches from 0\.5 to 50'):
-        LabelledImages(['a', 'b'], [0.5, 50])
+        LabelledImages(['a'] * 5, [0.5, 0.6, 0.7, 0.8, 50])
