@@ -11,8 +11,9 @@ taken the name (``register`` raises on a second registration).
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from pyiqa.default_model_configs import DEFAULT_CONFIGS
 from pyiqa.utils.registry import (
@@ -22,8 +23,11 @@ from pyiqa.utils.registry import (
     METRIC_REGISTRY,
     MODEL_REGISTRY,
 )
+from torch import nn
 
-__all__ = ['METRICS', 'METRIC_OF_NETWORK', 'register', 'registered']
+from metaiqa_plugin.errors import one_line
+
+__all__ = ['METRICS', 'METRIC_OF_NETWORK', 'build_network', 'register', 'registered']
 
 
 def _metric(score_range: str, **options: str) -> dict:
@@ -80,15 +84,18 @@ def register() -> None:
 def registered(kind: Literal['network', 'loss', 'metric'], name: str) -> Callable:
     """What pyiqa builds of ``type: name`` in an option file.
 
-    ``'metric'`` is a function of predictions and labels, such as SROCC.
+    ``'metric'`` is a function of predictions and labels, such as SROCC. A network may
+    be of any package: ``'my_package.my_module.MyNet'``, which is imported.
 
     Raises:
-        KeyError: pyiqa knows none of that name.
+        KeyError: pyiqa knows none of that name, or there is no such network.
     """
     if kind == 'network':
         from pyiqa.archs import _lazy_import_arch
 
-        if name not in ARCH_REGISTRY:
+        if '.' in name:
+            ARCH_REGISTRY.register(_network_at(name), name=name, override=True)
+        elif name not in ARCH_REGISTRY:
             _lazy_import_arch(name)
         return ARCH_REGISTRY.get(name)
     if kind == 'loss':
@@ -98,3 +105,30 @@ def registered(kind: Literal['network', 'loss', 'metric'], name: str) -> Callabl
     from pyiqa.metrics import calculate_metric  # noqa: F401
 
     return METRIC_REGISTRY.get(name)
+
+
+def build_network(options: dict[str, Any]) -> nn.Module:
+    """pyiqa's, for ``type: my_package.my_module.MyNet``, too.
+
+    Raises:
+        KeyError: no such network.
+    """
+    from pyiqa.archs import build_network
+
+    registered('network', options['type'])
+    return build_network(options)
+
+
+def _network_at(path: str) -> type[nn.Module]:
+    """The class at a dotted path; nothing else is called that an option file names."""
+    module, _, name = path.rpartition('.')
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a module of the user's may raise anything
+        raise KeyError(
+            f'{path!r} cannot be imported ({one_line(error)}); a module in the current '
+            'folder is found with PYTHONPATH=. before the command'
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise KeyError(f'{path!r} is no class that derives from torch.nn.Module')
+    return found

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyiqa.archs import build_network
 from torch import nn
 from tqdm import tqdm
 
@@ -45,6 +44,7 @@ from metaiqa_plugin.errors import BAD_INPUT, SOME_FAILED, Stopped, UserError
 from metaiqa_plugin.files import locked, replacing, sha256_of, write_table
 from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.parallel import keep_freed_memory
+from metaiqa_plugin.registration import build_network
 from metaiqa_plugin.score import open_metric, score_network
 from metaiqa_plugin.score.agreement import agreement
 from metaiqa_plugin.train.iqa_model import load_weights

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.train.options import changed, read_options
+from metaiqa_plugin.train.options import changed, option_file, read_options
 
 __all__ = ['STAGES', 'Method', 'Stage', 'read_methods']
 
@@ -45,7 +45,7 @@ class Stage:
     """One training: an option file and what is changed in it.
 
     Attributes:
-        file: the option file.
+        file: the option file, see ``option_file``.
         change: values by dotted key, e.g. ``{'train.meta.steps': 1}``.
     """
 
@@ -59,7 +59,8 @@ class Stage:
             UserError: no such file; a key whose parent is not a block.
         """
         change = {**(change or {}), **self.change}
-        return changed(read_options(self.file), change, self.file)
+        file = option_file(self.file, 'train')
+        return changed(read_options(file), change, self.file)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from metaiqa_plugin.benchmark.parts import LabelledDatabase, Part
 from metaiqa_plugin.benchmark.protocols import Split, read_splits
 from metaiqa_plugin.benchmark.training import stage_options
 from metaiqa_plugin.errors import UserError, file_name, needing, whole_number
-from metaiqa_plugin.train.options import read_options
+from metaiqa_plugin.train.options import option_file, read_options
 
 __all__ = ['BenchmarkFile', 'Cell', 'Plan', 'fingerprint', 'read_plan']
 
@@ -195,6 +195,7 @@ def read_plan(path: str) -> Plan:
         UserError: whatever is wrong with the file, its databases or the option files
             that it names, before anything runs.
     """
+    path = option_file(path, 'benchmark')
     options = read_options(path)
     known = {key.name for key in fields(BenchmarkFile)}
     for key in options:

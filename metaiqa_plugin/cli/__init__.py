@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
+from metaiqa_plugin import __version__
 from metaiqa_plugin.cli import (
     adapt,
     benchmark,
@@ -18,6 +19,7 @@ from metaiqa_plugin.cli import (
     export,
     gmad,
     hyper_weights,
+    options,
     prepare,
     pyiqa_command,
     ranking,
@@ -40,6 +42,7 @@ VERBS = {
     'adapt': adapt,
     'benchmark': benchmark,
     'report': report,
+    'options': options,
     'explain': explain,
     'export': export,
     'ui': ui,
@@ -66,8 +69,8 @@ def _command(arguments: Sequence[str]) -> int:
     verb = arguments[0] if arguments else ''
     if verb == 'pyiqa':  # takes pyiqa's options, --help among them
         return pyiqa_command.run_pyiqa(arguments[1:])
-    options = parser([verb] if verb in VERBS else VERBS).parse_args(arguments)
-    return options.command(options)
+    given = parser([verb] if verb in VERBS else VERBS).parse_args(arguments)
+    return given.command(given)
 
 
 def parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
@@ -75,6 +78,7 @@ def parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
     command = _Parser(
         prog='metaiqa', description='MetaIQA: no-reference image quality for pyiqa.'
     )
+    command.add_argument('--version', action='version', version=__version__)
     verbs = command.add_subparsers(required=True, metavar='VERB')
     for name in names:
         VERBS[name].add_parser(verbs)

@@ -16,7 +16,7 @@ __all__ = ['add_parser', 'run_benchmark']
 def add_parser(verbs) -> None:
     """Add the verb ``benchmark`` to the sub-parsers of ``metaiqa``."""
     verb = verbs.add_parser('benchmark', help='run an experiment: a grid of cells')
-    common.add_option_file(verb, 'a file of options/benchmark')
+    common.add_option_file(verb, 'a benchmark file')
     common.add_root(verb, 'folder of all experiments', 'runs')
     common.add_workers(verb, 'cells at a time', 1)
     common.add_ray(verb)

@@ -83,7 +83,8 @@ def add_root(parser, what: str, default: str | None = None) -> None:
 
 def add_option_file(parser, what: str) -> None:
     """``-opt``: the YAML file that says what to do."""
-    parser.add_argument('-opt', required=True, metavar='FILE', help=what)
+    told = f'{what}, or the name of one that comes with the package'
+    parser.add_argument('-opt', required=True, metavar='FILE', help=told)
 
 
 def add_overwrite(parser, what: str = 'replace --out if it exists') -> None:

@@ -20,7 +20,8 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser('prepare', help='meta_info csv of a downloaded database')
     verb.add_argument('database', help=f'{", ".join(NAMES)}; or csv for your own')
     verb.add_argument('root', help='folder of the download; csv: folder of the images')
-    common.add_out(verb, 'csv to write; default: ROOT/meta_info_NAME.csv')
+    default = 'ROOT/meta_info_NAME.csv; of your own in the current folder'
+    common.add_out(verb, f'csv to write; default: {default}')
     common.add_overwrite(verb)
     verb.add_argument(
         '--skip-missing', action='store_true', help='leave out images not on disk'

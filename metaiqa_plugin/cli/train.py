@@ -17,7 +17,7 @@ def add_parser(verbs) -> None:
         description='Train as an option file says, one of pyiqa.train or of ours.',
         allow_abbrev=False,
     )
-    common.add_option_file(verb, 'a YAML file')
+    common.add_option_file(verb, 'an option file')
     common.add_set(verb)
     common.add_root(verb, 'folder for experiments/NAME', '.')
     common.add_resume(verb)

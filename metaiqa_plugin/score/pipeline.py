@@ -36,12 +36,13 @@ class Item:
 
     Attributes:
         key: its name in its row: the path, or whatever else tells it apart.
-        load: gives it in RGB; called once, by a thread. Where the image's ``info`` has
-            :data:`FILE_SIZE`, the row has that width and height.
+        load: gives it in RGB, or real numbers (H, W, 3) in [0, 1]; called once, by a
+            thread. Where the image's ``info`` has :data:`FILE_SIZE`, the row has that
+            width and height.
     """
 
     key: str
-    load: Callable[[], Image.Image]
+    load: Callable[[], Image.Image | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,8 @@ def _prepare(
 ) -> tuple[Size | None, list[Tensor | Exception]]:
     try:
         image = item.load()
-        size = image.info.get(FILE_SIZE, image.size)
         pixels = np.array(image)
+        size = getattr(image, 'info', {}).get(FILE_SIZE, pixels.shape[1::-1])
     except Exception as error:
         return None, [error] * len(scorers)
     return size, [_attempt(scorer.prepare, pixels) for scorer in scorers]

@@ -51,7 +51,7 @@ class Scorer(Protocol):
     batch_size: int
 
     def prepare(self, pixels: np.ndarray) -> Tensor:
-        """What :meth:`submit` takes, of (H, W, 3) bytes."""
+        """What :meth:`submit` takes, of (H, W, 3) bytes or real numbers in [0, 1]."""
 
     def submit(self, prepared: Sequence[Tensor]) -> Callable[[], Sequence[float]]:
         """Start to score images of like shape; what is returned waits for scores."""
@@ -239,7 +239,8 @@ def scorer_names(metrics: Sequence[str]) -> list[str]:
 
 def _in_unit_range(image: Tensor) -> Tensor:
     """Bytes (1, 3, H, W) as floats in [0, 1], the same as torchvision's."""
-    return image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    floats = image.to(torch.float32, memory_format=torch.contiguous_format)
+    return floats if image.is_floating_point() else floats.div_(255)
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

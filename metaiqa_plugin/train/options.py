@@ -11,10 +11,11 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+import metaiqa_plugin
 from metaiqa_plugin.data.database_block import (
     LOADER_OPTIONS,
     block_options,
@@ -32,7 +33,25 @@ from metaiqa_plugin.train.settings import (
     WarmupCosine,
 )
 
-__all__ = ['changed', 'check_options', 'find_faults', 'read_options']
+__all__ = [
+    'changed',
+    'check_options',
+    'find_faults',
+    'option_file',
+    'read_options',
+    'shipped_options',
+]
+
+_PACKAGE = Path(metaiqa_plugin.__file__).parent
+SHIPPED = next(
+    (
+        folder
+        for folder in (_PACKAGE / 'options', _PACKAGE.parent / 'options')
+        if folder.is_dir()
+    ),
+    _PACKAGE / 'options',
+)
+"""The option files that come with the package: in it, or beside it in a checkout."""
 
 
 def _names(text: str) -> frozenset[str]:
@@ -75,6 +94,30 @@ AUGMENTATIONS = _names(
 )
 
 
+def shipped_options(kind: Literal['train', 'benchmark']) -> list[Path]:
+    """The option files that come with the package; those in fewer folders first."""
+    found = sorted((SHIPPED / kind).rglob('*.yml'))
+    return sorted(found, key=lambda path: len(path.parts))
+
+
+def option_file(name: str, kind: Literal['train', 'benchmark']) -> str:
+    """The file that an option file is asked for by.
+
+    Args:
+        name: a path; or the end of one that comes with the package, with or without
+            ``.yml``, such as ``metaiqa_kodak`` or ``small/authentic_livec``.
+        kind: what it is for.
+
+    Returns:
+        ``name`` itself where there is such a file, or none.
+    """
+    wanted = Path(name if name.endswith('.yml') else f'{name}.yml').parts
+    if Path(name).is_file():
+        return name
+    shipped = shipped_options(kind)
+    return next((str(p) for p in shipped if p.parts[-len(wanted) :] == wanted), name)
+
+
 def read_options(path: str | os.PathLike) -> dict[str, Any]:
     """The parsed YAML file; reading it runs nothing that it says.
 
@@ -83,7 +126,10 @@ def read_options(path: str | os.PathLike) -> dict[str, Any]:
     """
     name = os.fspath(path)
     if not Path(name).is_file():
-        raise UserError(f'-opt {name!r}: no such option file')
+        raise UserError(
+            f'-opt {name!r}: no such option file; metaiqa options lists those that '
+            'come with the package'
+        )
     try:
         text = Path(name).read_text(encoding='utf-8')
     except UnicodeDecodeError as error:

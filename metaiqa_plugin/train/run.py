@@ -37,7 +37,12 @@ from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.data_order import READER_DIED
 from metaiqa_plugin.train.loop import Run
-from metaiqa_plugin.train.options import changed, check_options, read_options
+from metaiqa_plugin.train.options import (
+    changed,
+    check_options,
+    option_file,
+    read_options,
+)
 from metaiqa_plugin.train.state import newest_state, refuse_other_options
 
 __all__ = ['train']
@@ -56,7 +61,7 @@ def train(
     """Train as an option file says.
 
     Args:
-        options: the file, or what it would hold.
+        options: the file, see ``option_file``; or what it would hold.
         root: folder that gets ``experiments/NAME`` and ``tb_logger/NAME``.
         resume: resume from the newest state of ``experiments/NAME``; from the start,
             if there is none.
@@ -72,7 +77,8 @@ def train(
             do not exist; whatever :class:`~metaiqa_plugin.train.loop.Run` refuses.
         Stopped: SIGTERM or SIGINT; a state was saved.
     """
-    file = None if isinstance(options, Mapping) else os.fspath(options)
+    given_file = not isinstance(options, Mapping)
+    file = option_file(os.fspath(options), 'train') if given_file else None
     given = options if file is None else read_options(file)
     given = changed(given, changes or {}, '--set')
     check_options(given, file or 'options')

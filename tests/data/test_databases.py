@@ -525,8 +525,9 @@ def test_damaged_workbooks_and_a_missing_reader(
 
 
 @pytest.fixture
-def own(tmp_path, published):
+def own(tmp_path, published, monkeypatch):
     """Images and a csv of one's own; writes other scores on request."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / 'my images'
     names = ['b c.png', 'é.png', 'sub/d.jpg', 'a.png']
     for name in names:
@@ -550,7 +551,7 @@ def test_a_csv_of_ones_own(own, run):
     options = ['--score-range', 0, 5, '--group-column', 'scene', '--lower-better']
     result = run(*command, *options)
     assert not result.err
-    path = own.folder / 'meta_info_my images.csv'
+    path = own.scores.parent / 'meta_info_my images.csv'
     assert block(result) == {
         'meta_info_file': str(path),
         'dataroot_target': str(own.folder),
@@ -571,19 +572,19 @@ def test_columns_of_a_csv_can_be_named(own, run):
     names = ['--image-column', 'photo', '--reference-column', 'source']
     result = run(*command, *names)
     assert "the first is 'é.png'" in result.err[0]
-    table = pd.read_csv(own.folder / 'meta_info_my images.csv')
+    table = pd.read_csv('meta_info_my images.csv')
     assert table.mos.tolist() == [0.5, 0.25]
     assert table.ref_name.tolist() == ['r1', 'r2']
     for column in SPLITS:
         assert set(table[column]) == {'train', 'test'}
     run(*command, *names, '--score-column', 'x', '--score-range', 0, 10, '--overwrite')
-    assert pd.read_csv(own.folder / 'meta_info_my images.csv').mos.tolist() == [9, 9]
+    assert pd.read_csv('meta_info_my images.csv').mos.tolist() == [9, 9]
 
 
 def test_references_and_groups_of_a_csv_are_found_by_name(own, run):
     rows = ['a.png,1,p,1', 'b c.png,0,p,1', 'é.png,1,q,2', 'sub/d.jpg,0,q,2']
     run(*own.write('\n'.join(['image,mos,ref_name,group', *rows])))
-    table = pd.read_csv(own.folder / 'meta_info_my images.csv')
+    table = pd.read_csv('meta_info_my images.csv')
     for column in SPLITS:
         assert (table.groupby('ref_name')[column].nunique() == 1).all()
 

@@ -165,7 +165,7 @@ def prepare_csv(
     Args:
         images: folder of the images.
         scores: csv with a column of image names and one of scores.
-        out: csv to write; None: ``meta_info_FOLDER.csv`` in ``images``.
+        out: csv to write; None: ``meta_info_FOLDER.csv`` in the current folder.
         overwrite, skip_missing, groups: as for :func:`prepare`.
         score_range: (low, high) of the study; None: scores must lie in [0, 1].
         lower_better: low scores are good ones.
@@ -189,7 +189,7 @@ def prepare_csv(
         raise UserError(f'root={str(folder)!r}: no such folder')
     table = CsvTable(scores, 'scores')
     name = folder.resolve().name
-    out = Path(out or folder / f'meta_info_{name}.csv')
+    out = Path(out or f'meta_info_{name}.csv')
     _free(out, overwrite, [scores])
     image, mos = image_and_mos(table, image_column, score_column)
     ref_name = table.column('--reference-column', reference_column, REFERENCE_COLUMNS)
