@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .PHONY: help demo test install browser weights weights-prior prior weights-rankiqa \
-  weights-hyperiqa clean
+  weights-hyperiqa release-check clean
 
 help:
 	@echo 'make demo     set up, then score, synthesise, meta-train, adapt (about 5 minutes)'
@@ -15,13 +15,14 @@ help:
 	@echo 'make weights-prior   the prior that it comes from (30 to 50 minutes)'
 	@echo 'make weights-rankiqa, make weights-hyperiqa   the same for the other methods'
 	@echo 'All of them go on where they were stopped.'
+	@echo 'make release-check  build, check and install the release in clean Pythons (slow)'
 	@echo 'make clean    remove the environment and what the demo made'
 	@echo
 	@echo 'PYTHON=python3.12 make test   with another Python (3.11 or newer)'
 
 install: $(READY)
 
-$(READY): setup.py requirements-dev.txt requirements-learn2learn.txt
+$(READY): pyproject.toml setup.py requirements-dev.txt requirements-learn2learn.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " \
 	  + sys.version.split()[0] + "; use PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +30,7 @@ $(READY): setup.py requirements-dev.txt requirements-learn2learn.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --no-deps -r requirements-learn2learn.txt
 	$(BIN)/python -m pip install --quiet --editable \
-	  '.[train,benchmark,cluster,explain,export,fast,ui]'
+	  '.[train,benchmark,cluster,explain,export,fast,torchmetrics,ui]'
 	touch $(READY)
 
 # Pages are tested in Chromium; CHROMIUM=PATH names one that is elsewhere.
@@ -82,5 +83,31 @@ weights-hyperiqa: $(READY) datasets/livec/meta_info_livec.csv
 	$(RUN) train -opt options/train/HyperIQA/hyperiqa_livec.yml --resume
 	$(SHIP) experiments/HyperIQA_livec/models/net_latest.pth hyperiqa-livec $(IN_DATASETS)
 
+# Every tracked file is in what is shipped, and the tour runs from the wheel alone.
+PYTHONS := python3.11 python3.12 python3.13
+TRIED := build/release
+
+release-check: $(READY)
+	rm -rf dist build
+	$(BIN)/python -m pip install --quiet build twine
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	mkdir -p $(TRIED)
+	git ls-files metaiqa_plugin options | sed 's,^options,metaiqa_plugin/options,' \
+	  | sort > $(TRIED)/package
+	git ls-files | grep -v '^\.' | sort > $(TRIED)/sources
+	$(BIN)/python -m zipfile -l dist/*.whl | cut -d' ' -f1 | sort > $(TRIED)/in-wheel
+	tar -tzf dist/*.tar.gz | cut -d/ -f2- | sort > $(TRIED)/in-sdist
+	! comm -23 $(TRIED)/package $(TRIED)/in-wheel | grep .
+	! comm -23 $(TRIED)/sources $(TRIED)/in-sdist | grep .
+	for python in $(PYTHONS); do \
+	  $$python -m venv $(TRIED)/$$python && \
+	  $(TRIED)/$$python/bin/python -m pip install --quiet \
+	    "$$(echo dist/*.whl)[train,explain]" pytest hypothesis playwright && \
+	  $(TRIED)/$$python/bin/metaiqa --version && \
+	  $(TRIED)/$$python/bin/python -P -m pytest -q tests/examples/test_tour.py \
+	  || exit 1; \
+	done
+
 clean:
-	rm -rf $(VENV) demo-results *.egg-info build
+	rm -rf $(VENV) demo-results *.egg-info build dist

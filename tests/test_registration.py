@@ -63,6 +63,15 @@ def test_any_import_order_gives_our_network_and_keeps_theirs(imports):
     assert python(code) == OURS
 
 
+def test_other_networks_of_ours_are_found_without_an_import():
+    code = (
+        'import pyiqa\n'
+        "metric = pyiqa.create_metric('metaiqa', type='RankIQA', pretrained=False)\n"
+        'print(type(metric.net).__module__)'
+    )
+    assert python(code) == 'metaiqa_plugin.archs.rankiqa_arch'
+
+
 def test_importing_lists_our_metrics_and_loads_no_training_code():
     code = (
         'import sys, metaiqa_plugin, pyiqa\n'

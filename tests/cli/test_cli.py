@@ -13,6 +13,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import to_tensor
 
+from metaiqa_plugin import __version__
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
@@ -186,6 +187,12 @@ def test_help_names_every_verb(capfd):
     printed = capfd.readouterr().out
     missing = [verb for verb in VERBS if not re.search(rf'(?m)^ +{verb}\b', printed)]
     assert missing == []
+
+
+def test_the_version_is_that_of_the_package(capfd):
+    with pytest.raises(SystemExit, match='0'):
+        main(['--version'])
+    assert capfd.readouterr().out.strip() == __version__
 
 
 def test_an_option_of_several_verbs_is_in_common_alone():

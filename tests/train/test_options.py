@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.train.options import find_faults, read_options
+from metaiqa_plugin.registration import build_network
+from metaiqa_plugin.train.options import find_faults, option_file, read_options
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / 'options' / 'train').rglob('*.yml'))
@@ -26,6 +27,76 @@ def test_every_shipped_file_is_bound_to_what_reads_it():
 def test_every_shipped_file_begins_with_the_command_that_runs_it(path):
     head = path.read_text().split('\nname:')[0]
     assert f'metaiqa train -opt {path.relative_to(ROOT)}' in head
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind', 'file'),
+    [
+        ('metaiqa_kodak', 'train', 'MetaIQA/metaiqa_kodak.yml'),
+        ('MetaIQA/metaiqa_kodak.yml', 'train', 'MetaIQA/metaiqa_kodak.yml'),
+        ('options/train/CNNIQA/cnniqa_kodak.yml', 'train', 'CNNIQA/cnniqa_kodak.yml'),
+        ('metric_livec', 'train', 'MetaIQA/metric_livec.yml'),
+        ('metric_livec', 'benchmark', 'metric_livec.yml'),
+        ('authentic_livec', 'benchmark', 'authentic_livec.yml'),
+        ('small/authentic_livec', 'benchmark', 'small/authentic_livec.yml'),
+    ],
+)
+def test_what_is_shipped_is_found_by_name(name, kind, file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Path(option_file(name, kind)) == ROOT / 'options' / kind / file
+    assert option_file('iqa_kodak', kind) == 'iqa_kodak'
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert option_file(name, kind) == name
+
+
+def test_shipped_files_are_listed_and_shown(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(['options']) == 0
+    listed = capfd.readouterr().out.splitlines()
+    assert len(listed) == len(set(listed)) == len(list(ROOT.glob('options/**/*.yml')))
+    for name in listed:
+        assert main(['options', '--show', name]) == 0
+        assert capfd.readouterr().out == (ROOT / 'options' / name).read_text('utf-8')
+    assert main(['options', '--show', 'nothing']) == 2
+    assert main(['train', '-opt', 'nothing']) == 2
+    assert 'metaiqa options lists' in capfd.readouterr().err
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """A package of the user's, and a module that cannot be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'own_nets').mkdir()
+    (tmp_path / 'own_nets' / 'small.py').write_text(
+        'from torch import nn\n\n\nclass Net(nn.Conv2d):\n'
+        '    def __init__(self, width=3):\n        super().__init__(width, 1, 1)\n'
+        '\n\ndef build(**arguments):\n    raise SystemExit\n'
+    )
+    (tmp_path / 'own_broken.py').write_text('nothing_there')
+
+
+@pytest.mark.parametrize(
+    ('block', 'message'),
+    [
+        ({'type': 'own_nets.small.Net', 'width': 5}, None),
+        ({'type': 'own_nets.small.Net', 'depth': 5}, 'unknown option network.depth'),
+        ({'type': 'own_nets.small.build'}, 'derives from torch.nn.Module'),
+        ({'type': 'os.system', 'command': 'touch hacked'}, 'derives from torch.nn'),
+        ({'type': 'own_nets.small.Nett'}, 'cannot be imported'),
+        ({'type': 'nowhere.Net'}, 'PYTHONPATH=.'),
+        ({'type': 'own_broken.Net'}, "name 'nothing_there' is not defined"),
+        ({'type': '.Net'}, 'cannot be imported'),
+    ],
+)
+def test_a_network_may_be_of_any_package(modules, block, message):
+    faults = list(find_faults(good() | {'network': block}))
+    if message is None:
+        assert not faults
+        assert build_network(block).in_channels == 5
+    else:
+        assert len(faults) == 1 and message in faults[0]
 
 
 def good():
