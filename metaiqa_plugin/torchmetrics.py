@@ -46,10 +46,13 @@ class MetaIQA(Metric):
     def __init__(self, metric: str | os.PathLike = 'metaiqa', **arguments: Any) -> None:
         super().__init__(**arguments)
         self.scorer = open_metric(os.fspath(metric), device='cpu')
-        self.higher_is_better = not self.scorer.lower_better
         for name in ('total', 'images'):
             zero = torch.zeros((), dtype=torch.float64)
             self.add_state(name, zero, dist_reduce_fx='sum')
+
+    @property
+    def higher_is_better(self) -> bool:
+        return not self.scorer.lower_better
 
     def update(self, images: Tensor) -> None:
         """Add the scores of images (N, 3, H, W) in [0, 1].
