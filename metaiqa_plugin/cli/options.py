@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import Literal
 
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['add_parser', 'run_options']
 
-KINDS = ('train', 'benchmark')
+KINDS: tuple[Literal['train', 'benchmark'], ...] = ('train', 'benchmark')
 
 
 def add_parser(verbs) -> None:

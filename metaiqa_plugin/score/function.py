@@ -45,7 +45,7 @@ def score(
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
-) -> float | np.ndarray | pandas.DataFrame:
+) -> Any:
     """Scores of images, by the same pipeline as ``metaiqa score``.
 
     Args:

@@ -252,7 +252,10 @@ def _unknown(where: str, block: Any, known: set[str] | frozenset[str]) -> Iterat
 
 
 def _signature(
-    where: str, block: Any, kind: str, extra: set[str] | frozenset[str] = frozenset()
+    where: str,
+    block: Any,
+    kind: Literal['network', 'loss', 'metric'],
+    extra: set[str] | frozenset[str] = frozenset(),
 ) -> Iterator[str]:
     """``type`` is registered and takes the other keys."""
     if block is None:

@@ -77,10 +77,11 @@ def train(
             do not exist; whatever :class:`~metaiqa_plugin.train.loop.Run` refuses.
         Stopped: SIGTERM or SIGINT; a state was saved.
     """
-    given_file = not isinstance(options, Mapping)
-    file = option_file(os.fspath(options), 'train') if given_file else None
-    given = options if file is None else read_options(file)
-    given = changed(given, changes or {}, '--set')
+    file = None
+    if not isinstance(options, Mapping):
+        file = option_file(os.fspath(options), 'train')
+        options = read_options(file)
+    given = changed(options, changes or {}, '--set')
     check_options(given, file or 'options')
     paths = given['path'] or {}
     if paths.get('resume_state'):
