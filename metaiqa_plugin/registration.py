@@ -55,9 +55,9 @@ MODELS = {
     'RankIQAModel': 'metaiqa_plugin.train.rankiqa_model',
 }
 DATASETS = {
-    'EpisodeDataset': 'metaiqa_plugin.data.datasets',
+    'EpisodeDataset': 'metaiqa_plugin.data.episodes',
     'LabelledDataset': 'metaiqa_plugin.data.datasets',
-    'RankedDataset': 'metaiqa_plugin.data.datasets',
+    'RankedDataset': 'metaiqa_plugin.data.ranked',
 }
 
 _done = False

@@ -23,8 +23,7 @@ import numpy as np
 from shared import in_process
 
 from metaiqa_plugin.data.crops import RandomCrop
-from metaiqa_plugin.data.datasets import EpisodeDataset
-from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
+from metaiqa_plugin.data.episodes import EpisodeDataset, EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.images import read_photo, read_resized
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.data.store import PIXELS, open_store

@@ -30,7 +30,7 @@ from shared import in_process
 from torch import nn
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.data.datasets import EpisodeDataset
+from metaiqa_plugin.data.episodes import EpisodeDataset
 from metaiqa_plugin.errors import run
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.data_order import DataOrder, train_loader

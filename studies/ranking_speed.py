@@ -29,8 +29,7 @@ from shared import study_parser, target
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.data.datasets import RankedDataset
-from metaiqa_plugin.data.ranked_groups import PRESETS
+from metaiqa_plugin.data.ranked import PRESETS, RankedDataset
 from metaiqa_plugin.errors import run
 from metaiqa_plugin.files import write_table
 from metaiqa_plugin.train.rankiqa_model import (

@@ -95,7 +95,7 @@ def test_trainer_dataset_and_networks_are_found_by_name_alone():
     )
     assert python(code).split() == [
         'metaiqa_plugin.train.metaiqa_model.MetaIQAModel',
-        'metaiqa_plugin.data.datasets.EpisodeDataset',
+        'metaiqa_plugin.data.episodes.EpisodeDataset',
         'metaiqa_plugin.archs.metaiqa_arch.MetaIQA',
         'metaiqa_plugin.archs.rankiqa_arch.RankIQA',
         'metaiqa_plugin.archs.hyperiqa_arch.HyperIQA',

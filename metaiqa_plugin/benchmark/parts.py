@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from metaiqa_plugin.data.database_block import database_options
+from metaiqa_plugin.data.datasets import database_options
 from metaiqa_plugin.data.labels import (
     CsvTable,
     DatabaseOptions,
@@ -32,7 +32,7 @@ class LabelledDatabase:
     Args:
         name: in the file.
         block: its options there, see :func:`database_options`; without a split. Of
-            ``store`` see :class:`~metaiqa_plugin.data.database_block.DatasetImages`.
+            ``store`` see :class:`~metaiqa_plugin.data.datasets.DatasetImages`.
     """
 
     def __init__(self, name: str, block: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from metaiqa_plugin.benchmark.methods import Stage
 from metaiqa_plugin.benchmark.parts import LabelledDatabase, Part
-from metaiqa_plugin.data.database_block import DATABASE_OPTIONS
+from metaiqa_plugin.data.datasets import DATABASE_OPTIONS
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import OUR_DATASETS, check_options
 

@@ -37,7 +37,7 @@ def run_ranking(options: argparse.Namespace) -> int:
     Raises:
         UserError: a bad argument, ``--out`` in use, or nothing could be scored.
     """
-    from metaiqa_plugin.data.ranked_groups import preset_types
+    from metaiqa_plugin.data.ranked import preset_types
     from metaiqa_plugin.data.synthesis import Synthesis
     from metaiqa_plugin.study.ranking import write_ranking
 

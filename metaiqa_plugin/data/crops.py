@@ -11,18 +11,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from metaiqa_plugin.data.database_block import DatasetImages
 from metaiqa_plugin.data.images import resize_shorter
 from metaiqa_plugin.data.store import Kind
 from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.registration import registered
+
+if TYPE_CHECKING:
+    from metaiqa_plugin.data.datasets import DatasetImages
 
 __all__ = [
     'FrozenMaps',

@@ -1,41 +1,230 @@
-"""The data sets of the option files: what an item is, and how a mini-batch is drawn.
+"""Data sets of the option files: what a block says, and labelled images.
 
-Items are functions of the seed and of the mini-batch of indices that they are asked for
-in. pyiqa shuffles the indices again each epoch, so crops and episodes differ from epoch
-to epoch, and they are the same whatever the number of workers. (pyiqa itself reseeds
-the workers' generators alike in every epoch.)
+Items of all of them are functions of the seed and of the mini-batch of indices that
+they are asked for in. pyiqa shuffles the indices again each epoch, so crops and
+episodes differ from epoch to epoch, and they are the same whatever the number of
+workers. (pyiqa itself reseeds the workers' generators alike in every epoch.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pyiqa.utils import get_root_logger
 from torch import Tensor
-from torch import distributed as dist
 from torch.utils.data import Dataset
 
-from metaiqa_plugin.data.crops import RandomCrop, as_input, training_views
-from metaiqa_plugin.data.database_block import (
-    DatasetImages,
-    require_batch,
-    split_block,
-)
-from metaiqa_plugin.data.distortions import LEVELS
-from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
+from metaiqa_plugin.data.crops import as_input, training_views
+from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.data.ranked_groups import DatabaseGroups, PhotoGroups
-from metaiqa_plugin.errors import UserError, one_of, whole_number
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.data.rows import join_databases
+from metaiqa_plugin.data.store import PIXELS, ImageFiles, ImageStore, Kind, open_store
+from metaiqa_plugin.errors import UserError, file_name, one_of, whole_number
 
-__all__ = ['EpisodeDataset', 'LabelledDataset', 'RankedDataset']
+__all__ = [
+    'DATABASE_OPTIONS',
+    'LOADER_OPTIONS',
+    'BlockDataset',
+    'DatasetImages',
+    'LabelledDataset',
+    'block_options',
+    'database_options',
+    'named_databases',
+    'split_block',
+]
 
-PARTS = ('train', 'val', 'test')
+LOADER_OPTIONS = frozenset(
+    (
+        'name type phase scale use_shuffle num_worker_per_gpu batch_size_per_gpu '
+        'dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory '
+        'persistent_workers'
+    ).split()
+)
+DATABASE_OPTIONS = frozenset(
+    ('database', 'root', *(field.name for field in fields(DatabaseOptions)))
+)
+"""Keys that describe one database."""
+
+OF_ALL = DATABASE_OPTIONS | {'databases', 'store'}
+"""Keys that :class:`DatasetImages` reads."""
 
 
-class _BatchDataset(Dataset):
+def block_options(configure: Callable) -> frozenset[str]:
+    """Every key of a dataset's block, whose own are the arguments of ``configure``."""
+    own = set(inspect.signature(configure).parameters) - {'self', 'databases'}
+    return OF_ALL | LOADER_OPTIONS | own
+
+
+def split_block(
+    block: dict[str, Any], configure: Callable, strict: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys about databases, and those that ``configure`` takes.
+
+    Raises:
+        UserError: ``strict``, and there is a key that nobody knows.
+    """
+    known = block_options(configure)
+    unknown = sorted(set(block) - known)
+    if strict and unknown:
+        raise UserError(
+            f'dataset {block.get("name")!r}: unknown option {unknown}; it knows '
+            f'{sorted(known)}'
+        )
+    databases = {key: value for key, value in block.items() if key in OF_ALL}
+    taken = OF_ALL | LOADER_OPTIONS
+    return databases, {key: block[key] for key in block if key not in taken}
+
+
+class DatasetImages:
+    """The labelled images of the databases in a dataset option block.
+
+    Args:
+        block: the databases, see :func:`named_databases`; and ``store``: true for an
+            image store beside each database, or the folder for it.
+        name: of the data set.
+        phase: which part of a split to use.
+
+    Its ``rows`` are those of all databases. Methods take ``resize``, the shorter side
+    in pixels, 0 for images as they are.
+
+    Raises:
+        UserError: a database that cannot be read, an unknown option.
+    """
+
+    def __init__(self, block: dict[str, Any], name: str, phase: str = 'train') -> None:
+        block = dict(block)
+        self._store = block.pop('store', None)
+        if not isinstance(self._store, (bool, str, os.PathLike, type(None))):
+            raise UserError(f'store={self._store!r}: expected true, or a folder')
+        self._parts = [
+            (name, read_rows(options, phase))
+            for name, options in named_databases(block, name)
+        ]
+        self.rows = join_databases(self._parts)
+
+    def files(self, resize: int) -> ImageFiles:
+        """The images, decoded when they are asked for.
+
+        Raises:
+            UserError: images that are missing.
+        """
+        for name, rows in self._parts:
+            rows.require_files(name)
+        return ImageFiles(self.rows, resize)
+
+    def pixels(self, resize: int) -> ImageFiles | ImageStore:
+        """The images from the store, if the block has one, else from their files.
+
+        Raises:
+            UserError: an image is missing or, if there is a store, cannot be used.
+        """
+        return self.stored(resize) if self._store else self.files(resize)
+
+    def stored(self, resize: int, kind: Kind = PIXELS) -> ImageStore:
+        """What the store keeps of the images.
+
+        Raises:
+            UserError: the block has no store, or an image cannot be used.
+        """
+        if not self._store:
+            raise UserError('maps are kept in the store: set store: true, or a folder')
+        stores = []
+        for name, rows in self._parts:
+            if self._store is True:
+                place = rows.folders[0].with_name(f'{rows.folders[0].name}.store')
+            else:
+                place = Path(self._store) / (name if len(self._parts) > 1 else '')
+            stores.append(open_store(place, rows, resize, kind=kind))
+        return ImageStore.joined(stores)
+
+
+def named_databases(
+    block: Mapping[str, Any], name: str, where: str = ''
+) -> list[tuple[str, DatabaseOptions]]:
+    """The databases of a dataset block.
+
+    Args:
+        block: the options of one database, see :func:`database_options`; or with
+            ``database`` a list of names, each with the other options; or with
+            ``databases`` a list of blocks, each with a ``name`` unless it has a
+            ``database``.
+        name: of the only database.
+        where: the block, for messages.
+
+    Raises:
+        UserError: an option is missing, unknown or of another kind.
+    """
+    where = where or f'dataset {name!r}'
+    block = dict(block)
+    several = block.pop('databases', None)
+    if isinstance(block.get('database'), list) and several is None:
+        names = block.pop('database')
+        several = [{**block, 'database': each} for each in names]
+        block = {}
+    if several is None:
+        return [(name, database_options(block, where))]
+    if block:
+        raise UserError(
+            f'{where}: {sorted(block)} belong to each of databases when there are '
+            'several'
+        )
+    if not isinstance(several, Sequence) or not several:
+        raise UserError(f'{where}: databases={several!r}: expected a list of blocks')
+    found = []
+    for place, part in enumerate(several):
+        here = f'{where}.databases[{place}]'
+        if not isinstance(part, dict):
+            raise UserError(f'{here}={part!r}: expected a block of options')
+        own = {key: value for key, value in part.items() if key != 'name'}
+        options = database_options(own, here)
+        each = part.get('name', part.get('database'))
+        file_name(f'{here}.name', each)
+        found.append((each, options))
+    return found
+
+
+def database_options(block: Mapping[str, Any], where: str) -> DatabaseOptions:
+    """The options of one database.
+
+    Args:
+        block: fields of :class:`DatabaseOptions`. ``database``, a name of
+            ``metaiqa prepare``, stands for those of a download in ``root``, by default
+            below ``datasets``; what is given besides goes first.
+        where: the block, for messages.
+
+    Raises:
+        UserError: an option is missing, unknown or of another kind.
+    """
+    block = dict(block)
+    unknown = sorted(set(block) - DATABASE_OPTIONS)
+    if unknown:
+        raise UserError(
+            f'{where}: unknown options {unknown}; a database has '
+            f'{sorted(DATABASE_OPTIONS)}'
+        )
+    name, root = block.pop('database', None), block.pop('root', None)
+    if name is not None:
+        one_of(f'{where}.database', name, tuple(DATABASES))
+        known = DATABASES[name].options(root)
+        if block.get('rows') is not None:
+            known['split_index'] = None
+        block = known | block
+    elif root is not None:
+        raise UserError(f'{where}: root={root!r} goes with database')
+    missing = sorted({'meta_info_file', 'dataroot_target'} - set(block))
+    if missing:
+        raise UserError(f'{where}: {missing}, or a known database, must be given')
+    return DatabaseOptions(**block)
+
+
+class BlockDataset(Dataset):
     """Items are drawn a mini-batch at a time; the DataLoader asks so where it can.
 
     Args:
@@ -43,14 +232,34 @@ class _BatchDataset(Dataset):
             ``configure`` and those of pyiqa's loader.
 
     Raises:
-        UserError: an unknown key, or anything that reading or ``configure`` refuses.
+        UserError: an unknown key, anything that reading or ``configure`` refuses, or an
+            epoch of training without a whole batch: pyiqa 0.1.16 drops the last, short
+            one, so it would train on nothing and say so nowhere.
     """
+
+    items = 'images'
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        self.training = opt.get('phase', 'train') == 'train'
+        block, own = split_block(opt, self.configure)
+        self.configure(self.images(block, own), **own)
+        size = opt.get('batch_size_per_gpu', 1)
+        if self.training and len(self) < size:
+            raise UserError(
+                f'dataset {opt.get("name")!r}: batch_size_per_gpu={size} is more than '
+                f'the {len(self)} {self.items} of an epoch; make it smaller'
+            )
+
+    def images(self, block: dict[str, Any], own: dict[str, Any]) -> DatasetImages:
+        """Those of the block's databases, whose other keys are ``own``."""
+        return DatasetImages(block, self.opt.get('name', 'train'))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]
 
 
-class LabelledDataset(_BatchDataset):
+class LabelledDataset(BlockDataset):
     """Labelled images of any database, for pyiqa's ``GeneralIQAModel``.
 
     An item is a dict: ``img`` (3, H, W) float32 in [0, 1], ``mos_label`` (1,) float32
@@ -58,15 +267,10 @@ class LabelledDataset(_BatchDataset):
     of the maps of frozen stages; in validation it is the whole image as pyiqa reads it.
     """
 
-    def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        databases, own = split_block(opt, self.configure)
-        part = own.get('override_phase') or opt.get('phase', 'train')
-        one_of('phase', part, PARTS)
-        self.training = opt.get('phase', 'train') == 'train'
-        self.configure(DatasetImages(databases, opt.get('name', part), part), **own)
-        if self.training:
-            require_batch(len(self), opt, 'images')
+    def images(self, block: dict[str, Any], own: dict[str, Any]) -> DatasetImages:
+        part = own.get('override_phase') or self.opt.get('phase', 'train')
+        one_of('phase', part, ('train', 'val', 'test'))
+        return DatasetImages(block, self.opt.get('name', part), part)
 
     def configure(
         self,
@@ -103,211 +307,18 @@ class LabelledDataset(_BatchDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor | str]]:
         """The images of one mini-batch; the DataLoader calls this where it exists."""
-        if not self.training:
-            return [self._item(index, self._whole(index)) for index in indices]
         generator = np.random.default_rng([self.seed, *indices])
         return [
-            self._item(index, self.crop(self.pixels[index], generator))
+            {
+                'img': as_input(self._view(index, generator)).contiguous(),
+                'mos_label': torch.tensor([self.rows.mos[index]]),
+                'img_path': str(self.rows.path(index)),
+            }
             for index in indices
         ]
 
-    def _whole(self, index: int) -> Tensor:
+    def _view(self, index: int, generator: np.random.Generator) -> Tensor:
+        if self.training:
+            return self.crop(self.pixels[index], generator)
         pixels = np.array(read_rgb(self.rows.path(index)))
         return torch.from_numpy(pixels).permute(2, 0, 1)
-
-    def _item(self, index: int, pixels: Tensor) -> dict[str, Tensor | str]:
-        return {
-            'img': as_input(pixels).contiguous(),
-            'mos_label': torch.tensor([self.rows.mos[index]]),
-            'img_path': str(self.rows.path(index)),
-        }
-
-
-class EpisodeDataset(_BatchDataset):
-    """Episodes of labelled databases, built from a pyiqa dataset option block.
-
-    An item is a dict of one task: ``support_img`` (support_size, 3, crop, crop)
-    uint8, ``support_mos`` (support_size, 1) float32 in [0, 1], higher better,
-    ``query_img`` and ``query_mos`` alike, ``task`` the name of the type, ``place`` its
-    place among the k of the mini-batch. The loader's ``batch_size_per_gpu`` is the
-    paper's k, however many ranks there are: each gets the tasks of its places.
-    """
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        started = dist.is_initialized()
-        self.rank = dist.get_rank() if started else 0
-        self.ranks = dist.get_world_size() if started else 1
-        databases, own = split_block(opt, self.configure)
-        self.configure(DatasetImages(databases, opt.get('name', 'train')), **own)
-        require_batch(self.length, opt, 'tasks')
-
-    def configure(
-        self,
-        databases: DatasetImages,
-        support_size: int = 16,
-        query_size: int = 16,
-        images_per_reference: int = 2,
-        tasks_per_epoch: int = 100,
-        resize: int = 256,
-        crop_size: int = 224,
-        hflip: bool = True,
-        seed: int = 0,
-        maps: dict[str, Any] | None = None,
-    ) -> None:
-        """Prepare to sample.
-
-        Args:
-            databases: the labelled images.
-            support_size, query_size, images_per_reference: see ``EpisodeSizes``.
-            tasks_per_epoch: items in an epoch.
-            resize, crop_size, hflip: see ``RandomCrop``.
-            seed: of the episodes and crops.
-            maps: crops are of the frozen stages' maps of the images, in float16:
-                ``backbone`` and ``stages``, see ``FrozenMaps``.
-        """
-        whole_number('tasks_per_epoch', tasks_per_epoch)
-        whole_number('seed', seed, minimum=0)
-        self.rows = databases.rows
-        self.sampler = EpisodeSampler(
-            self.rows, EpisodeSizes(support_size, query_size, images_per_reference)
-        )
-        views = training_views(databases, resize, crop_size, hflip, maps)
-        self.crop, self.pixels = views
-        self.length = tasks_per_epoch
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitems__(
-        self, indices: Sequence[int]
-    ) -> list[dict[str, Tensor | str | int]]:
-        """This rank's tasks of a mini-batch; the DataLoader calls it where it exists.
-
-        Args:
-            indices: of the whole mini-batch, the same on every rank.
-        """
-        return [
-            self._task((self.seed, place, *indices)) | {'place': place}
-            for place in range(self.rank, len(indices), self.ranks)
-        ]
-
-    def _task(self, seed: Sequence[int]) -> dict[str, Tensor | str | int]:
-        episode = self.sampler.sample(seed)
-        generator = np.random.default_rng([*seed, 1])
-        item: dict[str, Tensor | str | int] = {'task': episode.task}
-        for part, indices in (('support', episode.support), ('query', episode.query)):
-            crops = [self.crop(self.pixels[index], generator) for index in indices]
-            item[f'{part}_img'] = torch.stack(crops)
-            item[f'{part}_mos'] = torch.from_numpy(self.rows.mos[indices][:, None])
-        return item
-
-
-class RankedDataset(_BatchDataset):
-    """Groups of ranked images, from photos or from a database with references.
-
-    An item is a dict of one group: ``img`` (versions, 3, crop, crop) uint8, ``rank``
-    (versions,) float32, higher ranks above lower, ``type`` and ``photo`` its names. The
-    loader's ``batch_size_per_gpu`` is the number of groups in a mini-batch. An epoch
-    takes one sub-image of each image.
-    """
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        block, own = split_block(opt, self.configure)
-        databases = None
-        if own.get('photos') is None:
-            databases = DatasetImages(block, opt.get('name', 'train'))
-        elif block:
-            raise UserError(
-                f'dataset {opt.get("name")!r}: photos and {sorted(block)} exclude each '
-                'other: images are made from photos, or are those of a database'
-            )
-        self.configure(databases, **own)
-        require_batch(len(self), opt, 'groups')
-
-    def configure(
-        self,
-        databases: DatasetImages | None,
-        photos: str | None = None,
-        distortions: Sequence[str] = ('kadid10k',),
-        levels: Sequence[float] = LEVELS,
-        pristine: bool = False,
-        max_side: int = 512,
-        versions: int = 0,
-        resize: int = 0,
-        crop_size: int = 224,
-        hflip: bool = True,
-        same_place: bool = False,
-        seed: int = 0,
-    ) -> None:
-        """Prepare to read.
-
-        Args:
-            databases: the labelled images; None: ``photos`` are distorted.
-            photos, distortions, levels, pristine, max_side: see ``PhotoGroups``.
-            versions: of each group that make an item, drawn at random where it has
-                more; 0: as many as the smallest group has.
-            resize, crop_size, hflip: see ``RandomCrop``; the paper never resizes, 0.
-            same_place: crop the images of a group at one place; the paper crops each
-                where it falls.
-            seed: of distortions, versions and crops.
-        """
-        whole_number('seed', seed, minimum=0)
-        whole_number('versions', versions, minimum=0)
-        one_of('same_place', same_place, (True, False))
-        self.crop = RandomCrop(resize, crop_size, hflip)
-        if databases is None:
-            self.groups = PhotoGroups(
-                photos, distortions, levels, pristine, max_side, seed
-            )
-            _warn_of_small_crops(crop_size, max_side)
-        else:
-            self.groups = DatabaseGroups(databases.rows, databases.pixels(resize))
-        self.versions = self._number_of_versions(versions)
-        self.same_place = same_place
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor | str]]:
-        """The groups of one mini-batch; the DataLoader calls this where it exists."""
-        generator = np.random.default_rng([self.seed, *indices])
-        return [self._item(index, generator) for index in indices]
-
-    def _item(
-        self, group: int, generator: np.random.Generator
-    ) -> dict[str, Tensor | str]:
-        ranks = self.groups.ranks(group)
-        chosen = generator.choice(len(ranks), self.versions, replace=False)
-        place = int(generator.integers(2**63)) if self.same_place else None
-        photo, kind = self.groups.name(group)
-        crops = []
-        for version in chosen.tolist():
-            own = generator if place is None else np.random.default_rng(place)
-            crops.append(self.crop(self.groups.pixels(group, version), own))
-        return {
-            'img': torch.stack(crops),
-            'rank': torch.from_numpy(ranks[chosen]),
-            'type': kind,
-            'photo': photo,
-        }
-
-    def _number_of_versions(self, wanted: int) -> int:
-        smallest = min(len(self.groups.ranks(group)) for group in range(len(self)))
-        if wanted == 1 or wanted > smallest:
-            raise UserError(
-                f'versions={wanted}: expected 2 to {smallest}, the images of the '
-                'smallest group; or 0 for all of them'
-            )
-        return wanted or smallest
-
-
-def _warn_of_small_crops(crop_size: int, max_side: int) -> None:
-    if 3 * crop_size < max_side:
-        get_root_logger().warning(
-            f'crop_size={crop_size} is less than a third of max_side={max_side}: the '
-            "paper's sub-images show at least a third of a photo's side"
-        )

@@ -16,15 +16,20 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch import distributed as dist
 from torch.utils.data import Dataset
 
+from metaiqa_plugin.data.crops import training_views
+from metaiqa_plugin.data.datasets import BlockDataset, DatasetImages
 from metaiqa_plugin.data.rows import LabelledRows, group_rows
 from metaiqa_plugin.errors import UserError, whole_number
 
-__all__ = ['INSTALL_LEARN2LEARN', 'Episode', 'EpisodeSampler', 'EpisodeSizes']
+__all__ = ['Episode', 'EpisodeDataset', 'EpisodeSampler', 'EpisodeSizes']
 
 INSTALL_LEARN2LEARN = (
     'pip install gym==0.26.2 requests tqdm scipy && PIP_USE_PEP517=1 pip install '
@@ -202,3 +207,80 @@ def _python_seed(seed: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         random.setstate(before)
+
+
+class EpisodeDataset(BlockDataset):
+    """Episodes of labelled databases, built from a pyiqa dataset option block.
+
+    An item is a dict of one task: ``support_img`` (support_size, 3, crop, crop)
+    uint8, ``support_mos`` (support_size, 1) float32 in [0, 1], higher better,
+    ``query_img`` and ``query_mos`` alike, ``task`` the name of the type, ``place`` its
+    place among the k of the mini-batch. The loader's ``batch_size_per_gpu`` is the
+    paper's k, however many ranks there are: each gets the tasks of its places.
+    """
+
+    items = 'tasks'
+
+    def configure(
+        self,
+        databases: DatasetImages,
+        support_size: int = 16,
+        query_size: int = 16,
+        images_per_reference: int = 2,
+        tasks_per_epoch: int = 100,
+        resize: int = 256,
+        crop_size: int = 224,
+        hflip: bool = True,
+        seed: int = 0,
+        maps: dict[str, Any] | None = None,
+    ) -> None:
+        """Prepare to sample.
+
+        Args:
+            databases: the labelled images.
+            support_size, query_size, images_per_reference: see ``EpisodeSizes``.
+            tasks_per_epoch: items in an epoch.
+            resize, crop_size, hflip: see ``RandomCrop``.
+            seed: of the episodes and crops.
+            maps: crops are of the frozen stages' maps of the images, in float16:
+                ``backbone`` and ``stages``, see ``FrozenMaps``.
+        """
+        whole_number('tasks_per_epoch', tasks_per_epoch)
+        whole_number('seed', seed, minimum=0)
+        started = dist.is_initialized()
+        self.rank = dist.get_rank() if started else 0
+        self.ranks = dist.get_world_size() if started else 1
+        self.rows = databases.rows
+        self.sampler = EpisodeSampler(
+            self.rows, EpisodeSizes(support_size, query_size, images_per_reference)
+        )
+        views = training_views(databases, resize, crop_size, hflip, maps)
+        self.crop, self.pixels = views
+        self.length = tasks_per_epoch
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitems__(
+        self, indices: Sequence[int]
+    ) -> list[dict[str, Tensor | str | int]]:
+        """This rank's tasks of a mini-batch; the DataLoader calls it where it exists.
+
+        Args:
+            indices: of the whole mini-batch, the same on every rank.
+        """
+        return [
+            self._task((self.seed, place, *indices)) | {'place': place}
+            for place in range(self.rank, len(indices), self.ranks)
+        ]
+
+    def _task(self, seed: Sequence[int]) -> dict[str, Tensor | str | int]:
+        episode = self.sampler.sample(seed)
+        generator = np.random.default_rng([*seed, 1])
+        item: dict[str, Tensor | str | int] = {'task': episode.task}
+        for part, indices in (('support', episode.support), ('query', episode.query)):
+            crops = [self.crop(self.pixels[index], generator) for index in indices]
+            item[f'{part}_img'] = torch.stack(crops)
+            item[f'{part}_mos'] = torch.from_numpy(self.rows.mos[indices][:, None])
+        return item

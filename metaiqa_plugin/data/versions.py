@@ -42,7 +42,6 @@ from metaiqa_plugin.data.distortions import (
     distort,
     seed_key,
 )
-from metaiqa_plugin.errors import UserError
 
 __all__ = [
     'PRISTINE_MOS',
@@ -109,13 +108,8 @@ def pseudo_mos(distortion: str, level: float) -> float:
     Raises:
         UserError: no such distortion type, chain or level.
     """
-    try:
-        parts = [
-            between_levels(_table()[kind.name], level)
-            for kind in chain_parts(distortion)
-        ]
-    except TypeError as error:
-        raise UserError(f'no pseudo-MOS: {error}') from None
+    kinds = chain_parts(distortion)
+    parts = [between_levels(_table()[kind.name], level) for kind in kinds]
     if len(parts) == 1:
         return parts[0]
     lowest = PSEUDO_MOS_RANGE[0]

@@ -16,13 +16,15 @@ from typing import Any, Literal
 import torch
 
 import metaiqa_plugin
-from metaiqa_plugin.data.database_block import (
+from metaiqa_plugin.data.datasets import (
     LOADER_OPTIONS,
+    LabelledDataset,
     block_options,
     named_databases,
     split_block,
 )
-from metaiqa_plugin.data.datasets import EpisodeDataset, LabelledDataset, RankedDataset
+from metaiqa_plugin.data.episodes import EpisodeDataset
+from metaiqa_plugin.data.ranked import RankedDataset
 from metaiqa_plugin.errors import UserError, file_name
 from metaiqa_plugin.option_yaml import parse
 from metaiqa_plugin.registration import registered

@@ -11,8 +11,8 @@ from tiny_options import ADAPT, NETWORK, OPTIONS, PRIOR
 
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.database_block import database_options
 from metaiqa_plugin.data.databases.registry import DATABASES
+from metaiqa_plugin.data.datasets import database_options
 from metaiqa_plugin.data.distortions import KADID10K, distort
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.splits import split_columns

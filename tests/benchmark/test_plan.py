@@ -9,7 +9,7 @@ from tiny_options import RANK
 from metaiqa_plugin.benchmark.plan import read_plan
 from metaiqa_plugin.benchmark.training import START
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.database_block import DATABASE_OPTIONS, database_options
+from metaiqa_plugin.data.datasets import DATABASE_OPTIONS, database_options
 from metaiqa_plugin.data.labels import read_rows
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import changed

@@ -11,8 +11,8 @@ from scipy.stats import binomtest, chisquare
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.data import store
 from metaiqa_plugin.data.crops import FrozenMaps, MapCrop, RandomCrop, maps_of
-from metaiqa_plugin.data.database_block import DatasetImages
-from metaiqa_plugin.data.datasets import EpisodeDataset, LabelledDataset
+from metaiqa_plugin.data.datasets import DatasetImages, LabelledDataset
+from metaiqa_plugin.data.episodes import EpisodeDataset
 from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.iqa_model import require_same_stages

@@ -16,9 +16,9 @@ from pyiqa.data import build_dataset
 from scipy.io import loadmat, savemat
 
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.databases.authentic import read_koniq10k
 from metaiqa_plugin.data.databases.names import describe_name
 from metaiqa_plugin.data.databases.prepare import as_text, prepare
+from metaiqa_plugin.data.databases.readers import read_koniq10k
 from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.distortions import DISTORTIONS, KADID10K
 from metaiqa_plugin.data.splits import split_columns, subset_split_columns

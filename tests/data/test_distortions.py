@@ -35,6 +35,7 @@ from metaiqa_plugin.data.distortions.spatial import (
     line_kernel,
     multi_otsu,
 )
+from metaiqa_plugin.errors import UserError
 
 # The types in order: a metric that sees the severity of each grow from level to level,
 # and whether it is random (r) and keeps an image of one colour as it is (f).
@@ -296,62 +297,62 @@ def test_a_generator_is_advanced(name, small):
 
 WRONG = {
     'distortion': [
-        ('jpg', ValueError, r"distortion .*'jpg'.*'jpeg'"),
-        ('Gausian Blur', ValueError, r"distortion .*'gaussian_blur'"),
-        ('xyz', ValueError, r"distortion .*'xyz'.*known.*'jitter'"),
-        (10, TypeError, r'distortion .*10 of type int'),
-        ('jpeg+', ValueError, r"'jpeg\+'.*both sides"),
-        ('+jpeg', ValueError, r"'\+jpeg'.*both sides"),
-        ('jpeg++jitter', ValueError, r'both sides'),
-        ('+', ValueError, r'both sides'),
-        ('', ValueError, r"distortion .*got ''"),
-        ('jpeg+jpg', ValueError, r"distortion .*'jpg'.*'jpeg'"),
-        ('jpeg + jitter', ValueError, r"distortion .*'jpeg '"),
-        ('jpeg+jpeg', ValueError, r"'jpeg\+jpeg'.*must differ"),
-        ('jpeg+jitter+jpeg', ValueError, r'must differ.*higher level'),
-        ('jpeg+jitter+darken+pixelate', ValueError, r'two or three parts, got 4'),
+        ('jpg', r"distortion .*'jpg'.*'jpeg'"),
+        ('Gausian Blur', r"distortion .*'gaussian_blur'"),
+        ('xyz', r"distortion .*'xyz'.*known.*'jitter'"),
+        (10, r'distortion .*10 of type int'),
+        ('jpeg+', r"'jpeg\+'.*both sides"),
+        ('+jpeg', r"'\+jpeg'.*both sides"),
+        ('jpeg++jitter', r'both sides'),
+        ('+', r'both sides'),
+        ('', r"distortion .*got ''"),
+        ('jpeg+jpg', r"distortion .*'jpg'.*'jpeg'"),
+        ('jpeg + jitter', r"distortion .*'jpeg '"),
+        ('jpeg+jpeg', r"'jpeg\+jpeg'.*must differ"),
+        ('jpeg+jitter+jpeg', r'must differ.*higher level'),
+        ('jpeg+jitter+darken+pixelate', r'two or three parts, got 4'),
     ],
     'level': [
-        (0, ValueError, r'level .*1 to 5, got 0'),
-        (6, ValueError, r'level .*1 to 5, got 6'),
-        (5.1, ValueError, r'level .*1 to 5, got 5\.1'),
-        (0.999, ValueError, r'level .*1 to 5, got 0\.999'),
-        (float('nan'), ValueError, r'level .*1 to 5, got nan'),
-        (float('inf'), ValueError, r'level .*1 to 5, got inf'),
-        (True, TypeError, r'level .*True of type bool'),
-        (np.True_, TypeError, r'level .*bool'),
-        (None, TypeError, r'level .*None'),
-        ('3', TypeError, r"level .*'3' of type str"),
+        (0, r'level .*1 to 5, got 0'),
+        (6, r'level .*1 to 5, got 6'),
+        (5.1, r'level .*1 to 5, got 5\.1'),
+        (0.999, r'level .*1 to 5, got 0\.999'),
+        (float('nan'), r'level .*1 to 5, got nan'),
+        (float('inf'), r'level .*1 to 5, got inf'),
+        (True, r'level .*True'),
+        (np.True_, r'level .*True'),
+        (None, r'level .*None'),
+        ('3', r"level .*'3'"),
     ],
     'rng': [
-        (-1, ValueError, r'rng .*-1'),
-        (None, TypeError, r'rng .*None'),
-        (True, TypeError, r'rng .*True'),
-        (1.5, TypeError, r'rng .*1\.5'),
+        (-1, r'rng .*-1'),
+        (None, r'rng .*None'),
+        (True, r'rng .*True'),
+        (1.5, r'rng .*1\.5'),
     ],
     'image': [
-        ([[0]], TypeError, r'image .*list'),
-        ('photo.png', TypeError, r'image .*str'),
-        (np.zeros((4, 4, 3)), TypeError, r'image .*float64.*uint8'),
-        (np.zeros((4, 4), np.uint8), ValueError, r'image .*\(4, 4\)'),
-        (np.zeros((3, 4, 4), np.uint8), ValueError, r'image .*\(3, 4, 4\)'),
-        (np.zeros((4, 4, 4), np.uint8), ValueError, r'image .*\(4, 4, 4\)'),
-        (np.zeros((0, 4, 3), np.uint8), ValueError, r'image .*empty'),
-        (Image.new('L', (4, 4)), ValueError, r"'L'.*convert\('RGB'\)"),
-        (Image.new('RGBA', (4, 4)), ValueError, r"'RGBA'.*convert"),
-        (Image.new('P', (4, 4)), ValueError, r"'P'.*convert"),
-        (Image.new('RGB', (0, 4)), ValueError, r'image .*empty'),
+        ([[0]], r'image .*list'),
+        ('photo.png', r'image .*str'),
+        (np.zeros((4, 4, 3)), r'image .*uint8.*float64'),
+        (np.zeros((4, 4), np.uint8), r'image .*\(4, 4\)'),
+        (np.zeros((3, 4, 4), np.uint8), r'image .*\(3, 4, 4\)'),
+        (np.zeros((4, 4, 4), np.uint8), r'image .*\(4, 4, 4\)'),
+        (np.zeros((0, 4, 3), np.uint8), r'image .*empty'),
+        (Image.new('L', (4, 4)), r"'L'.*convert\('RGB'\)"),
+        (Image.new('RGBA', (4, 4)), r"'RGBA'.*convert"),
+        (Image.new('P', (4, 4)), r"'P'.*convert"),
+        (Image.new('RGB', (0, 4)), r'image .*empty'),
     ],
 }
 
 
 @pytest.mark.parametrize(
-    ('argument', 'value', 'error', 'message'),
+    ('argument', 'value', 'message'),
     [(argument, *case) for argument, cases in WRONG.items() for case in cases],
 )
-def test_a_wrong_argument_is_named(argument, value, error, message):
+def test_a_wrong_argument_is_named(argument, value, message):
     right = {'image': flat_image(9), 'distortion': 'jpeg', 'level': 1, 'rng': 0}
-    with pytest.raises(error, match=message):
+    with pytest.raises(UserError, match=message):
         distort(**(right | {argument: value}))
 
 

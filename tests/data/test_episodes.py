@@ -15,8 +15,7 @@ from pyiqa.data.data_sampler import EnlargedSampler
 from scipy.stats import chisquare
 
 from metaiqa_plugin.data.databases.prepare import prepare
-from metaiqa_plugin.data.datasets import EpisodeDataset
-from metaiqa_plugin.data.episodes import EpisodeSampler, EpisodeSizes
+from metaiqa_plugin.data.episodes import EpisodeDataset, EpisodeSampler, EpisodeSizes
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.errors import UserError
 

@@ -7,7 +7,8 @@ import torch
 from pyiqa.data import build_dataloader, build_dataset
 from pyiqa.data.data_sampler import EnlargedSampler
 
-from metaiqa_plugin.data.datasets import EpisodeDataset, LabelledDataset
+from metaiqa_plugin.data.datasets import LabelledDataset
+from metaiqa_plugin.data.episodes import EpisodeDataset
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.store import ImageStore
 from metaiqa_plugin.errors import UserError

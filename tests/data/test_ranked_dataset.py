@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from metaiqa_plugin.data.datasets import RankedDataset
 from metaiqa_plugin.data.distortions import KADID10K, distort
 from metaiqa_plugin.data.images import read_photo
-from metaiqa_plugin.data.ranked_groups import (
+from metaiqa_plugin.data.ranked import (
     PRESETS,
     PhotoGroups,
+    RankedDataset,
     preset_types,
 )
 from metaiqa_plugin.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from metaiqa_plugin.cli import main
-from metaiqa_plugin.data.database_block import DatasetImages
+from metaiqa_plugin.data.datasets import DatasetImages
 from metaiqa_plugin.errors import UserError, file_name
 from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.train.options import find_faults, read_options

@@ -9,7 +9,7 @@ from tiny_options import OPTIONS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.data.datasets import RankedDataset
+from metaiqa_plugin.data.ranked import RankedDataset
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train.options import changed, find_faults, read_options
 from metaiqa_plugin.train.rankiqa_model import ranked_pairs

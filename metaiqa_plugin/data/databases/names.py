@@ -7,12 +7,12 @@ Four databases encode it, each in its own way: TID2013 ``i01_08_3.bmp``, KADID-1
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from metaiqa_plugin.data.distortions import DISTORTIONS, TID2013_ABBREVIATIONS
 
 __all__ = [
-    'CSIQ_TYPES',
     'LIVE_FOLDERS',
     'NameParts',
     'describe_name',
@@ -22,17 +22,14 @@ __all__ = [
     'parse_tid2013',
 ]
 
-TID2013_REFERENCES = 25
-KADID10K_REFERENCES = 81
 CSIQ_TYPES = ('AWGN', 'BLUR', 'contrast', 'fnoise', 'JPEG', 'jpeg2000')
 LIVE_FOLDERS = {'jp2k': 227, 'jpeg': 233, 'wn': 174, 'gblur': 174, 'fastfading': 174}
-
 KADID10K_TYPES = {kind.number: kind.name for kind in DISTORTIONS.values()}
 
 FLAGS = re.ASCII | re.IGNORECASE
-TID2013_NAME = re.compile(r'i(\d\d)_(\d\d)_([1-5])(\.\w+)?', FLAGS)
-KADID10K_NAME = re.compile(r'i(\d\d)_(\d\d)_0([1-5])(\.\w+)?', FLAGS)
-CSIQ_NAME = re.compile(r'(.+)\.([a-z0-9]+)\.([1-5])(\.png)?', FLAGS)
+TID2013_NAME = re.compile(r'(?:.*/)?i(\d\d)_(\d\d)_([1-5])(\.\w+)?', FLAGS)
+KADID10K_NAME = re.compile(r'(?:.*/)?i(\d\d)_(\d\d)_0([1-5])(\.\w+)?', FLAGS)
+CSIQ_NAME = re.compile(r'(?:.*/)?([^/\n]+)\.([a-z0-9]+)\.([1-5])(\.png)?', FLAGS)
 LIVE_NAME = re.compile(r'(?:.*/)?([a-z0-9]+)/img(\d{1,3})(\.bmp)?', FLAGS)
 
 
@@ -46,32 +43,34 @@ class NameParts(NamedTuple):
 
 def parse_tid2013(name: str) -> NameParts | None:
     """``i01_08_3.bmp``: reference ``I01.BMP``, type 8 of 24, level 3."""
-    match = TID2013_NAME.fullmatch(_last_part(name))
-    if match is None:
-        return None
-    distortion = TID2013_ABBREVIATIONS.get(int(match[2]))
-    if distortion is None or not 1 <= int(match[1]) <= TID2013_REFERENCES:
-        return None
-    return NameParts(f'I{match[1]}.BMP', distortion, match[3])
+    return _numbered(TID2013_NAME, name, 25, 'BMP', TID2013_ABBREVIATIONS)
 
 
 def parse_kadid10k(name: str) -> NameParts | None:
     """``I01_08_03.png``: reference ``I01.png``, type 8 of 25, level 3."""
-    match = KADID10K_NAME.fullmatch(_last_part(name))
-    if match is None or not 1 <= int(match[1]) <= KADID10K_REFERENCES:
+    return _numbered(KADID10K_NAME, name, 81, 'png', KADID10K_TYPES)
+
+
+def _numbered(
+    pattern: re.Pattern,
+    name: str,
+    references: int,
+    suffix: str,
+    types: Mapping[int, str],
+) -> NameParts | None:
+    match = pattern.fullmatch(name.replace('\\', '/'))
+    if match is None or not 1 <= int(match[1]) <= references:
         return None
-    distortion = KADID10K_TYPES.get(int(match[2]))
+    distortion = types.get(int(match[2]))
     if distortion is None:
         return None
-    return NameParts(f'I{match[1]}.png', distortion, match[3])
+    return NameParts(f'I{match[1]}.{suffix}', distortion, match[3])
 
 
 def parse_csiq(name: str) -> NameParts | None:
     """``boston.BLUR.3.png``: reference ``boston.png``, type ``BLUR``, level 3."""
-    match = CSIQ_NAME.fullmatch(_last_part(name))
-    if match is None:
-        return None
-    for distortion in CSIQ_TYPES:
+    match = CSIQ_NAME.fullmatch(name.replace('\\', '/'))
+    for distortion in CSIQ_TYPES if match else ():
         if match[2].casefold() == distortion.casefold():
             return NameParts(f'{match[1]}.png', distortion, match[3])
     return None
@@ -86,10 +85,6 @@ def parse_live(name: str) -> NameParts | None:
     if not 1 <= int(match[2]) <= LIVE_FOLDERS.get(folder, 0):
         return None
     return NameParts('', folder, '')
-
-
-def _last_part(name: str) -> str:
-    return name.replace('\\', '/').rpartition('/')[2]
 
 
 def describe_name(name: str) -> NameParts | None:

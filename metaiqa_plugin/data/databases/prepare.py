@@ -10,7 +10,7 @@ the score file alone: leaving images out moves none from one part to another.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,15 +43,7 @@ COUNTED = {
     'subset': 'subsets',
     'group': 'groups',
 }
-OPTIONAL_COLUMNS = (
-    'std',
-    'ref_name',
-    'distortion',
-    'level',
-    'subset',
-    'group',
-    'official_split',
-)
+OPTIONAL_COLUMNS = PublishedRow._fields[3:]
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,6 @@ class Prepared:
     """What was written.
 
     Attributes:
-        name: of the database.
         meta_info: the csv.
         images_folder: what its image names are relative to.
         rows: its rows; ``image`` is the name on disk.
@@ -68,7 +59,6 @@ class Prepared:
         notes: what the user should know.
     """
 
-    name: str
     meta_info: Path
     images_folder: Path
     rows: Sequence[PublishedRow]
@@ -254,10 +244,23 @@ def _write(
     present = [row for row in labels.rows if row.image in images]
     rows = [row._replace(image=images[row.image]) for row in present]
     _refuse_repeated(rows)
-    units = [_unit(row, labels.judged_apart) for row in present]
-    _write_meta_info(out, rows, units, _splits(labels))
+    columns = [
+        column
+        for column in OPTIONAL_COLUMNS
+        if any(getattr(row, column) not in ('', None) for row in rows)
+    ]
+    apart = labels.judged_apart
+    units = sorted({_unit(row, apart) for row in labels.rows})
+    splits = subset_split_columns(units) if apart else split_columns(units)
+    table = (
+        [row.image, as_text(row.mos)]
+        + [as_text(getattr(row, column)) for column in columns]
+        + [split[_unit(labelled, apart)] for split in splits.values()]
+        for labelled, row in zip(present, rows, strict=True)
+    )
+    write_table(out, ['img_name', 'mos', *columns, *splits], table)
     notes = (*labels.notes, *_unscored_note(rows, labels.unscored, disk))
-    return Prepared(name, out, folder, rows, mos_range, lower_better, left_out, notes)
+    return Prepared(out, folder, rows, mos_range, lower_better, left_out, notes)
 
 
 def _check_rows(rows: Sequence[PublishedRow], mos_range: tuple[float, float]) -> None:
@@ -316,37 +319,11 @@ def _on_disk(
     return found, [row.image for row in missing]
 
 
-def _write_meta_info(
-    path: Path,
-    rows: Sequence[PublishedRow],
-    units: Sequence[str],
-    splits: Mapping[str, Mapping[str, str]],
-) -> None:
-    columns = [
-        column
-        for column in OPTIONAL_COLUMNS
-        if any(getattr(row, column) not in ('', None) for row in rows)
-    ]
-    table = (
-        [row.image, as_text(row.mos)]
-        + [as_text(getattr(row, column)) for column in columns]
-        + [split[unit] for split in splits.values()]
-        for row, unit in zip(rows, units, strict=True)
-    )
-    write_table(path, ['img_name', 'mos', *columns, *splits], table)
-
-
 def as_text(value: str | float | None) -> str:
     """A cell; the shortest text that is exactly the number."""
     if value is None:
         return ''
     return value if isinstance(value, str) else repr(value).removesuffix('.0')
-
-
-def _splits(labels: Labels) -> dict[str, dict[str, str]]:
-    apart = labels.judged_apart
-    units = sorted({_unit(row, apart) for row in labels.rows})
-    return subset_split_columns(units) if apart else split_columns(units)
 
 
 def _unit(row: PublishedRow, judged_apart: bool) -> str:
@@ -368,7 +345,5 @@ def _unscored_note(
     ]
     if not found:
         return []
-    return [
-        f'{len(found)} images in {str(disk.folder)!r} have no score, the first is '
-        f'{found[0]!r}'
-    ]
+    folder, first = str(disk.folder), found[0]
+    return [f'{len(found)} images in {folder!r} have no score, the first is {first!r}']

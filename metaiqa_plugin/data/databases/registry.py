@@ -8,22 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaiqa_plugin.data.databases.authentic import (
-    read_bid,
-    read_biq2021,
-    read_cid2013,
-    read_koniq10k,
-    read_livec,
-    read_spaq,
-)
+from metaiqa_plugin.data.databases import readers
 from metaiqa_plugin.data.databases.names import LIVE_FOLDERS
 from metaiqa_plugin.data.databases.sources import Labels
-from metaiqa_plugin.data.databases.synthetic import (
-    read_csiq,
-    read_kadid10k,
-    read_live,
-    read_tid2013,
-)
 from metaiqa_plugin.errors import UserError
 
 __all__ = ['DATABASES', 'PublishedDatabase']
@@ -101,15 +88,10 @@ class PublishedDatabase:
 
     def labels(self, root: Path) -> list[Path]:
         """The files that :attr:`needs` names."""
-        patterns = [each for needed in self.needs for each in needed.split(' or ')]
-        return [path for pattern in patterns for path in root.glob(pattern)]
+        return [path for needed in self.needs for path in _found(root, needed)]
 
     def _missing(self, root: Path) -> list[str]:
-        missing = [
-            needed
-            for needed in self.needs
-            if not any(any(root.glob(pattern)) for pattern in needed.split(' or '))
-        ]
+        missing = [needed for needed in self.needs if not _found(root, needed)]
         if not any(path.is_dir() for path in self._folders(root)):
             missing.append(f'folder {self.folders}')
         return missing
@@ -118,89 +100,58 @@ class PublishedDatabase:
         return [root / folder for folder in self.folders.split(' or ')]
 
 
+def _found(root: Path, needed: str) -> list[Path]:
+    return [path for pattern in needed.split(' or ') for path in root.glob(pattern)]
+
+
 FACTS = Path(__file__).parents[1] / 'facts'
 KONIQ = (
     ('koniq10k_scores_and_distributions.csv or koniq10k_distributions_sets.csv',),
-    read_koniq10k,
+    readers.read_koniq10k,
 )
 KONIQ_IN_FILES = {'root': 'datasets/koniq10k', 'split': 'official_split'}
+LIVE_FILES = ('dmos_realigned.mat or dmos.mat', 'refnames_all.mat', *LIVE_FOLDERS)
+LIVEC_FILES = tuple(f'Data/All{x}_release.mat' for x in ('Images', 'MOS', 'StdDev'))
+SPAQ_FILES = ('Annotations/MOS and Image attribute scores.xlsx',)
+BIQ2021_FILES = ('Train (Images and MOS).csv', 'Test (Images and MOS).csv')
 
+# fmt: off
 _TABLE = (
     # Ponomarenko et al., "Image database TID2013", SPIC 2015
-    PublishedDatabase(
-        'tid2013',
-        3000,
-        (0, 9),
-        'distorted_images',
-        ('mos_with_names.txt',),
-        read_tid2013,
-    ),
+    PublishedDatabase('tid2013', 3000, (0, 9), 'distorted_images',
+                      ('mos_with_names.txt',), readers.read_tid2013),
     # Lin, Hosu, Saupe, "KADID-10k", QoMEX 2019
-    PublishedDatabase(
-        'kadid10k', 10125, (1, 5), 'images', ('dmos.csv',), read_kadid10k
-    ),
+    PublishedDatabase('kadid10k', 10125, (1, 5), 'images',
+                      ('dmos.csv',), readers.read_kadid10k),
     # Sheikh, Sabir, Bovik, "A statistical evaluation", IEEE TIP 2006
-    PublishedDatabase(
-        'live',
-        779,
-        (-3, 112),
-        '.',
-        ('dmos_realigned.mat or dmos.mat', 'refnames_all.mat', *LIVE_FOLDERS),
-        read_live,
-        lower_better=True,
-    ),
+    PublishedDatabase('live', 779, (-3, 112), '.',
+                      LIVE_FILES, readers.read_live, lower_better=True),
     # Larson, Chandler, "Most apparent distortion", JEI 2010
-    PublishedDatabase(
-        'csiq',
-        866,
-        (0, 1),
-        'dst_imgs',
-        ('csiq.DMOS.xlsx or csiq_label.txt',),
-        read_csiq,
-        lower_better=True,
-    ),
+    PublishedDatabase('csiq', 866, (0, 1), 'dst_imgs',
+                      ('csiq.DMOS.xlsx or csiq_label.txt',), readers.read_csiq,
+                      lower_better=True),
     # Ghadiyaram, Bovik, "Massive online crowdsourced study", TIP 2016
-    PublishedDatabase(
-        'livec',
-        1162,
-        (0, 100),
-        'Images',
-        tuple(f'Data/All{what}_release.mat' for what in ('Images', 'MOS', 'StdDev')),
-        read_livec,
-    ),
+    PublishedDatabase('livec', 1162, (0, 100), 'Images',
+                      LIVEC_FILES, readers.read_livec),
     # Hosu, Lin, Sziranyi, Saupe, "KonIQ-10k", IEEE TIP 2020
     PublishedDatabase('koniq10k', 10073, (1, 5), '512x384', *KONIQ, **KONIQ_IN_FILES),
-    PublishedDatabase(
-        'koniq10k-1024', 10073, (1, 5), '1024x768', *KONIQ, **KONIQ_IN_FILES
-    ),
+    PublishedDatabase('koniq10k-1024', 10073, (1, 5), '1024x768',
+                      *KONIQ, **KONIQ_IN_FILES),
     # Virtanen et al., "CID2013", IEEE TIP 2015
-    PublishedDatabase('cid2013', 474, (0, 100), '.', ('CID2013*.xlsx',), read_cid2013),
+    PublishedDatabase('cid2013', 474, (0, 100), '.',
+                      ('CID2013*.xlsx',), readers.read_cid2013),
     # Fang et al., "Smartphone photography", CVPR 2020
-    PublishedDatabase(
-        'spaq',
-        11125,
-        (0, 100),
-        'TestImage',
-        ('Annotations/MOS and Image attribute scores.xlsx',),
-        read_spaq,
-        root='datasets/SPAQ',
-    ),
+    PublishedDatabase('spaq', 11125, (0, 100), 'TestImage',
+                      SPAQ_FILES, readers.read_spaq, root='datasets/SPAQ'),
     # Ciancio et al., "No-reference blur assessment", IEEE TIP 2011
-    PublishedDatabase(
-        'bid', 586, (0, 5), 'ImageDatabase or .', ('DatabaseGrades.xlsx',), read_bid
-    ),
+    PublishedDatabase('bid', 586, (0, 5), 'ImageDatabase or .',
+                      ('DatabaseGrades.xlsx',), readers.read_bid),
     # Ahmed, Asif, "BIQ2021: a large-scale blind image quality assessment database",
     # JEI 31(5), 2022
-    PublishedDatabase(
-        'biq2021',
-        12000,
-        (0, 1),
-        'Images',
-        ('Train (Images and MOS).csv', 'Test (Images and MOS).csv'),
-        read_biq2021,
-        split='official_split',
-        groups=FACTS / 'biq2021_near_duplicates.csv',
-    ),
+    PublishedDatabase('biq2021', 12000, (0, 1), 'Images',
+                      BIQ2021_FILES, readers.read_biq2021, split='official_split',
+                      groups=FACTS / 'biq2021_near_duplicates.csv'),
 )
+# fmt: on
 
 DATABASES = {database.name: database for database in _TABLE}

@@ -96,14 +96,9 @@ def published(
     std: str = '',
     **told: str,
 ) -> PublishedRow:
-    """A row of a table.
+    """A row of a table, whose columns ``mos`` and ``std`` hold numbers.
 
-    Args:
-        source: file and row, for messages.
-        cells: values by column.
-        image: its name.
-        mos, std: columns of numbers; that of ``std`` may be missing or None.
-        told: the other fields of :class:`PublishedRow`.
+    A deviation may be missing or None. ``told`` are other fields of the row.
 
     Raises:
         UserError: a score or deviation that is not a number.
@@ -136,11 +131,9 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 def read_csv(
     path: Path, columns: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """``(source, {column: cell})`` of each row; cells and names are stripped.
+    """``(source, {column: cell})`` of each row of a csv that has at least ``columns``.
 
-    Args:
-        path: comma-separated, UTF-8 with or without a byte order mark.
-        columns: names that the first line must have; it may have more.
+    It is in UTF-8 with or without a byte order mark; cells and names are stripped.
     """
     table = CsvTable(path, 'labels')
     missing = [name for name in columns if name not in table.header]
@@ -153,22 +146,28 @@ def read_csv(
 def read_sheet(
     path: Path, columns: Sequence[str], sheet: str | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """``(source, {column: value})`` of each row below the header.
+    """``(source, {column: value})`` of each row below the header of an ``.xlsx``.
 
-    The header is the first row with all ``columns``; rows without a value in the first
-    of them are left out. Empty cells are None.
-
-    Args:
-        path: an Excel workbook, ``.xlsx``.
-        columns: names that the header must have; it may have more.
-        sheet: its name; None: the first.
+    The header is the first row with all ``columns``, and may have more; rows without a
+    value in the first of them are left out. Empty cells are None. Of the workbook's
+    sheets the first is read where ``sheet`` is None.
     """
-    rows = _sheet_rows(path, sheet)
-    first, header = _sheet_header(path, rows, columns)
-    for row, cells in enumerate(rows[first:], start=first + 1):
-        values = dict.fromkeys(header) | dict(zip(header, cells, strict=False))
-        if values.get(columns[0]) is not None:
-            yield f'{path}, row {row}', values
+    header: list[str] = []
+    for row, cells in enumerate(_sheet_rows(path, sheet), start=1):
+        if header:
+            values = dict.fromkeys(header) | dict(zip(header, cells, strict=False))
+            if values.get(columns[0]) is not None:
+                yield f'{path}, row {row}', values
+        elif row > HEADER_ROWS:
+            break
+        else:
+            names = ['' if cell is None else str(cell).strip() for cell in cells]
+            header = names if set(columns) <= set(names) else []
+    if not header:
+        raise UserError(
+            f'{path}: none of the first {HEADER_ROWS} rows has all of the columns '
+            f'{list(columns)}'
+        )
 
 
 def read_mat(path: Path, *variables: str) -> list[list[Any]]:
@@ -208,20 +207,6 @@ def _sheet_rows(path: Path, sheet: str | None) -> list[tuple]:
         return list(chosen.iter_rows(values_only=True))
     finally:
         book.close()
-
-
-def _sheet_header(
-    path: Path, rows: Sequence[tuple], columns: Sequence[str]
-) -> tuple[int, list[str]]:
-    """How many rows end with the header, and its names."""
-    for count, cells in enumerate(rows[:HEADER_ROWS], start=1):
-        header = ['' if cell is None else str(cell).strip() for cell in cells]
-        if set(columns) <= set(header):
-            return count, header
-    raise UserError(
-        f'{path}: none of the first {HEADER_ROWS} rows has all of the columns '
-        f'{list(columns)}'
-    )
 
 
 def name_key(name: str) -> str:

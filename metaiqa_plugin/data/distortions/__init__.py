@@ -53,7 +53,6 @@ A new type is one function, in the module of its family, and one row in the tabl
 
 from __future__ import annotations
 
-from .apply import chain_parts, distort, seed_key
 from .registry import (
     COMPOSITES,
     DISTORTIONS,
@@ -64,6 +63,9 @@ from .registry import (
     TID2013_TYPES,
     Distortion,
     between_levels,
+    chain_parts,
+    distort,
+    seed_key,
 )
 
 __all__ = [

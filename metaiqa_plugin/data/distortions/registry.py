@@ -1,15 +1,17 @@
-"""The table of distortions, and sets of them: other databases' types, and chains."""
+"""The table of distortions, sets and chains of them, and how they are applied."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from metaiqa_plugin.errors import UserError
 
@@ -19,6 +21,9 @@ LEVELS = (1, 2, 3, 4, 5)
 """The levels that the databases have; `distort` takes what lies between, too."""
 
 DistortionFunction = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]
+Picture = TypeVar('Picture', np.ndarray, Image.Image)
+JOINT = '+'
+_LONGEST_CHAIN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +61,7 @@ class Distortion:
             )
 
     def value_at(self, level: float) -> float:
-        """Parameter value at a level from 1 to 5.
-
-        It is that of the table at a whole level and linear between two of them,
-        rounded where the type is `whole`.
-
-        Raises:
-            TypeError: the level is not a number.
-            UserError: it is outside 1 to 5.
-        """
+        """Parameter at a level, see :func:`between_levels`; rounded if `whole`."""
         value = between_levels(self.levels, level)
         return round(value) if self.whole else value
 
@@ -75,30 +72,18 @@ def between_levels(values: Sequence[float], level: float) -> float:
     At a whole level that is the value itself, of its own type.
 
     Raises:
-        TypeError: the level is not a number.
-        UserError: it is outside 1 to 5.
+        UserError: the level is not a number from 1 to 5.
     """
-    level = checked_level(level)
-    below = math.floor(level)
+    below = math.floor(_checked_level(level))
     first = values[below - 1]
     if level == below:
         return first
     return first + (level - below) * (values[below] - first)
 
 
-def checked_level(level: float) -> float:
-    """The level, if it is a number from 1 to 5 and not a bool.
-
-    Raises:
-        TypeError: the level is not a number.
-        UserError: it is outside 1 to 5.
-    """
-    if isinstance(level, (bool, np.bool_)) or not isinstance(level, Real):
-        raise TypeError(
-            f'level must be a number from 1 to 5, got {level!r} of type '
-            f'{type(level).__name__}'
-        )
-    if not LEVELS[0] <= level <= LEVELS[-1]:
+def _checked_level(level: float) -> float:
+    number = isinstance(level, Real) and not isinstance(level, (bool, np.bool_))
+    if not number or not LEVELS[0] <= level <= LEVELS[-1]:
         raise UserError(f'level must be a number from 1 to 5, got {level!r}')
     return level
 
@@ -182,41 +167,25 @@ DISTORTIONS: Mapping[str, Distortion] = MappingProxyType(
 KADID10K = tuple(name for name, kind in DISTORTIONS.items() if kind.number <= 25)
 """Names of the 25 types of KADID-10k, in its order."""
 
-TID2013_ABBREVIATIONS: Mapping[int, str] = MappingProxyType(
-    dict(
-        enumerate(
-            'AGN ANC SCN MN HFN IN QN GB DEN JPEG JP2K JGTE J2TE NEPN Block MS CTC CCS '
-            'MGN CN LCNI ICQD CHA SSR'.split(),
-            start=1,
-        )
-    )
+
+def _numbered(names: str) -> Mapping[int, str]:
+    """Names from 1 on; ``-`` is none."""
+    every = enumerate(names.split(), start=1)
+    return MappingProxyType({number: name for number, name in every if name != '-'})
+
+
+TID2013_ABBREVIATIONS = _numbered(
+    'AGN ANC SCN MN HFN IN QN GB DEN JPEG JP2K JGTE J2TE NEPN Block MS CTC CCS MGN CN '
+    'LCNI ICQD CHA SSR'
 )
 """TID2013's 24 types: number to abbreviation (Ponomarenko et al., 2015)."""
 
-TID2013_TYPES: Mapping[int, str] = MappingProxyType(
-    {
-        1: 'white_noise',
-        2: 'white_noise_color_component',
-        3: 'spatially_correlated_noise',
-        4: 'masked_noise',
-        5: 'high_frequency_noise',
-        6: 'impulse_noise',
-        7: 'quantization',
-        8: 'gaussian_blur',
-        9: 'denoise',
-        10: 'jpeg',
-        11: 'jpeg2000',
-        14: 'non_eccentricity_patch',
-        15: 'color_block',
-        16: 'mean_shift',
-        17: 'contrast_change',
-        18: 'color_saturation_1',
-        19: 'multiplicative_noise',
-        21: 'noisy_compression',
-        22: 'color_quantization',
-        23: 'chromatic_aberration',
-        24: 'sparse_sampling',
-    }
+TID2013_TYPES = _numbered(
+    'white_noise white_noise_color_component spatially_correlated_noise masked_noise '
+    'high_frequency_noise impulse_noise quantization gaussian_blur denoise jpeg '
+    'jpeg2000 - - non_eccentricity_patch color_block mean_shift contrast_change '
+    'color_saturation_1 multiplicative_noise - noisy_compression color_quantization '
+    'chromatic_aberration sparse_sampling'
 )
 """TID2013's number to the name of the type here that does the same.
 
@@ -227,12 +196,7 @@ comfort noise (20) are left out: their parameters are not public.
 """
 
 LIVE_TYPES: Mapping[str, str] = MappingProxyType(
-    {
-        'GB': 'gaussian_blur',
-        'GN': 'white_noise',
-        'JPEG': 'jpeg',
-        'JP2K': 'jpeg2000',
-    }
+    {'GB': 'gaussian_blur', 'GN': 'white_noise', 'JPEG': 'jpeg', 'JP2K': 'jpeg2000'}
 )
 """Four of the five types of LIVE (Sheikh et al., 2006) to the names here.
 
@@ -256,3 +220,132 @@ COMPOSITES = (
     'brighten+color_saturation_2+high_sharpen',
 )
 """Chains as cameras and the web make them; `distort` takes any other, too."""
+
+
+def distort(
+    image: Picture,
+    distortion: str | Distortion,
+    level: float,
+    rng: int | np.random.Generator = 0,
+) -> Picture:
+    """A distorted copy of an image.
+
+    Args:
+        image: uint8 array of shape (H, W, 3), sRGB with R first, or PIL image of mode
+            ``'RGB'``; at least 1x1. It is never modified.
+        distortion: name of a type in :data:`DISTORTIONS`; or two or three such names
+            joined by ``'+'``, applied in that order, all at the same level; or a
+            :class:`Distortion` of your own.
+        level: number from 1 (mildest, but see ``levels`` of mean_shift and
+            contrast_change) to 5. Between two whole levels the parameter is
+            interpolated linearly, see :meth:`Distortion.value_at`.
+        rng: seed, or generator to draw from, which is advanced. Types without
+            randomness ignore it. Each part of a chain has a generator of its own,
+            seeded by a draw from this one. Global random state is neither read nor
+            changed.
+
+    Returns:
+        same kind and size as ``image``. The same image, type, level and seed give the
+        same pixels.
+
+    Raises:
+        UserError: an argument that is none of these.
+    """
+    pixels = distorted = _rgb_pixels(image)
+    own = isinstance(distortion, Distortion)
+    kinds = (distortion,) if own else chain_parts(distortion)
+    for kind, generator in zip(kinds, _generators(rng, len(kinds)), strict=True):
+        distorted = kind.function(distorted, kind.value_at(level), generator)
+        if distorted.shape != pixels.shape or distorted.dtype != np.uint8:
+            raise RuntimeError(
+                f'function of distortion {kind.name!r} must return uint8 of shape '
+                f'{pixels.shape}, returned {distorted.dtype} of shape {distorted.shape}'
+            )
+        if not distorted.flags.writeable:
+            distorted = distorted.copy()
+    return Image.fromarray(distorted) if isinstance(image, Image.Image) else distorted
+
+
+def chain_parts(name: str) -> tuple[Distortion, ...]:
+    """The types that a name stands for: one, or the parts of a chain in order.
+
+    Raises:
+        UserError: no known name; a chain of less than two or more than three parts, or
+            with one part twice.
+    """
+    if not isinstance(name, str):
+        raise UserError(
+            'distortion must be a name from DISTORTIONS or a Distortion, got '
+            f'{name!r} of type {type(name).__name__}'
+        )
+    names = name.split(JOINT)
+    if JOINT in name and not all(names):
+        raise UserError(
+            f'distortion={name!r}: a chain needs a name on both sides of each '
+            f"{JOINT!r}, as in 'motion_blur{JOINT}jpeg'"
+        )
+    if len(names) > _LONGEST_CHAIN:
+        raise UserError(
+            f'distortion={name!r}: a chain has two or three parts, got {len(names)}'
+        )
+    for part in names:
+        if part not in DISTORTIONS:
+            close = difflib.get_close_matches(part.lower(), DISTORTIONS)
+            known = f'close matches: {close}' if close else f'known: {[*DISTORTIONS]}'
+            raise UserError(
+                f'distortion must be a name from DISTORTIONS, got {part!r}; {known}'
+            )
+    if len(set(names)) < len(names):
+        raise UserError(
+            f'distortion={name!r}: the parts of a chain must differ; for more of one '
+            'type take a higher level'
+        )
+    return tuple(DISTORTIONS[part] for part in names)
+
+
+def seed_key(distortion: str, level: float) -> tuple[int, ...]:
+    """Whole numbers that tell this type or chain at this level from any other.
+
+    To seed a generator with: ``np.random.default_rng((seed, *seed_key(name, level)))``.
+    They are the numbers of the parts and then the level, or a thousand times the
+    level, rounded, where it is not whole, so levels closer than that share a key.
+
+    Raises:
+        UserError: a wrong name, see :func:`chain_parts`, or level.
+    """
+    whole = _checked_level(level) == int(level)
+    step = int(level) if whole else round(1000 * level)
+    return (*(kind.number for kind in chain_parts(distortion)), step)
+
+
+def _rgb_pixels(image: np.ndarray | Image.Image) -> np.ndarray:
+    """A copy of the pixels."""
+    pixels = np.array(image, order='C')
+    kind, right = type(image).__name__, pixels.dtype == np.uint8 and pixels.size
+    if isinstance(image, Image.Image):
+        kind, right = f'image of mode {image.mode!r}', image.mode == 'RGB' and right
+    elif not isinstance(image, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
+        right = False
+    if not right:
+        raise UserError(
+            "image must be uint8 of shape (H, W, 3) or a PIL image of mode 'RGB', and "
+            f'not empty; got {kind}, {pixels.dtype} of shape {pixels.shape}; '
+            "image.convert('RGB') may make one of it"
+        )
+    return pixels
+
+
+def _generators(
+    rng: int | np.random.Generator, count: int
+) -> list[np.random.Generator]:
+    """The generator itself for one part; for more, one each, seeded from it."""
+    if not isinstance(rng, np.random.Generator):
+        whole = isinstance(rng, (int, np.integer)) and not isinstance(rng, bool)
+        if not whole or rng < 0:
+            raise UserError(
+                f'rng must be a seed of at least 0 or a generator, got {rng!r}'
+            )
+        rng = np.random.default_rng(rng)
+    if count == 1:
+        return [rng]
+    return [np.random.default_rng(seed) for seed in rng.integers(2**63, size=count)]

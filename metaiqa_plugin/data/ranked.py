@@ -1,4 +1,4 @@
-"""Where ranked images come from: photos that are distorted, or a database.
+"""Ranked images, of photos that are distorted or of a database, and their data set.
 
 A *group* is the versions of one photo under one distortion type. Within it a milder
 version ranks above a more severe one (RankIQA, ICCV 2017, Section 3.1); between groups
@@ -11,9 +11,15 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from pyiqa.utils import get_root_logger
+from torch import Tensor
 
+from metaiqa_plugin.data.crops import RandomCrop
+from metaiqa_plugin.data.datasets import BlockDataset, DatasetImages
 from metaiqa_plugin.data.distortions import (
     KADID10K,
     LEVELS,
@@ -29,14 +35,9 @@ from metaiqa_plugin.data.versions import (
     severity,
     version_of,
 )
-from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.errors import UserError, one_of, whole_number
 
-__all__ = [
-    'PRESETS',
-    'DatabaseGroups',
-    'PhotoGroups',
-    'preset_types',
-]
+__all__ = ['PRESETS', 'DatabaseGroups', 'PhotoGroups', 'RankedDataset', 'preset_types']
 
 NOT_MADE_OF_TID2013 = (3, 4, 12, 13, 20, 21, 24)
 PRESETS = {
@@ -64,8 +65,6 @@ def preset_types(names: Sequence[str]) -> tuple[str, ...]:
             continue
         try:
             chain_parts(name)
-        except TypeError as error:
-            raise UserError(f'distortions={list(names)!r}: {error}') from error
         except UserError as error:
             raise UserError(f'{error}; or a preset: {", ".join(PRESETS)}') from error
         types[name] = None
@@ -84,9 +83,6 @@ class PhotoGroups:
         pristine: whether the photo itself is in each group, ranked above all.
         max_side: pixels; longer photos are shrunk to it before they are distorted.
         seed: of the random part of the distortions.
-
-    Raises:
-        UserError: a bad argument, or no photo.
     """
 
     def __init__(
@@ -98,10 +94,9 @@ class PhotoGroups:
         max_side: int = 512,
         seed: int = 0,
     ) -> None:
-        if isinstance(distortions, str) or not isinstance(distortions, Sequence):
-            raise UserError(f'distortions={distortions!r}: expected a list of names')
-        if isinstance(levels, str) or not isinstance(levels, Sequence):
-            raise UserError(f'levels={levels!r}: expected a list of numbers')
+        for name, given in (('distortions', distortions), ('levels', levels)):
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise UserError(f'{name}={given!r}: expected a list')
         if len(set(levels)) < len(levels) or len(levels) + pristine < 2:
             raise UserError(f'levels={list(levels)!r}: at least two, each once')
         whole_number('max_side', max_side, minimum=0)
@@ -128,18 +123,13 @@ class PhotoGroups:
         return self._ranks[self.name(group)[1]]
 
     def pixels(self, group: int, version: int) -> np.ndarray:
-        """(H, W, 3) uint8 of a version.
-
-        Raises:
-            UserError: its photo cannot be read.
-        """
-        photo, place = divmod(group, len(self.types))
-        pixels = _photo(self._folder / self._photos[photo], self._max_side)
+        """(H, W, 3) uint8 of a version; raises UserError as ``read_photo``."""
+        photo, kind = self.name(group)
+        pixels = _photo(self._folder / photo, self._max_side)
         if version == len(self.levels):
             return pixels
-        name, level = self.types[place], self.levels[version]
-        stem = os.path.splitext(self._photos[photo])[0]
-        return version_of(pixels, stem, name, level, self._seed)
+        stem = os.path.splitext(photo)[0]
+        return version_of(pixels, stem, kind, self.levels[version], self._seed)
 
     def name(self, group: int) -> tuple[str, str]:
         """Photo and type."""
@@ -194,3 +184,105 @@ class DatabaseGroups:
     def name(self, group: int) -> tuple[str, str]:
         row = self._rows[int(self._order[self._starts[group]])]
         return row.reference, row.task
+
+
+class RankedDataset(BlockDataset):
+    """Groups of ranked images, from photos or from a database with references.
+
+    An item is a dict of one group: ``img`` (versions, 3, crop, crop) uint8, ``rank``
+    (versions,) float32, higher ranks above lower, ``type`` and ``photo`` its names. The
+    loader's ``batch_size_per_gpu`` is the number of groups in a mini-batch. An epoch
+    takes one sub-image of each image.
+    """
+
+    items = 'groups'
+
+    def images(
+        self, block: dict[str, Any], own: dict[str, Any]
+    ) -> DatasetImages | None:
+        if own.get('photos') is None:
+            return super().images(block, own)
+        if block:
+            raise UserError(
+                f'dataset {self.opt.get("name")!r}: photos and {sorted(block)} exclude '
+                'each other: images are made from photos, or are those of a database'
+            )
+        return None
+
+    def configure(
+        self,
+        databases: DatasetImages | None,
+        photos: str | None = None,
+        distortions: Sequence[str] = ('kadid10k',),
+        levels: Sequence[float] = LEVELS,
+        pristine: bool = False,
+        max_side: int = 512,
+        versions: int = 0,
+        resize: int = 0,
+        crop_size: int = 224,
+        hflip: bool = True,
+        same_place: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            databases: the labelled images; None: ``photos`` are distorted.
+            photos, distortions, levels, pristine, max_side: see ``PhotoGroups``.
+            versions: of each group that make an item, drawn at random where it has
+                more; 0: as many as the smallest group has.
+            resize, crop_size, hflip: see ``RandomCrop``; the paper never resizes, 0.
+            same_place: crop the images of a group at one place; the paper crops each
+                where it falls.
+            seed: of distortions, versions and crops.
+        """
+        whole_number('seed', seed, minimum=0)
+        whole_number('versions', versions, minimum=0)
+        one_of('same_place', same_place, (True, False))
+        self.crop = RandomCrop(resize, crop_size, hflip)
+        self.same_place, self.seed = same_place, seed
+        if databases is None:
+            self.groups = PhotoGroups(
+                photos, distortions, levels, pristine, max_side, seed
+            )
+            if 3 * crop_size < max_side:
+                get_root_logger().warning(
+                    f'crop_size={crop_size} is less than a third of max_side='
+                    f"{max_side}: the paper's sub-images show at least a third of a "
+                    "photo's side"
+                )
+        else:
+            self.groups = DatabaseGroups(databases.rows, databases.pixels(resize))
+        smallest = min(len(self.groups.ranks(group)) for group in range(len(self)))
+        if versions == 1 or versions > smallest:
+            raise UserError(
+                f'versions={versions}: expected 2 to {smallest}, the images of the '
+                'smallest group; or 0 for all of them'
+            )
+        self.versions = versions or smallest
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor | str]]:
+        """The groups of one mini-batch; the DataLoader calls this where it exists."""
+        generator = np.random.default_rng([self.seed, *indices])
+        return [self._item(index, generator) for index in indices]
+
+    def _item(
+        self, group: int, generator: np.random.Generator
+    ) -> dict[str, Tensor | str]:
+        ranks = self.groups.ranks(group)
+        chosen = generator.choice(len(ranks), self.versions, replace=False)
+        place = int(generator.integers(2**63)) if self.same_place else None
+        photo, kind = self.groups.name(group)
+        crops = []
+        for version in chosen.tolist():
+            own = generator if place is None else np.random.default_rng(place)
+            crops.append(self.crop(self.groups.pixels(group, version), own))
+        return {
+            'img': torch.stack(crops),
+            'rank': torch.from_numpy(ranks[chosen]),
+            'type': kind,
+            'photo': photo,
+        }
