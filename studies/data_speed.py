@@ -154,7 +154,7 @@ def episodes(work: Path) -> None:
 
         def draw(sampler: EpisodeSampler) -> None:
             for index in range(2000):
-                sampler.sample((3, 1, index))
+                sampler.sample(index % 25, (3, 1, index))
 
         small, large = alternating(*(partial(draw, one) for one in samplers))
         kind = '2 images a reference' if references else 'no references'

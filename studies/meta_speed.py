@@ -78,7 +78,7 @@ class Pipeline:
     def __init__(self, opt: dict) -> None:
         block = opt['datasets']['train']
         dataset = EpisodeDataset(block)
-        order = DataOrder(len(dataset), K, opt['train'])
+        order = DataOrder(len(dataset), K, opt['train'], endless=True)
         self.batches = iter(train_loader(dataset, block, order, 0, 1))
         self.model = build_model(opt)
         self.done = 0

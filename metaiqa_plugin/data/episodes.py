@@ -1,5 +1,6 @@
 """Sampling episodes with learn2learn: one task is one distortion type.
 
+Tasks are dealt as cards are, see :func:`dealt`; learn2learn would draw each by itself.
 A *group* is the versions of one reference photo under one type. learn2learn draws
 groups of one type; each group goes to the support or to the query set as a whole, so
 the two never share a reference. Images without a reference are a group each.
@@ -13,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +32,7 @@ from metaiqa_plugin.data.datasets import BlockDataset, DatasetImages
 from metaiqa_plugin.data.rows import LabelledRows, group_rows
 from metaiqa_plugin.errors import UserError, whole_number
 
-__all__ = ['Episode', 'EpisodeDataset', 'EpisodeSampler', 'EpisodeSizes']
+__all__ = ['Episode', 'EpisodeDataset', 'EpisodeSampler', 'EpisodeSizes', 'dealt']
 
 INSTALL_LEARN2LEARN = (
     'pip install gym==0.26.2 requests tqdm scipy && PIP_USE_PEP517=1 pip install '
@@ -91,49 +94,43 @@ class EpisodeSampler:
             raise UserError('no labelled image is left to sample episodes from')
         self.sizes = sizes
         self.tasks = list(rows.tasks)
-        self._task_of = rows.task_of
         self._order, self._starts, first_groups = group_rows(rows)
         photos = set(rows.task_of[rows.reference_of < 0].tolist())
-        kinds: dict[int, dict[str, range]] = {}
-        for code, pair in enumerate(itertools.pairwise(first_groups.tolist())):
-            taken = 1 if code in photos else sizes.per_reference
-            kinds.setdefault(taken, {})[self.tasks[code]] = range(*pair)
-        for taken, groups_of in kinds.items():
-            self._check_enough(groups_of, taken)
-        self._kinds = [
-            (taken, self._taskset(groups_of, taken))
-            for taken, groups_of in kinds.items()
+        groups_of = [range(*pair) for pair in itertools.pairwise(first_groups.tolist())]
+        self._taken = [
+            1 if task in photos else sizes.per_reference
+            for task in range(len(self.tasks))
         ]
-        self._weights = [len(groups_of) for groups_of in kinds.values()]
+        self._needed = [(sizes.support + sizes.query) // taken for taken in self._taken]
+        self._check_enough(groups_of)
+        self._tasksets = self._learn2learn(groups_of)
 
-    def sample(self, seed: Sequence[int]) -> Episode:
+    def sample(self, task: int, seed: Sequence[int]) -> Episode:
         """The episode that belongs to ``seed``: same seed, same episode, anywhere.
 
         Args:
+            task: its place in ``tasks``.
             seed: whole numbers of at least 0.
 
         The global random states of Python and NumPy are left as they were.
         """
         with _python_seed(seed):
-            taken, taskset = self._kinds[0]
-            if len(self._kinds) > 1:
-                [(taken, taskset)] = random.choices(self._kinds, self._weights)
-            groups = taskset.sample()
-            starts = self._starts[groups].tolist()
-            ends = self._starts[[group + 1 for group in groups]].tolist()
             places = [
                 place
-                for start, end in zip(starts, ends, strict=True)
-                for place in random.sample(range(start, end), taken)
+                for group in self._tasksets[task].sample()
+                for place in random.sample(
+                    range(*self._starts[group : group + 2].tolist()), self._taken[task]
+                )
             ]
         images = self._order[places].tolist()
-        task = self.tasks[self._task_of[images[0]]]
-        return Episode(task, images[: self.sizes.support], images[self.sizes.support :])
+        size = self.sizes.support
+        return Episode(self.tasks[task], images[:size], images[size:])
 
-    def _check_enough(self, groups_of: dict[str, range], taken: int) -> None:
+    def _check_enough(self, groups_of: Sequence[range]) -> None:
         sizes = np.diff(self._starts)
-        needed = self._groups(taken)
-        for task, groups in groups_of.items():
+        for task, groups, needed, taken in zip(
+            self.tasks, groups_of, self._needed, self._taken, strict=True
+        ):
             if len(groups) < needed:
                 raise UserError(
                     f'task {task!r} has {len(groups)} references, an episode needs '
@@ -147,11 +144,8 @@ class EpisodeSampler:
                     f'has a reference with {smallest} images'
                 )
 
-    def _groups(self, taken: int) -> int:
-        """Groups in an episode that takes so many images of each."""
-        return (self.sizes.support + self.sizes.query) // taken
-
-    def _taskset(self, groups_of: dict[str, range], taken: int):
+    def _learn2learn(self, groups_of: Sequence[range]) -> list:
+        """A task set of each task, which draws numbers of groups."""
         try:
             import learn2learn as l2l
         except ImportError as error:
@@ -159,40 +153,63 @@ class EpisodeSampler:
                 f'meta-training needs learn2learn ({error}); install it with: '
                 f'{INSTALL_LEARN2LEARN}'
             ) from error
-        numbers = np.concatenate(
-            [np.arange(g.start, g.stop) for g in groups_of.values()]
-        )
-        ends = np.cumsum([len(groups) for groups in groups_of.values()]).tolist()
-        places = map(range, [0, *ends], ends)
         # indices_to_labels, which is not used, would be a dict of every group
         groups = l2l.data.MetaDataset(
-            _Numbers(numbers.astype(np.int32)),
+            _Numbers(groups_of[-1].stop),
             indices_to_labels={None: None},
-            labels_to_indices=dict(zip(groups_of, places, strict=False)),
+            labels_to_indices=dict(enumerate(groups_of)),
         )
-        transforms = l2l.data.transforms
-        return l2l.data.Taskset(
-            groups,
-            task_transforms=[
-                transforms.FusedNWaysKShots(groups, n=1, k=self._groups(taken)),
-                transforms.LoadData(groups),
-            ],
-            num_tasks=-1,
-            task_collate=list,
-        )
+        of_task = l2l.data.transforms.FusedNWaysKShots
+        load = l2l.data.transforms.LoadData(groups)
+        return [
+            l2l.data.Taskset(
+                groups,
+                [of_task(groups, n=1, k=needed, filter_labels=[task]), load],
+                task_collate=list,
+            )
+            for task, needed in enumerate(self._needed)
+        ]
 
 
 class _Numbers(Dataset):
-    """Groups of some tasks, by number: images are read after an episode is drawn."""
+    """Groups by number: images are read after an episode is drawn."""
 
-    def __init__(self, numbers: np.ndarray) -> None:
-        self._numbers = numbers
+    def __init__(self, count: int) -> None:
+        self._count = count
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return self._count
 
     def __getitem__(self, index: int) -> int:
-        return int(self._numbers[index])
+        return index
+
+
+def dealt(place: int, tasks: int, size: int, seed: int) -> int:
+    """Which task a place in the endless order of all draws has.
+
+    Tasks come in rounds, each of them once in a round, in random order; a mini-batch of
+    ``size`` places from a multiple of ``size`` on has no task more than once oftener
+    than another. It is a function of the arguments alone.
+
+    Args:
+        place: from 0.
+        tasks: how many there are.
+        size: of a mini-batch, the paper's k.
+        seed: of the order.
+    """
+    cycle, within = divmod(place, math.lcm(tasks, size))
+    return _cycle(tasks, size, seed, cycle)[within]
+
+
+@lru_cache(maxsize=4)
+def _cycle(tasks: int, size: int, seed: int, number: int) -> list[int]:
+    """Whole rounds that are whole mini-batches."""
+    generator = np.random.default_rng([seed, number])
+    order: list[int] = []
+    while len(order) < math.lcm(tasks, size):
+        begun = order[len(order) - len(order) % size :]
+        order += sorted(generator.permutation(tasks).tolist(), key=begun.count)
+    return order
 
 
 @contextlib.contextmanager
@@ -217,9 +234,13 @@ class EpisodeDataset(BlockDataset):
     ``query_img`` and ``query_mos`` alike, ``task`` the name of the type, ``place`` its
     place among the k of the mini-batch. The loader's ``batch_size_per_gpu`` is the
     paper's k, however many ranks there are: each gets the tasks of its places.
+
+    Which task an index has, of any number, is :func:`dealt`. ``metaiqa train`` counts
+    on from epoch to epoch; pyiqa's own trainer shuffles the indices of an epoch.
     """
 
     items = 'tasks'
+    endless = True
 
     def configure(
         self,
@@ -270,13 +291,18 @@ class EpisodeDataset(BlockDataset):
         Args:
             indices: of the whole mini-batch, the same on every rank.
         """
+        size, tasks = self.opt.get('batch_size_per_gpu', 1), len(self.sampler.tasks)
         return [
-            self._task((self.seed, place, *indices)) | {'place': place}
+            self._item(
+                dealt(indices[place], tasks, size, self.seed),
+                (self.seed, place, *indices),
+            )
+            | {'place': place}
             for place in range(self.rank, len(indices), self.ranks)
         ]
 
-    def _task(self, seed: Sequence[int]) -> dict[str, Tensor | str | int]:
-        episode = self.sampler.sample(seed)
+    def _item(self, task: int, seed: Sequence[int]) -> dict[str, Tensor | str | int]:
+        episode = self.sampler.sample(task, seed)
         generator = np.random.default_rng([*seed, 1])
         item: dict[str, Tensor | str | int] = {'task': episode.task}
         for part, indices in (('support', episode.support), ('query', episode.query)):

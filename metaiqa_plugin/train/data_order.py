@@ -37,6 +37,8 @@ class DataOrder:
         train: the ``train`` section; ``total_epoch`` or ``total_iter``.
         ratio: pyiqa's ``dataset_enlarge_ratio``.
         shuffle: whether to.
+        endless: items have any number from 0 on; each iteration takes the next ones,
+            whatever ``shuffle`` is.
 
     Attributes:
         per_epoch: iterations until the learning rate is updated.
@@ -53,7 +55,9 @@ class DataOrder:
         train: dict[str, Any],
         ratio: float = 1,
         shuffle: bool = True,
+        endless: bool = False,
     ) -> None:
+        self._endless = endless
         self._sampler = EnlargedSampler(range(items), 1, 0, ratio, shuffle)
         self._batch_size = batch_size
         self.per_epoch = len(self._sampler) // batch_size
@@ -73,6 +77,11 @@ class DataOrder:
 
     def from_iteration(self, done: int) -> Iterator[list[int]]:
         """The indices of each mini-batch after the first ``done``."""
+        if self._endless:
+            size = self._batch_size
+            for first in range(done * size, self.total * size, size):
+                yield [*range(first, first + size)]
+            return
         for epoch in range(
             done // self.per_epoch, math.ceil(self.total / self.per_epoch)
         ):

@@ -97,6 +97,7 @@ class Run:
             opt['train'],
             block.get('dataset_enlarge_ratio', 1),
             block.get('use_shuffle', True),
+            getattr(dataset, 'endless', False),
         )
         opt['train']['total_iter'] = self.order.total
         self.loader = train_loader(

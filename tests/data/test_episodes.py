@@ -12,12 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiqa.data import build_dataloader, build_dataset
 from pyiqa.data.data_sampler import EnlargedSampler
-from scipy.stats import chisquare
 
 from metaiqa_plugin.data.databases.prepare import prepare
-from metaiqa_plugin.data.episodes import EpisodeDataset, EpisodeSampler, EpisodeSizes
+from metaiqa_plugin.data.episodes import (
+    EpisodeDataset,
+    EpisodeSampler,
+    EpisodeSizes,
+    dealt,
+)
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.train.data_order import DataOrder, train_loader
 
 
 def make_rows(tasks, references, levels):
@@ -44,7 +49,7 @@ def make_rows(tasks, references, levels):
 def test_support_and_query_share_no_reference(per_reference, support, query, seed):
     rows = make_rows(3, 9, 4)
     sizes = EpisodeSizes(support * per_reference, query * per_reference, per_reference)
-    episode = EpisodeSampler(rows, sizes).sample(seed)
+    episode = EpisodeSampler(rows, sizes).sample(1, seed)
     assert len(episode.support) == sizes.support
     assert len(episode.query) == sizes.query
     everything = episode.support + episode.query
@@ -61,19 +66,32 @@ def test_same_seed_same_episode_and_global_states_untouched():
     random.seed(1)
     np.random.seed(1)
     before = random.getstate(), np.random.get_state()[1].tolist()
-    first = sampler.sample([3, 1])
+    first = sampler.sample(3, [3, 1])
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
     random.seed(2)
-    assert sampler.sample([3, 1]) == first
-    assert sampler.sample([3, 2]) != first
-    assert sampler.sample([1, 3]) != first
-    assert sampler.sample([4]) != first
+    assert sampler.sample(3, [3, 1]) == first
+    assert sampler.sample(3, [3, 2]) != first
+    assert sampler.sample(3, [1, 3]) != first
+    assert sampler.sample(3, [4]) != first
 
 
-def test_tasks_are_drawn_evenly():
-    sampler = EpisodeSampler(make_rows(6, 6, 2), EpisodeSizes(2, 2))
-    counts = Counter(sampler.sample([0, index]).task for index in range(1200))
-    assert chisquare([counts[f't{task}'] for task in range(6)]).pvalue > 1e-3
+@pytest.mark.parametrize(
+    ('tasks', 'size'), [(25, 5), (25, 6), (7, 3), (4, 4), (3, 5), (2, 7), (1, 3)]
+)
+def test_a_task_comes_again_when_all_have_come(tasks, size):
+    places = range(3 * tasks * size)
+    order = [dealt(place, tasks, size, 9) for place in places]
+    rounds = [order[at : at + tasks] for at in places[::tasks]]
+    assert all(sorted(one) == [*range(tasks)] for one in rounds)
+    for at in places[::size]:
+        counts = Counter(order[at : at + size])
+        assert max(counts.values()) == -(-size // tasks)
+        assert size < tasks or (len(counts) == tasks and min(counts.values()) > 0)
+        assert max(counts.values()) - min(counts.values()) <= 1
+    if tasks > 2:
+        assert len(set(map(tuple, rounds))) > 2
+        assert order != [dealt(place, tasks, size, 8) for place in places]
+    assert dealt(places[-1], tasks, size, 9) == order[-1]
 
 
 def make_photos(tasks, scenes, burst):
@@ -90,9 +108,8 @@ def make_photos(tasks, scenes, burst):
 def test_photos_beside_versions_have_one_photo_of_a_burst():
     rows = LabelledRows([*make_rows(2, 6, 3), *make_photos(3, 9, 4)])
     sampler = EpisodeSampler(rows, EpisodeSizes(4, 4, 2))
-    drawn = [sampler.sample([0, index]) for index in range(1000)]
-    counts = Counter(episode.task for episode in drawn)
-    assert chisquare([counts[task] for task in rows.tasks]).pvalue > 1e-3
+    drawn = [sampler.sample(index % 5, [0, index]) for index in range(1000)]
+    assert [episode.task for episode in drawn[:5]] == rows.tasks
     for episode in drawn:
         images = episode.support + episode.query
         assert {rows[index].task for index in images} == {episode.task}
@@ -172,6 +189,33 @@ def test_an_item_is_a_task_with_the_promised_tensors(database):
     assert batch['support_mos'].dtype == torch.float32
     assert ((batch['query_mos'] >= 0) & (batch['query_mos'] <= 1)).all()
     assert set(batch['task']) <= {'gaussian_blur', 'jpeg', 'white_noise'}
+
+
+def test_the_mini_batches_of_a_run_have_each_type_once(database):
+    block = options(database)
+    dataset = build_dataset(block)
+    order = DataOrder(len(dataset), 3, {'total_epoch': 3}, endless=dataset.endless)
+    loader = train_loader(dataset, block, order, 0, 1)
+    tasks = [batch['task'] for batch in loader]
+    assert len(tasks) == 12
+    assert all(len(set(three)) == 3 for three in tasks)
+    assert len(set(map(tuple, tasks))) > 2
+    resumed = train_loader(dataset, block, order, 5, 1)
+    assert [batch['task'] for batch in resumed] == tasks[5:]
+
+
+def test_each_rank_has_the_tasks_of_its_places(database):
+    dataset = build_dataset(options(database))
+    every = dataset.__getitems__([6, 7, 8])
+    dataset.ranks = 2
+    found = []
+    for dataset.rank in range(2):
+        found += dataset.__getitems__([6, 7, 8])
+    for item in found:
+        same = every[item['place']]
+        assert item['task'] == same['task']
+        assert torch.equal(item['support_img'], same['support_img'])
+    assert sorted(item['place'] for item in found) == [0, 1, 2]
 
 
 def test_episodes_do_not_depend_on_the_workers(database):

@@ -120,6 +120,13 @@ def test_the_order_is_that_of_pyiqas_loop():
         assert list(order.from_iteration(done)) == batches[done:]
 
 
+def test_the_order_of_endless_items_goes_on_over_epochs():
+    order = DataOrder(10, 3, {'total_epoch': 2}, endless=True)
+    batches = list(order.from_iteration(0))
+    assert [index for batch in batches for index in batch] == [*range(24)]
+    assert list(order.from_iteration(5)) == batches[5:]
+
+
 @pytest.mark.parametrize(
     ('train', 'message'),
     [({'total_iter': 3}, 'batch_size_per_gpu=11'), ({}, 'total_epoch or')],
