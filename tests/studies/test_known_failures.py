@@ -9,18 +9,8 @@ from pathlib import Path
 import known_failures
 import numpy as np
 import pytest
-from known_failures import ScoreFile
-from known_failures_images import (
-    ORIGINAL,
-    PRISTINE,
-    VERSIONS,
-    charts,
-    distorted_levels,
-    drawings,
-    mean_luma,
-    text_pages,
-)
-from known_failures_tables import (
+from known_failures import (
+    ScoreFile,
     agreement,
     best_first,
     change,
@@ -30,6 +20,16 @@ from known_failures_tables import (
     order,
     pooled,
     spread,
+)
+from known_failures_images import (
+    ORIGINAL,
+    PRISTINE,
+    VERSIONS,
+    charts,
+    distorted_levels,
+    drawings,
+    mean_luma,
+    text_pages,
 )
 from PIL import Image
 from scipy.stats import rankdata
@@ -251,9 +251,9 @@ def test_types_are_pooled_by_pairs_and_not_by_shares():
 def test_a_score_file_notes_what_a_metric_cannot_score(tmp_path, capsys):
     table = ScoreFile(tmp_path / 'a.csv', ('image', 'version'), 1, [Brightness()])
     images = [(('whole',), flat('white')), (('dot',), flat('white', (1, 1)))]
-    table.add('01', images=images)
+    table.score('01', images=images)
     table.add_unread('02', error=UserError('no such file'))
-    scores, failed = table.read()
+    scores, failed = table.scores()
     assert failed == 2
     assert scores['image'].tolist() == ['01', '01', '02']
     assert scores['bright'].iloc[0] == 255 and scores['bright'].iloc[1:].isna().all()
@@ -266,10 +266,10 @@ def test_an_interrupted_score_file_goes_on_to_the_same_bytes(tmp_path):
 
     def fill(stop, resume):
         table = ScoreFile(path, ('image', 'version'), 1, [Brightness()], resume)
-        had = [key for key in 'abc' if table.has(key)]
+        had = [key for key in 'abc' if (key,) in table]
         for key in 'abc'[:stop]:
-            if not table.has(key):
-                table.add(key, images=[((n,), flat((n, 0, 9))) for n in (1, 2)])
+            if (key,) not in table:
+                table.score(key, images=[((n,), flat((n, 0, 9))) for n in (1, 2)])
         return had
 
     fill(3, False)
