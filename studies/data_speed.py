@@ -12,15 +12,13 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from shared import in_process
+from shared import in_process, spread, turns
 
 from metaiqa_plugin.data.crops import RandomCrop
 from metaiqa_plugin.data.episodes import EpisodeDataset, EpisodeSampler, EpisodeSizes
@@ -35,29 +33,6 @@ from metaiqa_plugin.photos import KODAK
 
 RESIZE, CROP = 256, 224
 ROUNDS = 5
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def alternating(*sides: Callable[[], object]) -> list[list[float]]:
-    """Seconds of each side, ``ROUNDS`` times, after one round to warm up."""
-    for side in sides:
-        side()
-    rounds = [[seconds(side) for side in sides] for _ in range(ROUNDS)]
-    return [list(times) for times in zip(*rounds, strict=True)]
-
-
-def spread(values: list[float]) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f'{middle:.3g} ({low:.3g} to {high:.3g})'
-
-
-def ratios(slow: list[float], fast: list[float]) -> str:
-    return spread([a / b for a, b in zip(slow, fast, strict=True)])
 
 
 def database(work: Path) -> tuple[Path, list[str]]:
@@ -92,11 +67,11 @@ def crops(work: Path) -> None:
         for index in order:
             read_photo(folder / chosen[index])
 
-    stored, files, decoded = alternating(from_store, from_files, decode_only)
+    stored, files, decoded = turns(from_store, from_files, decode_only, rounds=ROUNDS)
     print(f'random crop of {CROP} pixels, {len(chosen)} images in the page cache:')
-    print(f'  from the store   {1e3 * min(stored) / len(chosen):.3f} ms')
-    print(f'  decode + resize + crop / store  {ratios(files, stored)}')
-    print(f'  decode the PNG alone / store    {ratios(decoded, stored)}')
+    print(f'  from the store   {1e3 * stored.min() / len(chosen):.3f} ms')
+    print(f'  decode + resize + crop / store  {spread(files / stored)}')
+    print(f'  decode the PNG alone / store    {spread(decoded / stored)}')
 
 
 def decode_shard(job: tuple[Path, list[str], bool]) -> int:
@@ -123,15 +98,13 @@ def build(work: Path) -> None:
         jobs = ((folder, names[i : i + PIXELS.images_per_shard], resize) for i in parts)
         sum(parallel_map(decode_shard, jobs, processes))
 
-    built, decoded, resized = alternating(
-        store, partial(decode, False), partial(decode, True)
-    )
+    sides = (store, partial(decode, False), partial(decode, True))
+    built, decoded, resized = turns(*sides, rounds=ROUNDS)
     shutil.rmtree(work / 'built')
-    rate = [len(names) / value for value in built]
     print(f'building a store, {processes} processes, {len(names)} PNGs:')
-    print(f'  images a second              {spread(rate)}')
-    print(f'  rate / decoding alone        {ratios(decoded, built)}')
-    print(f'  rate / decoding and resizing {ratios(resized, built)}')
+    print(f'  images a second              {spread(len(names) / built)}')
+    print(f'  rate / decoding alone        {spread(decoded / built)}')
+    print(f'  rate / decoding and resizing {spread(resized / built)}')
 
 
 def rows(images: int, references: bool) -> LabelledRows:
@@ -156,11 +129,11 @@ def episodes(work: Path) -> None:
             for index in range(2000):
                 sampler.sample(index % 25, (3, 1, index))
 
-        small, large = alternating(*(partial(draw, one) for one in samplers))
+        sides = [partial(draw, one) for one in samplers]
+        small, large = turns(*sides, rounds=ROUNDS)
         kind = '2 images a reference' if references else 'no references'
-        cost = spread([1e3 * value / 2000 for value in large])
-        print(f'  {kind}, 1,000,000 images: {cost} ms')
-        print(f'  the same / 10,000 images: {ratios(large, small)}')
+        print(f'  {kind}, 1,000,000 images: {spread(1e3 * large / 2000)} ms')
+        print(f'  the same / 10,000 images: {spread(large / small)}')
 
 
 def memory(work: Path) -> None:

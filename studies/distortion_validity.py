@@ -169,76 +169,68 @@ def summarize(
 ) -> Iterator[str]:
     """The lines of the tables, in Markdown."""
     yield f'Not built here: {", ".join(missing) or "none"}.\n'
-    groups = dict(iter(table.groupby('group', sort=False)))
-    kadid = groups['kadid10k']
-    untuned = kadid[~kadid['name'].isin(TUNED)]
+    kadid, tid, chains = (
+        with_consensus(table[table['group'] == group], metrics)
+        for group in ('kadid10k', 'tid2013', 'chain')
+    )
+    untuned = with_consensus(kadid[~kadid['name'].isin(TUNED)], metrics)
+    every = [*metrics, CONSENSUS]
+    parts = [over_cells(part, every) for part in (kadid, untuned)]
+    parts += [over_levels(part, every).median() for part in (kadid, untuned)]
     yield '## KADID-10k: 125 cells\n'
     yield '| metric | 125 cells | 110 cells | median of types | of 22 types |'
     yield '|---|---|---|---|---|'
-    for metric in [*metrics, CONSENSUS]:
-        cells = (over_cells(part, metrics, metric) for part in (kadid, untuned))
-        types = (over_types(part, metrics, metric) for part in (kadid, untuned))
-        yield markdown_row(metric, *cells, *types)
+    yield from rows_of(parts)
     yield '\n## KADID-10k by type: levels ranked as by viewers\n'
     yield from by_type(kadid, metrics)
     yield '\n## KADID-10k: ranks that disagree most\n'
-    yield from worst_cells(kadid, metrics)
+    yield from worst_cells(kadid)
     yield '\n## TID2013: six types\n'
     yield '| metric | 30 cells | median of types |'
     yield '|---|---|---|'
-    for metric in [*metrics, CONSENSUS]:
-        tid = groups['tid2013']
-        yield markdown_row(
-            metric, over_cells(tid, metrics, metric), over_types(tid, metrics, metric)
-        )
+    yield from rows_of([over_cells(tid, every), over_levels(tid, every).median()])
     yield ''
-    yield from by_type(groups['tid2013'], metrics)
+    yield from by_type(tid, metrics)
     yield '\n## Chains: rules for their pseudo-MOS\n'
-    yield from rules(groups['chain'], metrics)
+    yield from rules(chains, every)
 
 
-def judged(cells: pd.DataFrame, metrics: Sequence[str], metric: str) -> np.ndarray:
-    """The scores of the cells by a metric, or their mean rank by all."""
-    if metric != CONSENSUS:
-        return cells[metric].to_numpy()
-    return np.mean([rankdata(cells[name]) for name in metrics], axis=0)
+def with_consensus(cells: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The cells with their mean rank by all metrics."""
+    return cells.assign(**{CONSENSUS: cells[[*metrics]].rank().mean(axis=1)})
 
 
-def over_cells(cells: pd.DataFrame, metrics: Sequence[str], metric: str) -> float:
-    """The rank correlation with people over all cells."""
-    return correlation(judged(cells, metrics, metric), cells['human'])
+def over_cells(
+    cells: pd.DataFrame, metrics: Sequence[str], people: str = 'human'
+) -> pd.Series:
+    """Each metric's rank correlation with people over all cells."""
+    return cells[[*metrics]].rank().corrwith(cells[people].rank())
 
 
-def over_types(cells: pd.DataFrame, metrics: Sequence[str], metric: str) -> float:
-    """The median over types of the rank correlation over their levels."""
-    scores = judged(cells, metrics, metric)
-    each = [
-        correlation(scores[(cells['name'] == name).to_numpy()], own['human'])
-        for name, own in cells.groupby('name', sort=False)
-    ]
-    return float(np.median(each))
+def over_levels(cells: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The same over the levels of each type: a row a type."""
+    types = cells.groupby('name', sort=False)
+    return pd.DataFrame({name: over_cells(own, metrics) for name, own in types}).T
 
 
-def correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    return correlate(first, second).srocc
+def rows_of(columns: Sequence[pd.Series]) -> Iterator[str]:
+    for metric, *values in pd.concat(columns, axis=1).itertuples():
+        yield markdown_row(metric, *values)
 
 
 def by_type(cells: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
     """For each type, the consensus' correlation over its five levels."""
     yield '| type | consensus | least metric | of |'
     yield '|---|---|---|---|'
-    scores = judged(cells, metrics, CONSENSUS)
-    for name, own in cells.groupby('name', sort=False):
-        here = (cells['name'] == name).to_numpy()
-        overall = correlation(scores[here], own['human'])
-        each = {metric: correlation(own[metric], own['human']) for metric in metrics}
-        least = min(each, key=each.get)
-        yield markdown_row(name, overall, each[least], least)
+    found = over_levels(cells, [*metrics, CONSENSUS])
+    for name, row in found.iterrows():
+        least = row[[*metrics]].idxmin()
+        yield markdown_row(name, row[CONSENSUS], row[least], least)
 
 
-def worst_cells(cells: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
+def worst_cells(cells: pd.DataFrame) -> Iterator[str]:
     """The cells whose rank by the metrics is farthest from that by people."""
-    by_metrics = rankdata(judged(cells, metrics, CONSENSUS))
+    by_metrics = rankdata(cells[CONSENSUS])
     by_people = rankdata(cells['human'])
     yield '| cell | mean MOS | rank by people | rank by metrics | why |'
     yield '|---|---|---|---|---|'
@@ -255,33 +247,26 @@ def rules(chains: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
         [pseudo_mos(kind.name, level) for kind in chain_parts(name)]
         for name, level in zip(chains['name'], chains['level'], strict=True)
     ]
-    said = {
-        'product': chains['human'],
-        'minimum': [min(scores) for scores in parts],
-        'mean': [float(np.mean(scores)) for scores in parts],
-    }
+    said = {'product': chains['human'], 'minimum': [*map(min, parts)]}
+    said['mean'] = [float(np.mean(scores)) for scores in parts]
+    chains = chains.assign(**said)
     yield markdown_row('metric', *said)
     yield '|---|---|---|---|'
-    for metric in [*metrics, CONSENSUS]:
-        scores = judged(chains, metrics, metric)
-        yield markdown_row(
-            metric, *(correlation(scores, rule) for rule in said.values())
-        )
-    consensus = judged(chains, metrics, CONSENSUS)
+    yield from rows_of([over_cells(chains, metrics, rule) for rule in said])
     for other in ('minimum', 'mean'):
-        error = error_of_difference(consensus, said['product'], said[other])
+        error = error_of_difference(*chains[[CONSENSUS, 'product', other]].to_numpy().T)
         yield f'\nStandard error of product - {other}: {error:.3f}'
 
 
 def error_of_difference(
-    scores: np.ndarray, first: Sequence[float], second: Sequence[float]
+    scores: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> float:
     """The standard error of the difference of two correlations, by bootstrap."""
     generator = np.random.default_rng(0)
-    first, second = np.asarray(first), np.asarray(second)
     drawn = generator.integers(len(scores), size=(RESAMPLES, len(scores)))
     differences = [
-        correlation(scores[own], first[own]) - correlation(scores[own], second[own])
+        correlate(scores[own], first[own]).srocc
+        - correlate(scores[own], second[own]).srocc
         for own in drawn
     ]
     return float(np.std(differences))

@@ -20,13 +20,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from pyiqa.models import build_model
-from shared import in_process
+from shared import in_process, spread, turns
 from torch import nn
 
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
@@ -43,6 +43,8 @@ from metaiqa_plugin.train.update import Task
 BASE = Path(__file__).parents[1] / 'options/train/MetaIQA/metaiqa_kodak.yml'
 K, SETS, STEPS = 6, 16, 2
 SIZE = SETS // STEPS
+IMAGES = K * 2 * SETS
+"""Of a turn."""
 
 
 def training(options: argparse.Namespace) -> dict:
@@ -83,11 +85,10 @@ class Pipeline:
         self.model = build_model(opt)
         self.done = 0
 
-    def turn(self) -> int:
+    def turn(self) -> None:
         self.done += 1
         self.model.feed_data(next(self.batches))
         self.model.optimize_parameters(self.done)
-        return K * 2 * SETS
 
 
 class Bare:
@@ -103,7 +104,7 @@ class Bare:
         self.mos = torch.rand(SIZE, 1)
         self.bf16 = precision == 'bf16'
 
-    def turn(self) -> int:
+    def turn(self) -> None:
         for _ in range(K * 2 * STEPS):
             with torch.autocast('cpu', torch.bfloat16, self.bf16):
                 predicted = self.network(self.images).float()
@@ -111,38 +112,17 @@ class Bare:
             self.adam.zero_grad()
             loss.backward()
             self.adam.step()
-        return K * 2 * SETS
-
-
-def rates(turns: Sequence[Callable[[], int]], rounds: int) -> np.ndarray:
-    """(rounds, turns) images a second, turn by turn, after one round to warm up."""
-
-    def rate(turn: Callable[[], int]) -> float:
-        started = time.perf_counter()
-        images = turn()
-        return images / (time.perf_counter() - started)
-
-    for turn in turns:
-        turn()
-    return np.array([[rate(turn) for turn in turns] for _ in range(rounds)])
-
-
-def spread(ratios: np.ndarray) -> str:
-    return (
-        f'{np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}, '
-        f'{len(ratios)} turns each)'
-    )
 
 
 def compare(options: argparse.Namespace) -> None:
     pipeline = Pipeline(training(options))
     bare = Bare(options.backbone, options.precision, options.crop)
-    found = rates((pipeline.turn, bare.turn), options.rounds)
-    ours, other = np.median(found, axis=0)
+    found = IMAGES / turns(pipeline.turn, bare.turn, rounds=options.rounds)
+    ours, other = np.median(found, axis=1)
     print(
         f'{options.backbone}, {options.precision}, {options.crop} px, batches of '
         f'{SIZE}, {torch.get_num_threads()} threads: pipeline {ours:.1f} images/s, '
-        f'bare loop {other:.1f}, ratio {spread(found[:, 0] / found[:, 1])}',
+        f'bare loop {other:.1f}, ratio {spread(found[0] / found[1])}',
         flush=True,
     )
 
@@ -150,8 +130,8 @@ def compare(options: argparse.Namespace) -> None:
 def precisions(options: argparse.Namespace) -> None:
     """bf16 against float32 in the bare loop."""
     loops = [Bare(options.backbone, each, options.crop) for each in ('bf16', 'fp32')]
-    found = rates([loop.turn for loop in loops], options.rounds)
-    low, full = np.median(found, axis=0)
+    found = IMAGES / turns(*(loop.turn for loop in loops), rounds=options.rounds)
+    low, full = np.median(found, axis=1)
     print(
         f'{options.backbone}, {options.crop} px, batches of {SIZE}, '
         f'{torch.get_num_threads()} threads: bf16 {low:.1f} images/s, fp32 '
@@ -200,8 +180,8 @@ def compare_ranks(options: argparse.Namespace) -> None:
         launcher = [*torchrun, f'--nproc_per_node={processes}']
         return in_process(__file__, *own, launcher=launcher)
 
-    turns = [[tasks_per_second(n) for n in (1, 2)] for _ in range(options.rounds)]
-    one, two = np.array(turns).T
+    every = [[tasks_per_second(n) for n in (1, 2)] for _ in range(options.rounds)]
+    one, two = np.array(every).T
     print(
         f'{options.backbone}, {options.precision}, {options.crop} px, k = {K}: '
         f'one process {np.median(one):.3f} tasks/s, two {np.median(two):.3f}, '

@@ -25,7 +25,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from shared import study_parser, target
+from shared import study_parser, target, turns
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
@@ -152,14 +152,9 @@ def speeds(name: str, groups: Groups, rounds: int) -> list[tuple]:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
     batch = next(groups.batches(0))
     pairs = len(batch[1].better)
-    seconds: dict[str, list[float]] = {form: [] for form in FORMS}
-    for turn in range(rounds + 1):
-        for form in FORMS:
-            started = time.process_time()
-            _step(network, form, batch, optimizer)
-            if turn:
-                seconds[form].append(time.process_time() - started)
-    medians = {form: statistics.median(values) for form, values in seconds.items()}
+    steps = [partial(_step, network, form, batch, optimizer) for form in FORMS]
+    seconds = turns(*steps, rounds=rounds, clock=time.process_time)
+    medians = dict(zip(FORMS, np.median(seconds, axis=1).tolist(), strict=True))
     slow = medians['pair by pair']
     return [
         (name, form, round(pairs / median, 2), round(slow / median, 2))

@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,12 @@ __all__ = [
     'livec',
     'markdown_row',
     'paths_of',
+    'spread',
     'study_parser',
     'target',
     'tensor_of',
     'tested_places',
+    'turns',
     'write_frame',
 ]
 
@@ -163,6 +166,27 @@ def _as_csv(rows: Iterable[Sequence]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator='\n').writerows(rows)
     return file.getvalue()
+
+
+def turns(
+    *sides: Callable[[], object],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> np.ndarray:
+    """(sides, rounds) seconds of each side, turn by turn, after a round to warm up."""
+
+    def seconds(side: Callable[[], object]) -> float:
+        started = clock()
+        side()
+        return clock() - started
+
+    every = [[seconds(side) for side in sides] for _ in range(rounds + 1)]
+    return np.array(every[1:]).T
+
+
+def spread(values: np.ndarray) -> str:
+    """Median (least to most)."""
+    return f'{np.median(values):.3g} ({np.min(values):.3g} to {np.max(values):.3g})'
 
 
 def in_process(script: str, *arguments: object, launcher: Sequence[str] = ()) -> object:
