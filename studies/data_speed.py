@@ -21,7 +21,7 @@ import numpy as np
 from shared import in_process, spread, turns
 
 from metaiqa_plugin.data.crops import RandomCrop
-from metaiqa_plugin.data.episodes import EpisodeDataset, EpisodeSampler, EpisodeSizes
+from metaiqa_plugin.data.episodes import EpisodeDataset, EpisodeSampler
 from metaiqa_plugin.data.images import read_photo, read_resized
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
 from metaiqa_plugin.data.store import PIXELS, open_store
@@ -119,9 +119,8 @@ def rows(images: int, references: bool) -> LabelledRows:
 def episodes(work: Path) -> None:
     print('sampling an episode of 16 + 16 images:')
     for references, per_reference in ((True, 2), (False, 1)):
-        sizes = EpisodeSizes(16, 16, per_reference)
         samplers = [
-            EpisodeSampler(rows(images, references), sizes)
+            EpisodeSampler(rows(images, references), 16, 16, per_reference)
             for images in (10_000, 1_000_000)
         ]
 

@@ -17,7 +17,6 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -32,7 +31,7 @@ from metaiqa_plugin.data.datasets import BlockDataset, DatasetImages
 from metaiqa_plugin.data.rows import LabelledRows, group_rows
 from metaiqa_plugin.errors import UserError, whole_number
 
-__all__ = ['Episode', 'EpisodeDataset', 'EpisodeSampler', 'EpisodeSizes', 'dealt']
+__all__ = ['Episode', 'EpisodeDataset', 'EpisodeSampler', 'dealt']
 
 INSTALL_LEARN2LEARN = (
     'pip install gym==0.26.2 requests tqdm scipy && PIP_USE_PEP517=1 pip install '
@@ -48,60 +47,50 @@ class Episode(NamedTuple):
     query: list[int]
 
 
-@dataclass(frozen=True)
-class EpisodeSizes:
-    """Images in an episode.
-
-    Attributes:
-        support: images in the support set.
-        query: images in the query set.
-        per_reference: images of one reference photo in a set; both sizes must be
-            multiples of it. Of tasks without reference photos it is 1.
-    """
-
-    support: int
-    query: int
-    per_reference: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ('support', 'query', 'per_reference'):
-            whole_number(name, getattr(self, name))
-        for name in ('support', 'query'):
-            if getattr(self, name) % self.per_reference:
-                raise UserError(
-                    f'{name}={getattr(self, name)} is not a multiple of '
-                    f'per_reference={self.per_reference}'
-                )
-
-
 class EpisodeSampler:
     """Draws episodes from labelled rows; its memory is three integers a row.
 
     Args:
         rows: the labelled images.
-        sizes: of the episodes.
+        support_size, query_size: images in either set of an episode.
+        images_per_reference: of one reference photo in a set; both sizes must be
+            multiples of it. Of tasks without reference photos it is 1.
 
     Raises:
-        UserError: learn2learn is not installed, or a task has too few references
-            (or a reference too few images) for the sizes; names the task.
+        UserError: learn2learn is not installed; sizes that cannot be, or for which a
+            task has too few references, or a reference too few images.
 
     A task with an image that has no reference is one of photos: its episodes have one
-    image of a group, whatever ``per_reference`` is.
+    image of a group.
     """
 
-    def __init__(self, rows: LabelledRows, sizes: EpisodeSizes) -> None:
+    def __init__(
+        self,
+        rows: LabelledRows,
+        support_size: int,
+        query_size: int,
+        images_per_reference: int = 1,
+    ) -> None:
+        whole_number('images_per_reference', images_per_reference)
+        for name, size in (('support_size', support_size), ('query_size', query_size)):
+            whole_number(name, size)
+            if size % images_per_reference:
+                raise UserError(
+                    f'{name}={size} is not a multiple of images_per_reference='
+                    f'{images_per_reference}'
+                )
         if not len(rows):
             raise UserError('no labelled image is left to sample episodes from')
-        self.sizes = sizes
+        self._support = support_size
         self.tasks = list(rows.tasks)
         self._order, self._starts, first_groups = group_rows(rows)
         photos = set(rows.task_of[rows.reference_of < 0].tolist())
         groups_of = [range(*pair) for pair in itertools.pairwise(first_groups.tolist())]
         self._taken = [
-            1 if task in photos else sizes.per_reference
+            1 if task in photos else images_per_reference
             for task in range(len(self.tasks))
         ]
-        self._needed = [(sizes.support + sizes.query) // taken for taken in self._taken]
+        self._needed = [(support_size + query_size) // taken for taken in self._taken]
         self._check_enough(groups_of)
         self._tasksets = self._learn2learn(groups_of)
 
@@ -123,7 +112,7 @@ class EpisodeSampler:
                 )
             ]
         images = self._order[places].tolist()
-        size = self.sizes.support
+        size = self._support
         return Episode(self.tasks[task], images[:size], images[size:])
 
     def _check_enough(self, groups_of: Sequence[range]) -> None:
@@ -259,7 +248,7 @@ class EpisodeDataset(BlockDataset):
 
         Args:
             databases: the labelled images.
-            support_size, query_size, images_per_reference: see ``EpisodeSizes``.
+            support_size, query_size, images_per_reference: see ``EpisodeSampler``.
             tasks_per_epoch: items in an epoch.
             resize, crop_size, hflip: see ``RandomCrop``.
             seed: of the episodes and crops.
@@ -273,7 +262,7 @@ class EpisodeDataset(BlockDataset):
         self.ranks = dist.get_world_size() if started else 1
         self.rows = databases.rows
         self.sampler = EpisodeSampler(
-            self.rows, EpisodeSizes(support_size, query_size, images_per_reference)
+            self.rows, support_size, query_size, images_per_reference
         )
         views = training_views(databases, resize, crop_size, hflip, maps)
         self.crop, self.pixels = views

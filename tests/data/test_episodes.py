@@ -17,7 +17,6 @@ from metaiqa_plugin.data.databases.prepare import prepare
 from metaiqa_plugin.data.episodes import (
     EpisodeDataset,
     EpisodeSampler,
-    EpisodeSizes,
     dealt,
 )
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
@@ -48,10 +47,9 @@ def make_rows(tasks, references, levels):
 )
 def test_support_and_query_share_no_reference(per_reference, support, query, seed):
     rows = make_rows(3, 9, 4)
-    sizes = EpisodeSizes(support * per_reference, query * per_reference, per_reference)
-    episode = EpisodeSampler(rows, sizes).sample(1, seed)
-    assert len(episode.support) == sizes.support
-    assert len(episode.query) == sizes.query
+    sizes = (support * per_reference, query * per_reference, per_reference)
+    episode = EpisodeSampler(rows, *sizes).sample(1, seed)
+    assert (len(episode.support), len(episode.query)) == sizes[:2]
     everything = episode.support + episode.query
     assert len(set(everything)) == len(everything)
     assert {rows[index].task for index in everything} == {episode.task}
@@ -62,7 +60,7 @@ def test_support_and_query_share_no_reference(per_reference, support, query, see
 
 
 def test_same_seed_same_episode_and_global_states_untouched():
-    sampler = EpisodeSampler(make_rows(5, 8, 5), EpisodeSizes(4, 4, 2))
+    sampler = EpisodeSampler(make_rows(5, 8, 5), 4, 4, 2)
     random.seed(1)
     np.random.seed(1)
     before = random.getstate(), np.random.get_state()[1].tolist()
@@ -107,7 +105,7 @@ def make_photos(tasks, scenes, burst):
 
 def test_photos_beside_versions_have_one_photo_of_a_burst():
     rows = LabelledRows([*make_rows(2, 6, 3), *make_photos(3, 9, 4)])
-    sampler = EpisodeSampler(rows, EpisodeSizes(4, 4, 2))
+    sampler = EpisodeSampler(rows, 4, 4, 2)
     drawn = [sampler.sample(index % 5, [0, index]) for index in range(1000)]
     assert [episode.task for episode in drawn[:5]] == rows.tasks
     for episode in drawn:
@@ -122,21 +120,21 @@ def test_photos_beside_versions_have_one_photo_of_a_burst():
 def test_photos_must_be_enough_for_an_episode_of_one_each():
     rows = LabelledRows(make_photos(2, 7, 4))
     with pytest.raises(UserError, match=r"task 'p0' has 7 references.*needs 8"):
-        EpisodeSampler(rows, EpisodeSizes(4, 4, 2))
+        EpisodeSampler(rows, 4, 4, 2)
 
 
 @pytest.mark.parametrize(
     ('sizes', 'message'),
     [
         ((8, 4, 2), "task 't0' has 5 references, an episode needs 6"),
-        ((2, 3, 2), 'query=3 is not a multiple'),
-        ((0, 2, 1), 'support=0'),
+        ((2, 3, 2), 'query_size=3 is not a multiple of images_per_reference=2'),
+        ((0, 2, 1), 'support_size=0'),
         ((4, 4, 4), 'images_per_reference=4'),
     ],
 )
 def test_impossible_sizes_are_named(sizes, message):
     with pytest.raises(UserError, match=message):
-        EpisodeSampler(make_rows(2, 5, 3), EpisodeSizes(*sizes))
+        EpisodeSampler(make_rows(2, 5, 3), *sizes)
 
 
 def test_absence_of_learn2learn_gives_the_command(monkeypatch):
@@ -149,7 +147,7 @@ def test_absence_of_learn2learn_gives_the_command(monkeypatch):
 
     monkeypatch.setattr(builtins, '__import__', without)
     with pytest.raises(UserError, match=r'PIP_USE_PEP517=1 pip install --no-deps'):
-        EpisodeSampler(make_rows(2, 5, 3), EpisodeSizes(2, 2))
+        EpisodeSampler(make_rows(2, 5, 3), 2, 2)
 
 
 def options(database, **changes):

@@ -1,11 +1,12 @@
-"""Draw the distortions at their five levels on contact sheets.
+"""Draw the pictures of docs that distortions make: contact sheets, and scores.
 
-    python studies/distortion_sheet.py --out docs --overwrite
+    python studies/pictures.py --out docs --overwrite
 
 writes `docs/distortions.jpg`, the 25 types of KADID-10k, and
-`docs/distortions-more.jpg`, the six of TID2013 and the chains of `COMPOSITES`. A
+`docs/distortions-more.jpg`, the six of TID2013 and the chains of `COMPOSITES`: a
 carried photo is brought to 512 x 384 pixels, the size of both databases, distorted as
-a whole, and a detail of it is shown pixel by pixel, one row for each type.
+a whole, and a detail of it is shown pixel by pixel, one row for each type. And
+`docs/scores.jpg`: carried photos, distorted, with the score of each.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from shared import study_parser, target
 
+from metaiqa_plugin.cli.common import add_metric
 from metaiqa_plugin.data.distortions import (
     COMPOSITES,
     DISTORTIONS,
@@ -27,6 +31,8 @@ from metaiqa_plugin.data.distortions import (
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import run
 from metaiqa_plugin.photos import KODAK
+from metaiqa_plugin.score.pipeline import Item, score_items
+from metaiqa_plugin.score.scorers import open_scorers
 
 PHOTO = '15.webp'
 SIZE = (512, 384)
@@ -34,9 +40,9 @@ SEED = 227
 LABEL_WIDTH = 190
 HEADER_HEIGHT = 238
 GAP = 4
-BACKGROUND = (250, 250, 250)
-INK = (25, 25, 25)
-FAINT = (95, 95, 95)
+BACKGROUND, INK, FAINT = (250, 250, 250), (25, 25, 25), (95, 95, 95)
+SCORED = (('23', 'gaussian_blur'), ('15', 'jpeg'), ('07', 'darken'))
+SCORED_LEVELS = (1, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,43 @@ SHEETS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = study_parser(__doc__).parse_args(arguments)
-    paths = [target(options, sheet.file) for sheet in SHEETS]
+    parser = study_parser(__doc__)
+    add_metric(parser)
+    options = parser.parse_args(arguments)
+    names = [*(sheet.file for sheet in SHEETS), 'scores.jpg']
+    *paths, scores = [target(options, name) for name in names]
     photo = ImageOps.fit(read_rgb(KODAK / PHOTO), SIZE, Image.Resampling.LANCZOS)
     for path, sheet in zip(paths, SHEETS, strict=True):
         draw_sheet(photo, sheet).save(path, quality=sheet.quality, optimize=True)
+    draw_scores(options.metric).savefig(scores, dpi=110, pil_kwargs={'quality': 88})
+    for path in (*paths, scores):
         print(f'{path}: {path.stat().st_size / 1e6:.2f} MB')
+
+
+def draw_scores(metric: str) -> Figure:
+    """A row of each photo: as it is, then its levels."""
+    images = [pair for name, kind in SCORED for pair in versions(name, kind)]
+    items = [Item(label, image.copy) for label, image in images]
+    scored = score_items(items, open_scorers([metric], engine='torch'))
+    figure = Figure(figsize=(12.5, 6.2), layout='constrained')
+    grid = chain(*figure.subplots(len(SCORED), len(SCORED_LEVELS) + 1))
+    for (label, image), row, axes in zip(images, scored, grid, strict=True):
+        axes.imshow(image)
+        axes.set_axis_off()
+        shown = row.error or f'{row.scores[0]:.2f}'
+        axes.set_title(shown, fontsize=17, weight='bold')
+        axes.text(0.5, -0.03, label, ha='center', va='top', transform=axes.transAxes)
+    return figure
+
+
+def versions(name: str, distortion: str) -> list[tuple[str, Image.Image]]:
+    photo = read_rgb(KODAK / f'{name}.webp').crop((100, 0, 768, 512))
+    photo = photo.resize((501, 384), Image.Resampling.LANCZOS)
+    levels = [
+        (f'{distortion}, level {n}', distort(photo, distortion, n))
+        for n in SCORED_LEVELS
+    ]
+    return [('original', photo), *levels]
 
 
 def draw_sheet(photo: Image.Image, sheet: Sheet) -> Image.Image:
