@@ -320,9 +320,9 @@ def agreement(
     sign = -1 if lower_better else 1
     return {
         'count': len(table),
-        'srocc': sign * scores.rank().corr(mos.rank()),
+        'srocc': sign * table.rank().corr().loc['score', 'mos'],
         'srocc_error': _srocc_error(scores, mos),
-        'plcc': sign * scores.corr(mos),
+        'plcc': sign * table.corr().loc['score', 'mos'],
         'rmse': math.sqrt((errors**2).mean()),
         'mean_error': errors.mean(),
         'mean': scores.mean(),
@@ -346,15 +346,14 @@ def change(
     """
     table = _finite(photo=originals, version=versions, mos=mos)
     apart = table['version'] - table['photo']
-    ranks = table.rank()
+    srocc = table.rank().corr()['version']
     return {
         'count': len(table),
         'mean': apart.mean(),
         'sd': apart.std(ddof=0),
         'largest': apart[apart.abs().idxmax()] if len(apart) else math.nan,
-        'srocc_to_originals': ranks['version'].corr(ranks['photo']),
-        'srocc_to_mos': (-1 if lower_better else 1)
-        * ranks['version'].corr(ranks['mos']),
+        'srocc_to_originals': srocc['photo'],
+        'srocc_to_mos': -srocc['mos'] if lower_better else srocc['mos'],
     }
 
 
