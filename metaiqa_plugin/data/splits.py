@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-__all__ = ['split_columns', 'split_flags', 'subset_split_columns']
+__all__ = ['split_columns', 'split_flags']
 
 SPLITS = 10
 SPLIT_SEED = 123
@@ -25,42 +25,30 @@ def split_flags(count: int) -> tuple[list[str], np.ndarray]:
     flags = np.zeros((SPLITS, count), dtype=bool)
     for split in flags:
         split[generator.permutation(count)[:tests]] = True
-    return [_column(number) for number in range(1, SPLITS + 1)], flags
+    numbers = range(1, SPLITS + 1)
+    return [f'ratio802_seed{SPLIT_SEED}_split_{n:02d}' for n in numbers], flags
 
 
-def split_columns(references: Sequence[str]) -> dict[str, dict[str, str]]:
-    """:func:`split_flags` of sorted references, as ``{column: {ref: part}}``.
+def split_columns(
+    names: Sequence[str], of_subsets: bool = False
+) -> dict[str, dict[str, str]]:
+    """Splits of sorted names, as ``{column: {name: 'train' or 'test'}}``.
 
-    Parts are ``'train'`` and ``'test'``.
+    They are :func:`split_flags`; of subsets, up to ten different splits, a third of
+    them to test, seeded: six subsets give ten of the fifteen ways to train on four and
+    test on two; fewer subsets give as many splits as there are ways, at most ten.
     """
-    ordered = sorted(references)
-    names, flags = split_flags(len(ordered))
+    ordered = sorted(names)
+    columns, flags = split_flags(len(ordered))
+    if of_subsets:
+        tests = max(1, round(len(ordered) / 3)) if len(ordered) > 1 else 0
+        ways = list(combinations(range(len(ordered)), tests))
+        chosen = np.random.default_rng(SPLIT_SEED).permutation(len(ways))[:SPLITS]
+        flags = [np.isin(range(len(ordered)), ways[way]) for way in chosen]
+        columns = columns[: len(flags)]
     return {
-        column: _parts(ordered, {ordered[index] for index in np.flatnonzero(split)})
-        for column, split in zip(names, flags, strict=True)
+        column: dict(
+            zip(ordered, np.where(flag, 'test', 'train').tolist(), strict=True)
+        )
+        for column, flag in zip(columns, flags, strict=True)
     }
-
-
-def subset_split_columns(subsets: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Up to ten different splits, a third of the subsets to test, seeded.
-
-    Six subsets give ten of the fifteen ways to train on four and test on two; fewer
-    subsets give as many splits as there are ways, at most ten. Columns are named as
-    those of :func:`split_columns`.
-    """
-    ordered = sorted(subsets)
-    tests = max(1, round(len(ordered) / 3)) if len(ordered) > 1 else 0
-    ways = list(combinations(ordered, tests))
-    shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(ways))
-    return {
-        _column(number): _parts(ordered, set(ways[index]))
-        for number, index in enumerate(shuffled[:SPLITS], start=1)
-    }
-
-
-def _column(number: int) -> str:
-    return f'ratio802_seed{SPLIT_SEED}_split_{number:02d}'
-
-
-def _parts(names: Sequence[str], tests: set[str]) -> dict[str, str]:
-    return {name: 'test' if name in tests else 'train' for name in names}

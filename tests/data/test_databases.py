@@ -21,7 +21,7 @@ from metaiqa_plugin.data.databases.prepare import as_text, prepare
 from metaiqa_plugin.data.databases.readers import read_koniq10k
 from metaiqa_plugin.data.databases.registry import DATABASES
 from metaiqa_plugin.data.distortions import DISTORTIONS, KADID10K
-from metaiqa_plugin.data.splits import split_columns, subset_split_columns
+from metaiqa_plugin.data.splits import split_columns
 from metaiqa_plugin.errors import UserError
 
 SPLITS = [f'ratio802_seed123_split_{number:02d}' for number in range(1, 11)]
@@ -174,12 +174,12 @@ def test_a_photo_of_no_subset_is_refused(tmp_path, published, refused):
 
 
 def test_fewer_subsets_are_split_by_a_third():
-    columns = subset_split_columns(['IS1', 'IS2', 'IS3'])
+    columns = split_columns(['IS1', 'IS2', 'IS3'], True)
     assert len(columns) == 3
     assert all(
         sorted(c.values()) == ['test', 'train', 'train'] for c in columns.values()
     )
-    assert list(subset_split_columns(['IS1']).values()) == [{'IS1': 'train'}]
+    assert list(split_columns(['IS1'], True).values()) == [{'IS1': 'train'}]
 
 
 def test_splits_of_references_are_those_of_the_synthetic_databases():

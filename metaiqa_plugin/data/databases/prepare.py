@@ -30,7 +30,7 @@ from metaiqa_plugin.data.labels import (
     number,
     outside,
 )
-from metaiqa_plugin.data.splits import split_columns, subset_split_columns
+from metaiqa_plugin.data.splits import split_columns
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import check_output, write_table
 from metaiqa_plugin.option_yaml import dump
@@ -250,8 +250,8 @@ def _write(
         if any(getattr(row, column) not in ('', None) for row in rows)
     ]
     apart = labels.judged_apart
-    units = sorted({_unit(row, apart) for row in labels.rows})
-    splits = subset_split_columns(units) if apart else split_columns(units)
+    units = {_unit(row, apart) for row in labels.rows}
+    splits = split_columns(units, apart)
     table = (
         [row.image, as_text(row.mos)]
         + [as_text(getattr(row, column)) for column in columns]
