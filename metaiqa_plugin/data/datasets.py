@@ -22,10 +22,10 @@ from torch.utils.data import Dataset
 
 from metaiqa_plugin.data.crops import as_input, training_views
 from metaiqa_plugin.data.databases.registry import DATABASES
-from metaiqa_plugin.data.images import read_rgb
+from metaiqa_plugin.data.images import read_resized, read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
-from metaiqa_plugin.data.rows import join_databases
-from metaiqa_plugin.data.store import PIXELS, ImageFiles, ImageStore, Kind, open_store
+from metaiqa_plugin.data.rows import LabelledRows, join_databases
+from metaiqa_plugin.data.store import PIXELS, ImageStore, Kind, open_store
 from metaiqa_plugin.errors import UserError, file_name, one_of, whole_number
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     'LOADER_OPTIONS',
     'BlockDataset',
     'DatasetImages',
+    'ImageFiles',
     'LabelledDataset',
     'block_options',
     'database_options',
@@ -80,6 +81,31 @@ def split_block(
     databases = {key: value for key, value in block.items() if key in OF_ALL}
     taken = OF_ALL | LOADER_OPTIONS
     return databases, {key: block[key] for key in block if key not in taken}
+
+
+class ImageFiles(Sequence):
+    """Image files, decoded and resized each time.
+
+    Args:
+        rows: what the images are; only their paths are used.
+        resize: shorter side in pixels; 0: as they are.
+
+    An item is (H, W, 3) uint8. Reading one raises UserError, see ``read_photo``, with
+    the row.
+    """
+
+    def __init__(self, rows: LabelledRows, resize: int) -> None:
+        self._rows = rows
+        self._resize = resize
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        try:
+            return read_resized(self._rows.path(index), self._resize)
+        except UserError as error:
+            raise UserError(f'{self._rows.where(index)}: {error}') from error
 
 
 class DatasetImages:

@@ -46,9 +46,8 @@ def split_columns(
         chosen = np.random.default_rng(SPLIT_SEED).permutation(len(ways))[:SPLITS]
         flags = [np.isin(range(len(ordered)), ways[way]) for way in chosen]
         columns = columns[: len(flags)]
+    parts = np.where(flags, 'test', 'train').tolist()
     return {
-        column: dict(
-            zip(ordered, np.where(flag, 'test', 'train').tolist(), strict=True)
-        )
-        for column, flag in zip(columns, flags, strict=True)
+        column: dict(zip(ordered, part, strict=True))
+        for column, part in zip(columns, parts, strict=True)
     }

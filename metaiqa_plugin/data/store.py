@@ -1,4 +1,4 @@
-"""Images at the size that training crops from: from their files, or from a store.
+"""A store of images at the size that training crops from.
 
 A store may keep something else than the pixels, see :class:`Kind`.
 
@@ -31,7 +31,7 @@ from metaiqa_plugin.errors import UserError, whole_number
 from metaiqa_plugin.files import locked, replacing
 from metaiqa_plugin.parallel import available_cores, parallel_map
 
-__all__ = ['PIXELS', 'ImageFiles', 'ImageStore', 'Kind', 'open_store']
+__all__ = ['PIXELS', 'ImageStore', 'Kind', 'open_store']
 
 FORMAT = 1
 _INDEX = np.dtype(
@@ -69,31 +69,6 @@ class Kind:
 
 
 PIXELS = Kind()
-
-
-class ImageFiles(Sequence):
-    """Image files, decoded and resized each time.
-
-    Args:
-        rows: what the images are; only their paths are used.
-        resize: shorter side in pixels; 0: as they are.
-
-    An item is (H, W, 3) uint8. Reading one raises UserError, see ``read_photo``, with
-    the row.
-    """
-
-    def __init__(self, rows: LabelledRows, resize: int) -> None:
-        self._rows = rows
-        self._resize = resize
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        try:
-            return read_resized(self._rows.path(index), self._resize)
-        except UserError as error:
-            raise UserError(f'{self._rows.where(index)}: {error}') from error
 
 
 class ImageStore(Sequence):

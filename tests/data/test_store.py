@@ -15,9 +15,10 @@ from PIL import Image
 from started import Started
 
 from metaiqa_plugin.data import store as store_module
+from metaiqa_plugin.data.datasets import ImageFiles
 from metaiqa_plugin.data.images import read_resized
 from metaiqa_plugin.data.rows import LabelledRow, LabelledRows
-from metaiqa_plugin.data.store import ImageFiles, ImageStore, Kind, open_store
+from metaiqa_plugin.data.store import ImageStore, Kind, open_store
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.parallel import parallel_map
 
