@@ -18,11 +18,14 @@ def add_parser(verbs) -> None:
     common.add_images(verb)
     common.add_metric(verb)
     verb.add_argument(
-        '--methods',
+        '--maps',
         nargs='+',
-        metavar='METHOD',
-        help='gradient smooth integrated cam quality; default: all that the metric has',
+        metavar='MAP',
+        default=['quality'],
+        help='quality (default) gradient smooth integrated cam, or all that the metric '
+        'has; smooth and integrated compute --copies and --steps gradients an image',
     )
+    common.add_retired(verb, '--methods', '--maps')
     verb.add_argument(
         '--longest',
         type=int,
@@ -65,8 +68,9 @@ def run_explain(options: argparse.Namespace) -> int:
     Raises:
         UserError: an argument is wrong, or the metric cannot be opened.
     """
-    with needing('explain'):
-        import captum.attr  # noqa: F401
+    if not {'all', 'smooth', 'integrated'}.isdisjoint(options.maps):
+        with needing('explain'):
+            import captum.attr  # noqa: F401
     from metaiqa_plugin.files import refuse_inputs
     from metaiqa_plugin.score.sources import Sources
     from metaiqa_plugin.study.explain.maps import MapSettings
@@ -74,8 +78,8 @@ def run_explain(options: argparse.Namespace) -> int:
 
     refuse_inputs(options.out, 'out', options.images)
     names = ('noise', 'copies', 'seed', 'baseline', 'steps', 'patch')
-    maps = MapSettings(**{name: getattr(options, name) for name in names})
-    settings = ExplainSettings(options.methods, options.longest, options.arrays, maps)
+    how = MapSettings(**{name: getattr(options, name) for name in names})
+    settings = ExplainSettings(options.maps, options.longest, options.arrays, how)
     paths = Sources(options.images).files()
     failed = write_explanations(
         paths, options.metric, settings, options.out, options.overwrite

@@ -68,7 +68,10 @@ COLOUR_SPAN = (0.12, 0.95)
 OUTSIDE = 0.5
 """Per cent of the scores, at either end, that need not fit on the x axis."""
 LONG_NAME = 24
-CAPTION = 'above each panel: pairs of levels in the right order ± standard error'
+CAPTION = (
+    'a row: shares of its photos, by score; in the headings: pairs of levels\n'
+    'in the right order ± standard error'
+)
 
 
 @dataclass(frozen=True)
@@ -387,14 +390,16 @@ def draw_histograms(
     beyond = int(((every < low) | (every > high)).sum())
     label = _axis_label(metric, lower_better, beyond, len(every))
     figure.supxlabel(label, fontsize=10)
-    figure.supylabel('level, from mild to severe', fontsize=10)
+    figure.supylabel('level, milder above', fontsize=10)
     handles = [
-        Patch(color=PRISTINE_COLOUR, label='pristine (level 0)'),
-        Patch(color=COLOURS(COLOUR_SPAN[0]), label='mildest level'),
-        Patch(color=COLOURS(COLOUR_SPAN[1]), label='most severe level'),
+        Patch(color=PRISTINE_COLOUR, label='0: not distorted'),
+        Patch(color=COLOURS(COLOUR_SPAN[0]), label='the mildest level'),
+        Patch(color=COLOURS(COLOUR_SPAN[1]), label='the most severe'),
     ]
     style = {'loc': 'outside upper center', 'ncols': 3, 'frameon': False}
-    figure.legend(handles=handles, fontsize=9, **style)
+    style |= {'title': CAPTION, 'title_fontsize': 9}
+    legend = figure.legend(handles=handles, fontsize=9, **style)
+    legend.get_title().set_multialignment('center')
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -448,7 +453,7 @@ def _title(kind: str, found: RankingAccuracy) -> str:
 
 def _axis_label(metric: str, lower_better: bool, beyond: int, scores: int) -> str:
     direction = 'lower is better, axis reversed' if lower_better else 'higher is better'
-    lines = [f'score of {metric} ({direction})', CAPTION]
-    if beyond:
-        lines.append(f'beyond the axis, so in its outermost bins: {beyond} of {scores}')
-    return '\n'.join(lines)
+    label = f'score of {metric} ({direction})'
+    if not beyond:
+        return label
+    return f'{label}\nbeyond the axis, so in its outermost bins: {beyond} of {scores}'

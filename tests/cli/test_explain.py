@@ -11,8 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from metaiqa_plugin.archs.checkpoint import write_state_dict
-from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.cli import explain
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import run
@@ -20,7 +18,7 @@ from metaiqa_plugin.score import open_metric
 from metaiqa_plugin.study.explain import sheet
 from metaiqa_plugin.study.explain.maps import METHODS
 
-QUICK = ('--copies', 2, '--steps', 2)
+QUICK = ('--maps', 'all', '--copies', 2, '--steps', 2)
 
 
 def execute(*arguments):
@@ -28,15 +26,6 @@ def execute(*arguments):
     explain.add_parser(parser.add_subparsers(required=True))
     options = parser.parse_args(['explain', *map(str, arguments)])
     return run(options.command, options)
-
-
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    network = MetaIQA('test_efficientnet', pretrained=False, input_size=64, hidden=16)
-    path = tmp_path_factory.mktemp('checkpoint') / 'tiny.safetensors'
-    write_state_dict(path, network.state_dict())
-    return str(path)
 
 
 @pytest.fixture
@@ -93,7 +82,7 @@ def below_here(tmp_path, monkeypatch):
 
 def test_arrays_are_the_maps_that_were_asked_for(tmp_path, images, checkpoint):
     methods = ('quality', 'gradient', 'cam')
-    options = ('--metric', checkpoint, '--methods', *methods, '--arrays')
+    options = ('--metric', checkpoint, '--maps', *methods, '--arrays')
     assert execute(images / 'a' / 'photo.png', *options) == 0
     out = tmp_path / 'explain'
     written = sorted(path.name for path in out.iterdir())
@@ -106,12 +95,24 @@ def test_arrays_are_the_maps_that_were_asked_for(tmp_path, images, checkpoint):
         assert values.std() > 0
 
 
+def test_the_map_is_that_of_quality_unless_others_are_asked_for(
+    images, checkpoint, monkeypatch, capfd
+):
+    monkeypatch.setitem(sys.modules, 'captum.attr', None)
+    command = (images / 'a', '--metric', checkpoint, '--arrays')
+    assert execute(*command) == 0
+    written = sorted(os.listdir('explain'))
+    assert written == ['explain.csv', 'photo.png.png', 'photo.png.quality.npy']
+    assert execute(*command, '--methods', 'cam') == 2
+    assert '--methods was removed; use --maps' in capfd.readouterr().err
+
+
 def test_a_large_image_has_the_maps_of_a_smaller_copy_and_the_table_says_so(
     tmp_path, images, checkpoint
 ):
     path = images / 'a' / 'photo.png'
     photo = read_rgb(path)
-    options = ('--metric', checkpoint, '--methods', 'gradient', '--arrays')
+    options = ('--metric', checkpoint, '--maps', 'gradient', '--arrays')
     assert execute(path, *options, '--longest', 48) == 0
     row = pd.read_csv('explain/explain.csv').iloc[0]
     assert np.load('explain/photo.png.gradient.npy').shape == (32, 48)
@@ -165,12 +166,13 @@ def test_settings_reach_the_maps(images, checkpoint, monkeypatch):
 def test_a_metric_without_gradients_has_a_quality_map_alone(photos, capfd):
     small = read_rgb(photos[0]).resize((192, 128))
     small.save('photo.png')
-    assert execute('photo.png', '--metric', 'piqe', '--arrays') == 0
+    command = ('photo.png', '--metric', 'piqe', '--arrays', '--maps', 'all')
+    assert execute(*command) == 0
     assert 'piqe has no gradient, smooth, integrated, cam' in capfd.readouterr().err
     arrays = sorted(os.listdir('explain'))
     assert arrays == ['explain.csv', 'photo.png.png', 'photo.png.quality.npy']
-    assert execute('photo.png', '--metric', 'piqe', '--methods', 'gradient') == 2
-    assert "methods=['gradient']: metric 'piqe' has only" in capfd.readouterr().err
+    assert execute('photo.png', '--metric', 'piqe', '--maps', 'gradient') == 2
+    assert "maps=['gradient']: metric 'piqe' has only" in capfd.readouterr().err
 
 
 def test_an_image_without_a_finite_score_is_skipped(images, monkeypatch, capfd):
@@ -186,7 +188,7 @@ def test_an_image_without_a_finite_score_is_skipped(images, monkeypatch, capfd):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('--methods', 'lime'), "methods='lime'"),
+        (('--maps', 'lime'), "maps='lime'"),
         (('--longest', -1), 'longest=-1'),
         (('--patch', 2), 'patch=2.0'),
         (('--baseline', 'white'), "baseline='white'"),
@@ -206,5 +208,5 @@ def test_bad_arguments_are_one_line_and_write_nothing(
 
 def test_a_missing_package_is_named_with_the_way_to_get_it(images, monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, 'captum.attr', None)
-    assert execute(images) == 2
+    assert execute(images, '--maps', 'all') == 2
     assert 'metaiqa_plugin[explain]' in capfd.readouterr().err

@@ -35,10 +35,11 @@ from metaiqa_plugin.study.explain.maps import (
     usable_methods,
 )
 
-__all__ = ['ExplainSettings', 'Panel', 'draw_sheet', 'write_explanations']
+__all__ = ['ALL', 'ExplainSettings', 'Panel', 'draw_sheet', 'write_explanations']
 
 matplotlib.use('Agg')
 
+ALL = 'all'
 HEADER = ('image', 'score', 'width', 'height', 'score_of_maps', 'sheet', 'error')
 DPI = 120
 COLUMNS = {1: 1, 2: 2, 4: 2}
@@ -69,20 +70,20 @@ class ExplainSettings:
     """What to do with every image.
 
     Attributes:
-        methods: of ``maps.METHODS``; None: all that the metric has.
+        maps: of ``maps.METHODS``; or ``'all'`` that the metric has.
         longest: pixels of the longer side, larger images are shrunk; 0: never.
         arrays: write the maps as they are, too: (H, W) float32.
-        maps: how they are computed.
+        how: they are computed.
     """
 
-    methods: Sequence[str] | None = None
+    maps: Sequence[str] = ('quality',)
     longest: int = 1024
     arrays: bool = False
-    maps: MapSettings = field(default_factory=MapSettings)
+    how: MapSettings = field(default_factory=MapSettings)
 
     def __post_init__(self) -> None:
-        for method in self.methods or ():
-            one_of('methods', method, METHODS)
+        for name in self.maps:
+            one_of('maps', name, (*METHODS, ALL))
         whole_number('longest', self.longest, minimum=0)
 
 
@@ -110,7 +111,7 @@ def write_explanations(
             method.
     """
     opened = open_metric(metric)
-    methods = _methods(opened, settings.methods, metric)
+    methods = _methods(opened, settings.maps, metric)
     out = check_output(out, overwrite, folder=True, inputs=paths)
     explainer = _Explainer(os.path.basename(metric), opened, methods, settings, out)
     rows = list(_rows(explainer, paths))
@@ -121,19 +122,21 @@ def write_explanations(
     return failed
 
 
-def _methods(metric: nn.Module, asked: Sequence[str] | None, name: str) -> list[str]:
-    """Those asked for, or all that the metric has, each once in the usual order."""
+def _methods(metric: nn.Module, asked: Sequence[str], name: str) -> list[str]:
+    """Those asked for, each once in the usual order."""
+    if {*asked} == {'quality'}:
+        return ['quality']  # which every metric has
     usable = usable_methods(metric.net, metric.device)
     missing = [method for method in METHODS if method not in usable]
-    refused = [method for method in asked or () if method in missing]
+    refused = [method for method in asked if method in missing]
     if refused:
         raise UserError(
-            f'methods={refused}: metric {name!r} has only {list(usable)}; gradients '
+            f'maps={refused}: metric {name!r} has only {list(usable)}; gradients '
             'need a differentiable metric, cam a network of this package'
         )
-    if not asked and missing:
+    if ALL in asked and missing:
         print(f'metaiqa: note: {name} has no {", ".join(missing)}', file=sys.stderr)
-    return [method for method in usable if not asked or method in asked]
+    return [method for method in usable if ALL in asked or method in asked]
 
 
 def _rows(explainer: _Explainer, paths: Sequence[str]) -> Iterator[tuple]:
@@ -189,7 +192,7 @@ class _Explainer:
         pixels = to_tensor(seen).unsqueeze(0).to(self.metric.device)
         panels = []
         for method in self.methods:
-            found = compute_map(method, self.metric.net, pixels, self.settings.maps)
+            found = compute_map(method, self.metric.net, pixels, self.settings.how)
             values = found.float().numpy()
             note = self._note(pixels, found) if method == 'integrated' else ''
             panels.append(Panel(method, values, note))
@@ -219,7 +222,7 @@ class _Explainer:
 
     def _note(self, image: Tensor, found: Tensor) -> str:
         """How near integrated gradients come to what they should sum to."""
-        name = self.settings.maps.baseline
+        name = self.settings.how.baseline
         baseline = baseline_image(image, name).clamp(0, 1)
         with torch.inference_mode():
             apart = self.metric(image).item() - self.metric(baseline).item()
@@ -291,7 +294,9 @@ def draw_sheet(
         (left, bottom - (place // columns + 1) * HEADING + 0.15, PICTURE, tall)
         for place, (left, bottom) in enumerate(places)
     ]
-    _draw_image(_axes(figure, boxes[0]), image)
+    axes = _axes(figure, boxes[0])
+    axes.imshow(image)
+    _head(axes, 'image', 'what the metric is given')
     for box, panel in zip(boxes[1:], panels, strict=True):
         _draw_panel(figure, box, panel, lower_better)
     style = {'va': 'top', 'parse_math': False}
@@ -333,9 +338,14 @@ def _axes(figure: Figure, box: Sequence[float]) -> Axes:
     return axes
 
 
-def _draw_image(axes: Axes, image: np.ndarray) -> None:
-    axes.imshow(image)
-    axes.set_title('image', loc='left', size=11, weight='bold')
+def _head(axes: Axes, name: str, note: str) -> None:
+    """Two lines above a picture, at the same height above all of them."""
+    for text, above, style in (
+        (name, 22, {'size': 11, 'weight': 'bold'}),
+        (note, 9, {'size': 8.5, 'color': '0.35'}),
+    ):
+        style |= {'xycoords': 'axes fraction', 'textcoords': 'offset points'}
+        axes.annotate(text, (0, 1), (0, above), annotation_clip=False, **style)
 
 
 def _draw_panel(
@@ -351,16 +361,7 @@ def _draw_panel(
         interpolation_stage='data',
     )
     name, meaning = TITLES[panel.method]
-    axes.set_title(panel.note or meaning, loc='left', size=8.5, color='0.35', pad=9)
-    axes.annotate(
-        name,
-        (0, 1),
-        (0, 22),
-        xycoords='axes fraction',
-        textcoords='offset points',
-        size=11,
-        weight='bold',
-    )
+    _head(axes, name, panel.note or meaning)
     axes.apply_aspect()
     shown = axes.get_position()
     width = figure.get_size_inches()[0]

@@ -144,7 +144,7 @@ def test_nothing_overlaps_or_leaves_the_sheet(tmp_path, figures, size):
             texts += [text for text in shown if text.get_text()]
     boxes += [text.get_window_extent(renderer) for text in texts]
     pictures = 1 + len(METHODS)
-    assert len(boxes) == pictures + len(METHODS) + 2 * pictures - 1 + 2
+    assert len(boxes) == pictures + len(METHODS) + 2 * pictures + 2
     for number, box in enumerate(boxes):
         assert box.x0 >= 0 and box.y0 >= 0
         assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
