@@ -234,10 +234,12 @@ class TasteJob:
             try:
                 self._stop_if_cancelled()
                 self.state, self._started = 'running', time.monotonic()
-                self.taste = learn_taste(self._network, self._plan, self._note)
+                taste = learn_taste(self._network, self._plan, self._note)
             finally:
                 _LEARNING.release()
-            self._keep(self.taste)
+            self._stop_if_cancelled()  # a fit in closed form has no steps to stop at
+            self.taste = taste
+            self._keep(taste)
             self.state = 'done'
         except _Cancelled:
             self.state = 'cancelled'

@@ -36,7 +36,7 @@ def one_line(capfd):
         (['--max-megabytes', -3], 'max_megabytes=-3'),
         (['--max-megapixels', 0], 'max_megapixels=0'),
         (['--max-checkpoint-megabytes', 0], 'max_checkpoint_megabytes=0'),
-        (['--steps', 0, '--port', 0], 'steps=0'),
+        (['--steps', -1, '--port', 0], 'steps=-1'),
         (['--seed', -1, '--port', 0], 'seed=-1'),
         (['--metric', 'nowhere.pth', '--port', 0], "'nowhere.pth' does not exist"),
     ],

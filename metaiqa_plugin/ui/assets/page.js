@@ -167,7 +167,7 @@ function showJob({state: how, step, total, left, error, ...result}) {
     cancelled: ['Cancelled; nothing was changed.'],
     failed: [bad(`It did not work: ${error}`)],
     waiting: ['Waiting until another page has learned its ratings.'],
-    running: left === null ? ['Learning: reading the photos…']
+    running: left === null ? ['Learning…']
       : [bar(total, step), ` Learning: step ${step} of ${total}, about ${duration(left)} left`],
   };
   at('#result').replaceChildren(...(how === 'done' ? learned(result) : told[how]));
