@@ -30,11 +30,10 @@ from typing import Any, ClassVar, Literal
 from urllib.error import URLError
 
 import torch
-from PIL import Image
 from pyiqa.archs.metaiqa_arch import MetaIQA as PyiqaMetaIQA
+from pyiqa.utils.img_util import imread2tensor
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.archs.backbones import (
     PooledStages,
@@ -282,8 +281,7 @@ class MetaIQA(ConfiguredNetwork):
         self.eval()
         features = []
         for path in carried_photos():
-            with Image.open(path) as photo:
-                image = to_tensor(photo.convert('RGB'))[None]
+            image = imread2tensor(str(path), rgb=True)[None]
             features.append(self.backbone(self.normalised(self._resized(image))))
         self.head[0].fit(torch.cat(features))
         self.train()

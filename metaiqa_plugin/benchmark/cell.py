@@ -8,7 +8,6 @@ outlives the command that started it, however that ends.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
@@ -27,16 +26,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from metaiqa_plugin.benchmark.methods import START
 from metaiqa_plugin.benchmark.records import (
     CELL,
     ERROR,
     RESULT,
     Predictions,
     read_json,
+    read_table,
     write_json,
     write_predictions,
 )
-from metaiqa_plugin.benchmark.training import START
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
 from metaiqa_plugin.data.rows import LabelledRows
@@ -63,71 +63,8 @@ WEIGHTS = 'weights.pth'
 FEATURES = 'features.npz'
 IMAGES_A_PART = 500
 
-
-class Work:
-    """A cell at work.
-
-    Attributes:
-        root: folder of all experiments.
-        folder: of the cell.
-        cell: its description.
-        measures: what it noted of itself.
-    """
-
-    def __init__(self, root: Path, folder: Path) -> None:
-        self.root, self.folder = root, folder
-        self.cell: Mapping[str, Any] = read_json(folder / CELL)
-        self.measures: dict[str, float] = {'train_images': self.cell['train_images']}
-        for path, digest in self.cell['csv'].items():
-            if not Path(path).is_file() or sha256_of(path) != digest:
-                raise UserError(
-                    f'{path} has changed since this cell was planned; start the '
-                    'benchmark again'
-                )
-
-    def need(self, name: str) -> Path:
-        """Folder of shared work."""
-        return self.root / self.cell['needs'][name]
-
-    def start(self, name: str) -> Path | None:
-        """Weights of shared work that this one begins with, if any."""
-        return self.need(name) / WEIGHTS if self.cell['needs'] else None
-
-    def tests(self) -> Iterator[tuple[str, LabelledRows]]:
-        for name, test in self.cell['tests'].items():
-            yield name, _rows(test['rows'])
-
-    def network(self) -> nn.Module:
-        network = build_network(dict(self.cell['network']))
-        self.measures['parameters'] = sum(p.numel() for p in network.parameters())
-        return network
-
-    def metric(self) -> nn.Module:
-        return open_metric(self.cell['metric'], **self.cell['arguments'])
-
-    def tested(
-        self, score: Callable[[str, LabelledRows], np.ndarray]
-    ) -> dict[str, dict[str, Any]]:
-        """Writes the predictions of all test sets; their agreement with MOS.
-
-        Args:
-            score: gives (N,) scores, higher better, of the name and rows of a set.
-        """
-        found = {}
-        for name, rows in self.tests():
-            scores = score(name, rows)
-            types = [rows.tasks[code] for code in rows.task_of]
-            write_predictions(
-                self.folder / f'predictions-{name}.csv',
-                Predictions(list(rows.images), types, rows.mos, scores),
-            )
-            found[name] = {
-                'database': self.cell['tests'][name]['database'],
-                'images': len(rows),
-                **agreement(scores, rows.mos),
-                'best_epoch': None,
-            }
-        return found
+Tests = dict[str, dict[str, Any]]
+"""Agreement with MOS by the name of the test set."""
 
 
 def do(root: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -148,195 +85,239 @@ def do(root: str | os.PathLike, folder: str | os.PathLike) -> None:
         work = Work(root, folder)
         torch.set_num_threads(work.cell['threads'])
         started = time.monotonic()
-        tests = KINDS[work.cell['kind']](work)
+        tests = getattr(work, work.cell['kind'])()
         work.measures['seconds'] = round(time.monotonic() - started, 2)
         write_json(folder / RESULT, {'tests': tests, 'measures': work.measures})
         (folder / ERROR).unlink(missing_ok=True)
 
 
-def _prior(work: Work) -> dict[str, Any]:
-    weights = _train(work, work.start('start'))
-    shutil.copyfile(weights, work.folder / WEIGHTS)
-    _remove_states(work)
-    return {}
+class Work:
+    """A cell at work; each kind of cell is a method of that name.
 
+    Attributes:
+        root: folder of all experiments.
+        folder: of the cell.
+        cell: its description.
+        measures: what it noted of itself.
+    """
 
-def _trained(work: Work) -> dict[str, Any]:
-    weights, best = work.start('prior'), None
-    if work.cell['training'] is not None:
-        weights = _train(work, weights)
-        best = _curve(work)
-    network = work.network()
-    load_weights(network, str(weights))
-    found = work.tested(lambda name, rows: score_network(network, _paths(rows), name))
-    for test in found.values():
-        test['best_epoch'] = best
-    if work.cell['keep_weights']:
-        shutil.copyfile(weights, work.folder / WEIGHTS)
-    _remove_states(work)
-    return found
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root, self.folder = root, folder
+        self.cell: Mapping[str, Any] = read_json(folder / CELL)
+        self.measures: dict[str, float] = {'train_images': self.cell['train_images']}
+        self._run = folder / 'experiments' / 'run'
+        for path, digest in self.cell['csv'].items():
+            if not Path(path).is_file() or sha256_of(path) != digest:
+                raise UserError(
+                    f'{path} has changed since this cell was planned; start the '
+                    'benchmark again'
+                )
 
+    def prior(self) -> Tests:
+        """Shared: a training on the source; leaves its weights."""
+        self._keep(self._train(self._start('start')))
+        return {}
 
-def _metric(work: Work) -> dict[str, Any]:
-    """Higher better: those of a metric that says otherwise change their sign."""
-    metric = work.metric()
-    sign = -1 if metric.lower_better else 1
-    bar = metric.metric_name
-    return work.tested(
-        lambda name, rows: sign * score_network(metric, _paths(rows), bar)
-    )
+    def trained(self) -> Tests:
+        weights, best = self._start('prior'), None
+        if self.cell['training'] is not None:
+            weights = self._train(weights)
+            best = self._curve()
+        network = self._network()
+        load_weights(network, str(weights))
+        found = self._tested(
+            lambda name, rows: score_network(network, _paths(rows), name)
+        )
+        for test in found.values():
+            test['best_epoch'] = best
+        self._keep(weights if self.cell['keep_weights'] else None)
+        return found
 
+    def metric(self) -> Tests:
+        """Higher better: those of a metric that says otherwise change their sign."""
+        metric = self._metric()
+        sign, bar = -1 if metric.lower_better else 1, metric.metric_name
+        return self._tested(
+            lambda name, rows: sign * score_network(metric, _paths(rows), bar)
+        )
 
-def _regressed(work: Work) -> dict[str, Any]:
-    from metaiqa_plugin.benchmark.handcrafted.regression import Regression
+    def features(self) -> Tests:
+        """Shared: of a database, in parts: a killed run continues after the last."""
+        codebook = [
+            path
+            for part in self.cell.get('codebook', ())
+            for path in _paths(_rows(part))
+        ]
+        extract = self._extractor(codebook)
+        rows = _rows(self.cell['images'])
+        parts = []
+        bar = tqdm(total=len(rows), desc=self.cell['features'], unit='image')
+        for start in range(0, len(rows), IMAGES_A_PART):
+            part = self.folder / f'part-{start:08d}.npy'
+            if not part.is_file():
+                found = []
+                for path in _paths(rows)[start : start + IMAGES_A_PART]:
+                    found.append(extract(path))
+                    bar.update()
+                with replacing(part) as temporary:
+                    np.save(temporary, np.stack(found))
+            parts.append(part)
+        matrix = np.concatenate([np.load(part) for part in parts])
+        with replacing(self.folder / FEATURES) as temporary:
+            np.savez(temporary, images=np.array(list(rows.images)), features=matrix)
+        for part in parts:
+            part.unlink()
+        return {}
 
-    def features(database: str, rows: LabelledRows) -> np.ndarray:
-        with np.load(work.need(database) / FEATURES) as file:
-            place = {name: row for row, name in enumerate(file['images'])}
-            return file['features'][[place[image] for image in rows.images]]
+    def regressed(self) -> Tests:
+        from metaiqa_plugin.benchmark.handcrafted.regression import Regression
 
-    learn = _rows(work.cell['learn_from']['rows'])
-    groups = [row.reference or row.image for row in learn]
-    regression = Regression(work.cell['features'])
-    known = features(work.cell['learn_from']['database'], learn)
-    regression.fit(known, learn.mos, groups, work.cell['seed'])
-    tests = work.cell['tests']
-    return work.tested(
-        lambda name, rows: regression.predict(features(tests[name]['database'], rows))
-    )
+        def features(database: str, rows: LabelledRows) -> np.ndarray:
+            with np.load(self._need(database) / FEATURES) as file:
+                place = {name: row for row, name in enumerate(file['images'])}
+                return file['features'][[place[image] for image in rows.images]]
 
+        database, learn = (
+            self.cell['learn_from'],
+            _rows(self.cell['learn_from']['rows']),
+        )
+        groups = [row.reference or row.image for row in learn]
+        regression = Regression(self.cell['features'])
+        known = features(database['database'], learn)
+        regression.fit(known, learn.mos, groups, self.cell['seed'])
+        tests = self.cell['tests']
+        return self._tested(
+            lambda name, rows: regression.predict(
+                features(tests[name]['database'], rows)
+            )
+        )
 
-def _features(work: Work) -> dict[str, Any]:
-    """In parts, so that a killed run continues after the last one."""
-    cell = work.cell
-    codebook = [
-        path for part in cell.get('codebook', ()) for path in _paths(_rows(part))
-    ]
-    extract = _extractor(work, codebook)
-    rows = _rows(cell['images'])
-    parts = []
-    bar = tqdm(total=len(rows), desc=cell['features'], unit='image')
-    for start in range(0, len(rows), IMAGES_A_PART):
-        part = work.folder / f'part-{start:08d}.npy'
-        if not part.is_file():
-            found = []
-            for path in _paths(rows)[start : start + IMAGES_A_PART]:
-                found.append(extract(path))
-                bar.update()
-            with replacing(part) as temporary:
-                np.save(temporary, np.stack(found))
-        parts.append(part)
-    matrix = np.concatenate([np.load(part) for part in parts])
-    with replacing(work.folder / FEATURES) as temporary:
-        np.savez(temporary, images=np.array(list(rows.images)), features=matrix)
-    for part in parts:
-        part.unlink()
-    return {}
+    def runtime(self) -> Tests:
+        """Each image from file to score, one at a time, after three to warm up."""
+        ((_, rows),) = self._sets()
+        paths = _paths(rows)
+        score = self._scorer(rows)
+        for path in paths[:3]:
+            score(path)
+        seconds = []
+        for path in tqdm(paths, self.cell['method'], unit='image'):
+            started = time.perf_counter()
+            score(path)
+            seconds.append(time.perf_counter() - started)
+        self.measures |= {
+            'images_per_second': len(seconds) / sum(seconds),
+            'milliseconds': 1000 * float(np.median(seconds)),
+            'peak_memory_mb': _peak_memory(),
+        }
+        return {}
 
+    def _scorer(self, rows: LabelledRows) -> Callable[[Path], object]:
+        """What is timed.
 
-def _runtime(work: Work) -> dict[str, Any]:
-    """Each image from its file to its score, one at a time, after three to warm up."""
-    ((_, rows),) = work.tests()
-    score = RUNTIME[work.cell['method_kind']](work, rows)
-    paths = _paths(rows)
-    for path in paths[:3]:
-        score(path)
-    seconds = []
-    for path in tqdm(paths, work.cell['method'], unit='image'):
-        started = time.perf_counter()
-        score(path)
-        seconds.append(time.perf_counter() - started)
-    work.measures |= {
-        'images_per_second': len(seconds) / sum(seconds),
-        'milliseconds': 1000 * float(np.median(seconds)),
-        'peak_memory_mb': _peak_memory(),
-    }
-    return {}
+        Of a network as its file builds it, since weights do not change the time; a
+        regression is fitted to the very images.
+        """
+        if self.cell['method_kind'] == 'trained':
+            network = self._network()
+            return lambda path: score_network(network, [path])
+        if self.cell['method_kind'] == 'metric':
+            metric = self._metric()
+            return lambda path: metric(read_rgb(path)).item()
+        from metaiqa_plugin.benchmark.handcrafted.regression import Regression
 
+        extract = self._extractor(_paths(rows))
+        known = np.stack([extract(path) for path in _paths(rows)])
+        regression = Regression(self.cell['features'])
+        regression.fit(known, rows.mos, None, self.cell['seed'])
+        return lambda path: regression.predict(extract(path)[None, :])
 
-def _network_scorer(work: Work, rows: LabelledRows) -> Callable[[Path], object]:
-    """Of the method's network as its file builds it: weights do not change the time."""
-    network = work.network()
-    return lambda path: score_network(network, [path])
+    def _tested(self, score: Callable[[str, LabelledRows], np.ndarray]) -> Tests:
+        """Writes the predictions of all test sets; their agreement with MOS.
 
+        Args:
+            score: gives (N,) scores, higher better, of the name and rows of a set.
+        """
+        found = {}
+        for name, rows in self._sets():
+            scores = score(name, rows)
+            types = [rows.tasks[code] for code in rows.task_of]
+            write_predictions(
+                self.folder / f'predictions-{name}.csv',
+                Predictions(list(rows.images), types, rows.mos, scores),
+            )
+            found[name] = {
+                'database': self.cell['tests'][name]['database'],
+                'images': len(rows),
+                **agreement(scores, rows.mos),
+                'best_epoch': None,
+            }
+        return found
 
-def _metric_scorer(work: Work, rows: LabelledRows) -> Callable[[Path], object]:
-    metric = work.metric()
-    return lambda path: metric(read_rgb(path)).item()
+    def _sets(self) -> Iterator[tuple[str, LabelledRows]]:
+        for name, test in self.cell['tests'].items():
+            yield name, _rows(test['rows'])
 
+    def _need(self, name: str) -> Path:
+        """Folder of shared work."""
+        return self.root / self.cell['needs'][name]
 
-def _regressed_scorer(work: Work, rows: LabelledRows) -> Callable[[Path], object]:
-    """Features of the image and a regression fitted to the very images."""
-    from metaiqa_plugin.benchmark.handcrafted.regression import Regression
+    def _start(self, name: str) -> Path | None:
+        """Weights of shared work that this one begins with, if any."""
+        return self._need(name) / WEIGHTS if self.cell['needs'] else None
 
-    extract = _extractor(work, _paths(rows))
-    known = np.stack([extract(path) for path in _paths(rows)])
-    regression = Regression(work.cell['features'])
-    regression.fit(known, rows.mos, None, work.cell['seed'])
-    return lambda path: regression.predict(extract(path)[None, :])
+    def _network(self) -> nn.Module:
+        network = build_network(dict(self.cell['network']))
+        self.measures['parameters'] = sum(p.numel() for p in network.parameters())
+        return network
 
+    def _metric(self) -> nn.Module:
+        return open_metric(self.cell['metric'], **self.cell['arguments'])
 
-KINDS = {
-    'prior': _prior,
-    'trained': _trained,
-    'metric': _metric,
-    'regressed': _regressed,
-    'features': _features,
-    'runtime': _runtime,
-}
-RUNTIME = {
-    'trained': _network_scorer,
-    'metric': _metric_scorer,
-    'regressed': _regressed_scorer,
-}
+    def _extractor(self, codebook: Sequence[Path]) -> Callable[[Path], np.ndarray]:
+        from metaiqa_plugin.benchmark.handcrafted import FEATURES as EXTRACTORS
 
+        extractor = EXTRACTORS[self.cell['features']](**self.cell['arguments'])
+        if extractor.learned:
+            extractor.fit(codebook, self.cell['seed'])
+        return lambda path: extractor(np.asarray(read_rgb(path)))
 
-def _extractor(work: Work, codebook: Sequence[Path]) -> Callable[[Path], np.ndarray]:
-    from metaiqa_plugin.benchmark.handcrafted.features import FEATURES as EXTRACTORS
+    def _train(self, start: Path | None) -> Path:
+        """Train to the end, from where it was stopped; the weights."""
+        options = self.cell['training']
+        if options['path'].get('pretrain_network') == START:
+            options = changed(options, {'path.pretrain_network': str(start)}, CELL)
+        file = self.folder / 'options.yml'
+        with replacing(file) as temporary:
+            temporary.write_text(dump(options), encoding='utf-8')
+        train(file, self.folder, resume=True)
+        return self._run / 'models' / 'net_latest.pth'
 
-    extractor = EXTRACTORS[work.cell['features']](**work.cell['arguments'])
-    if extractor.learned:
-        extractor.fit(codebook, work.cell['seed'])
-    return lambda path: extractor(np.asarray(read_rgb(path)))
+    def _keep(self, weights: Path | None) -> None:
+        """These weights, if any, and nothing else that a training saved."""
+        if weights is not None:
+            shutil.copyfile(weights, self.folder / WEIGHTS)
+        for name in ('models', 'training_states'):
+            shutil.rmtree(self._run / name, ignore_errors=True)
 
-
-def _train(work: Work, start: Path | None) -> Path:
-    """Train to the end, from where it was stopped; the weights."""
-    options = work.cell['training']
-    if options['path'].get('pretrain_network') == START:
-        options = changed(options, {'path.pretrain_network': str(start)}, CELL)
-    file = work.folder / 'options.yml'
-    with replacing(file) as temporary:
-        temporary.write_text(dump(options), encoding='utf-8')
-    train(file, work.folder, resume=True)
-    return work.folder / 'experiments' / 'run' / 'models' / 'net_latest.pth'
-
-
-def _remove_states(work: Work) -> None:
-    for name in ('models', 'training_states'):
-        shutil.rmtree(work.folder / 'experiments' / 'run' / name, ignore_errors=True)
-
-
-def _curve(work: Work) -> dict[str, float] | None:
-    """``validation.csv`` by epochs, and its best row."""
-    path = work.folder / 'experiments' / 'run' / VALIDATION
-    if not path.is_file():
-        return None
-    every = work.cell['training']['val']['val_freq']
-    with path.open(encoding='utf-8', newline='') as file:
+    def _curve(self) -> dict[str, float] | None:
+        """``validation.csv`` by epochs, and its best row."""
+        path = self._run / VALIDATION
+        if not path.is_file():
+            return None
+        every = self.cell['training']['val']['val_freq']
         rows = [
             {
                 'epoch': round(int(row['iter']) / every, 3),
                 'srocc': float(row['srcc']),
                 'plcc': float(row['plcc']),
             }
-            for row in csv.DictReader(file)
+            for row in read_table(path)
         ]
-    write_table(work.folder / VALIDATION, rows[0], map(dict.values, rows))
-    known = [row for row in rows if np.isfinite(row['srocc'])]
-    if not known:
-        return None
-    return max(known, key=lambda row: row['srocc']) | {'epochs': rows[-1]['epoch']}
+        write_table(self.folder / VALIDATION, rows[0], map(dict.values, rows))
+        known = [row for row in rows if np.isfinite(row['srocc'])]
+        if not known:
+            return None
+        return max(known, key=lambda row: row['srocc']) | {'epochs': rows[-1]['epoch']}
 
 
 def _rows(block: Mapping[str, Any]) -> LabelledRows:

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from metaiqa_plugin.benchmark.methods import STAGES, Method, Stage, read_methods
-from metaiqa_plugin.benchmark.parts import LabelledDatabase, Part
-from metaiqa_plugin.benchmark.protocols import Split, read_splits
-from metaiqa_plugin.benchmark.training import stage_options
+from metaiqa_plugin.benchmark.protocols import (
+    LabelledDatabase,
+    Part,
+    Split,
+    block_of,
+    read_splits,
+)
 from metaiqa_plugin.errors import UserError, file_name, needing, whole_number
 from metaiqa_plugin.train.options import option_file, read_options
 
 __all__ = ['BenchmarkFile', 'Cell', 'Plan', 'fingerprint', 'read_plan']
-
-SHARED = 'shared'
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,7 @@ class BenchmarkFile:
     def __post_init__(self) -> None:
         for key in ('protocol', 'databases', 'methods', 'change', 'sweep', 'published'):
             value = getattr(self, key)
-            if not isinstance(value, (Mapping, type(None))):
-                raise UserError(f'{key}={value!r}: expected a block of options')
+            block_of(key, {} if value is None else value)
         for key in ('name', 'protocol', 'databases', 'methods'):
             if not getattr(self, key):
                 raise UserError(f'{key} is missing')
@@ -65,35 +66,26 @@ class BenchmarkFile:
         for key in ('databases', 'methods'):
             for name in getattr(self, key):
                 file_name(f'{key}: name', name)
-        for name, block in self.databases.items():
-            if not isinstance(block, Mapping):
-                raise UserError(f'databases.{name}={block!r}: expected a block')
-        for key in sorted(set(self.change) - set(STAGES)):
-            raise UserError(f'change.{key}: expected one of {list(STAGES)}')
-        self._check_numbers()
-        if self.compare_with is not None and self.compare_with not in self.methods:
-            raise UserError(
-                f'compare_with={self.compare_with!r}: the methods are '
-                f'{list(self.methods)}'
-            )
-        kind = self.protocol.get('type')
-        if (kind == 'parameters') != (self.sweep is not None):
-            raise UserError('sweep and protocol.type: parameters go together')
-
-    def _check_numbers(self) -> None:
-        seeds = self.seeds
-        whole = isinstance(seeds, Sequence) and all(
-            type(seed) is int and seed >= 0 for seed in seeds
-        )
-        if not whole or not seeds or len(set(seeds)) < len(seeds):
-            raise UserError(
-                f'seeds={seeds!r}: expected a list of different whole numbers'
-            )
+        for key, change in block_of('change', self.change, STAGES).items():
+            block_of(f'change.{key}', {} if change is None else change)
+        if not isinstance(self.seeds, Sequence) or not self.seeds:
+            raise UserError(f'seeds={self.seeds!r}: expected a list of whole numbers')
+        for seed in self.seeds:
+            whole_number('seeds', seed, minimum=0)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f'seeds={self.seeds!r}: one stands there twice')
         whole_number('threads', self.threads)
         whole_number('min_steps', self.min_steps, minimum=0)
         for key in ('curve', 'keep_weights'):
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f'{key}={getattr(self, key)!r}: true or false')
+        if self.compare_with is not None and self.compare_with not in self.methods:
+            raise UserError(
+                f'compare_with={self.compare_with!r}: the methods are '
+                f'{list(self.methods)}'
+            )
+        if (self.protocol.get('type') == 'parameters') != (self.sweep is not None):
+            raise UserError('sweep and protocol.type: parameters go together')
 
     @property
     def alone(self) -> bool:
@@ -197,12 +189,7 @@ def read_plan(path: str) -> Plan:
     """
     path = option_file(path, 'benchmark')
     options = read_options(path)
-    known = {key.name for key in fields(BenchmarkFile)}
-    for key in options:
-        if key not in known:
-            raise UserError(
-                f'{path}: unknown option {key} (known: {", ".join(sorted(known))})'
-            )
+    block_of(path, options, [key.name for key in fields(BenchmarkFile)])
     required = dict.fromkeys(('name', 'protocol', 'databases', 'methods'))
     given = {key: value for key, value in options.items() if value is not None}
     try:
@@ -253,18 +240,17 @@ class _Grid:
                         yield cell
 
     def _cell(self, method: Method, split: Split, seed: int) -> Cell | None:
-        kind = 'runtime' if self.file.alone else method.kind
-        if kind == 'runtime':
-            work = self._runtime(method)
-        elif kind == 'metric':
+        if self.file.alone:
+            kind, work, learned = 'runtime', self._runtime(method), None
+        elif method.kind == 'metric':
             work = {'metric': method.metric, 'arguments': method.arguments}
-        elif kind == 'regressed':
-            work = self._regressed(method, split, seed)
+            kind, learned = 'metric', None
         else:
-            work = self._trained(method, split, seed)
+            kind = method.kind
+            make = self._regressed if kind == 'regressed' else self._trained
+            work, learned = make(method, split, seed)
         if work is None:
             return None
-        learned = work.pop('learned', None)
         parts = [*split.tests.values()] + ([learned] if learned else [])
         folder = '/'.join(_slug(str(part)) for part in (method.name, split.name, seed))
         description = {
@@ -277,25 +263,23 @@ class _Grid:
             'needs': {},
             'training': None,
             'threads': self.file.threads,
-            'tests': {
-                name: {'database': part.database, 'rows': self._block(part)}
-                for name, part in split.tests.items()
-            },
+            'tests': {name: _rows(part) for name, part in split.tests.items()},
             'train_images': len(learned) if learned else 0,
-            'csv': self._csv(parts),
+            'csv': _csv(parts),
         }
         place = f'{_slug(self.file.name)}/cells/{folder}'
         return Cell(place, description | work, split.pool)
 
     def _trained(
         self, method: Method, split: Split, seed: int
-    ) -> dict[str, Any] | None:
+    ) -> tuple[dict[str, Any] | None, Part | None]:
+        """What is particular to the cell, and the labelled images it learns from."""
         adapts = method.adapt is not None and split.train is not None
         if split.facets.get('labels') and not adapts:
             self.notes.append(
                 f'{method.name} has no adapt: no cell after adaptation to labels'
             )
-            return None
+            return None, None
         needs = {}
         if method.before:
             if not split.source:
@@ -311,26 +295,22 @@ class _Grid:
             )
         work = {'keep_weights': self.file.keep_weights, 'needs': needs}
         if not adapts:
-            return work | {'network': self._network(*method.before[-1])}
+            return work | {'network': self._network(*method.before[-1])}, None
         tests = list(split.tests.values())
-        options = stage_options(
-            method.adapt,
-            self._change('adapt'),
-            self._named([split.train]),
+        options = method.adapt.training(
+            self.file.change.get('adapt'),
+            [split.train],
             seed,
             starts_from_prior=bool(needs),
-            curve_of=(
-                self._named(tests)[0] if self.file.curve and len(tests) == 1 else None
-            ),
+            curve_of=tests[0] if self.file.curve and len(tests) == 1 else None,
             min_steps=self.file.min_steps,
         )
-        return work | {
-            'training': options,
-            'network': options['network'],
-            'learned': split.train,
-        }
+        work |= {'training': options, 'network': options['network']}
+        return work, split.train
 
-    def _regressed(self, method: Method, split: Split, seed: int) -> dict[str, Any]:
+    def _regressed(
+        self, method: Method, split: Split, seed: int
+    ) -> tuple[dict[str, Any], Part]:
         learned = _joined(split.source, split.train)
         if learned is None:
             raise UserError(
@@ -338,20 +318,13 @@ class _Grid:
                 'to fit a regression to'
             )
         codebook = (split.source or (split.train,)) if _learns(method) else ()
-        databases = {part.database for part in (*split.tests.values(), learned)}
+        names = {part.database.name for part in (*split.tests.values(), learned)}
         needs = {
-            name: self._features(method, name, codebook, seed)
-            for name in sorted(databases)
+            name: self._features(method, self.databases[name].whole, codebook, seed)
+            for name in sorted(names)
         }
-        return {
-            'needs': needs,
-            'features': method.features,
-            'learn_from': {
-                'database': learned.database,
-                'rows': self._block(learned),
-            },
-            'learned': learned,
-        }
+        learn = {'features': method.features, 'learn_from': _rows(learned)}
+        return {'needs': needs} | learn, learned
 
     def _runtime(self, method: Method) -> dict[str, Any]:
         work: dict[str, Any] = {'method_kind': method.kind}
@@ -371,86 +344,68 @@ class _Grid:
         left_out = sorted(
             task
             for part in source
-            for database in [self.databases[part.database]]
-            for task in set(database.rows.tasks) - database.types(part)
+            for task in set(part.database.rows.tasks) - part.types()
         )
         without = f', without {", ".join(left_out)}' if left_out else ''
         folder = ''
         for which, stage in method.before:
-            options = stage_options(
-                stage,
-                self._change(which),
-                self._named(source),
-                seed,
-                starts_from_prior=bool(folder),
+            options = stage.training(
+                self.file.change.get(which), source, seed, bool(folder)
             )
-            folder = self._share(
-                f'{Path(stage.file).stem}{without}, seed {seed}',
-                source,
-                {
-                    'kind': 'prior',
-                    'label': f'{which} {method.name}{without} / seed {seed}',
-                    'training': options,
-                    'needs': {'start': folder} if folder else {},
-                    'train_images': sum(map(len, source)),
-                },
-            )
+            work = {
+                'kind': 'prior',
+                'label': f'{which} {method.name}{without} / seed {seed}',
+                'training': options,
+                'needs': {'start': folder} if folder else {},
+                'train_images': sum(map(len, source)),
+            }
+            name = f'{Path(stage.file).stem}{without}, seed {seed}'
+            folder = self._share(name, source, work)
         return folder
 
     def _features(
-        self, method: Method, database: str, codebook: Sequence[Part], seed: int
+        self, method: Method, whole: Part, codebook: Sequence[Part], seed: int
     ) -> str:
-        whole = self.databases[database].whole
         work = {
             'kind': 'features',
-            'label': f'features {method.name} of {database}',
+            'label': f'features {method.name} of {whole.database.name}',
             'features': method.features,
             'needs': {},
             'train_images': 0,
-            'images': self._block(whole),
+            'images': whole.block(),
             'arguments': method.arguments,
         }
         if codebook:
-            work['codebook'] = [self._block(part) for part in codebook]
-            work['seed'] = seed
-        name = f'{method.features} of {database}'
+            work |= {'codebook': [part.block() for part in codebook], 'seed': seed}
+        name = f'{method.features} of {whole.database.name}'
         return self._share(name, [whole, *codebook], work)
 
     def _share(self, name: str, parts: Sequence[Part], work: Mapping[str, Any]) -> str:
-        description = {
-            **work,
-            'threads': self.file.threads,
-            'csv': self._csv(parts),
-        }
+        """The folder of shared work, which is added unless it is there."""
+        description = {**work, 'threads': self.file.threads, 'csv': _csv(parts)}
         key = fingerprint(description)
-        folder = f'{SHARED}/{_slug(name)[:80]}-{key[:10]}'
-        self.shared.setdefault(key, Cell(folder, description))
-        return self.shared[key].folder
-
-    def _change(self, stage: str) -> Mapping[str, Any]:
-        return self.file.change.get(stage) or {}
+        folder = f'shared/{_slug(name)[:80]}-{key[:10]}'
+        return self.shared.setdefault(key, Cell(folder, description)).folder
 
     def _network(self, which: str, stage: Stage) -> dict[str, Any]:
-        return stage.options(self._change(which))['network']
+        return stage.options(self.file.change.get(which))['network']
 
-    def _named(self, parts: Iterable[Part]) -> list[tuple[LabelledDatabase, Part]]:
-        return [(self.databases[part.database], part) for part in parts]
 
-    def _block(self, part: Part) -> dict[str, Any]:
-        return self.databases[part.database].block(part)
+def _rows(part: Part) -> dict[str, Any]:
+    return {'database': part.database.name, 'rows': part.block()}
 
-    def _csv(self, parts: Iterable[Part]) -> dict[str, str]:
-        databases = [self.databases[part.database] for part in parts]
-        return {
-            str(database.options.meta_info_file): database.sha256
-            for database in databases
-        }
+
+def _csv(parts: Iterable[Part]) -> dict[str, str]:
+    return {
+        str(part.database.options.meta_info_file): part.database.sha256
+        for part in parts
+    }
 
 
 def _learns(method: Method) -> bool:
     """Whether its features depend on images that they are learned from."""
     with needing('benchmark'):
-        from metaiqa_plugin.benchmark.handcrafted.features import FEATURES
+        from metaiqa_plugin.benchmark.handcrafted import FEATURES
 
     if method.features not in FEATURES:
         raise UserError(
@@ -467,7 +422,7 @@ def _joined(source: Sequence[Part], train: Part | None) -> Part | None:
     """What a regression learns from: the target, and the source if it is of it, too."""
     if train is None:
         return source[0] if source else None
-    same = [part.rows for part in source if part.database == train.database]
+    same = [part.rows for part in source if part.database is train.database]
     return Part(train.database, tuple(sorted({*train.rows}.union(*same))))
 
 

@@ -1,7 +1,8 @@
 """Protocols: which images each method may learn from, and which it is tested on.
 
-A protocol is a function of databases and of its options that gives the splits. Nothing
-here trains or reads a pixel.
+A protocol is a function of databases and of its options that gives the splits, or
+raises UserError for an option that the databases cannot meet. Nothing here trains or
+reads a pixel.
 
 Sources: Table 2 (:func:`leave_one_distortion_out`), Tables 3 and 4 and Figure 4
 (:func:`authentic`) of the MetaIQA paper, CVPR 2020, Section 4; the others are not in
@@ -11,16 +12,123 @@ the paper.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from metaiqa_plugin.benchmark.parts import LabelledDatabase, Part
+from metaiqa_plugin.data.datasets import database_options
+from metaiqa_plugin.data.labels import DatabaseOptions, read_rows
+from metaiqa_plugin.data.rows import LabelledRows, written_places
 from metaiqa_plugin.errors import UserError, one_of, whole_number
+from metaiqa_plugin.files import sha256_of
 
-__all__ = ['PROTOCOLS', 'Split', 'read_splits']
+__all__ = ['PROTOCOLS', 'LabelledDatabase', 'Part', 'Split', 'block_of', 'read_splits']
+
+DEFAULTS = [(key.name, key.default) for key in fields(DatabaseOptions)]
+
+
+def block_of(
+    where: str, value: Any, known: Iterable[str] | None = None
+) -> Mapping[str, Any]:
+    """``value``; UserError where it is no block of options, or has unknown ones."""
+    if not isinstance(value, Mapping):
+        raise UserError(f'{where}={value!r}: expected a block of options')
+    unknown = [] if known is None else sorted({*value} - {*known}, key=str)
+    if unknown:
+        raise UserError(f'{where}: unknown options {unknown}; it takes {sorted(known)}')
+    return value
+
+
+class LabelledDatabase:
+    """A labelled database of a benchmark file.
+
+    Args:
+        name: in the file.
+        block: its options there, see :func:`database_options`; without a split. Of
+            ``store`` see :class:`~metaiqa_plugin.data.datasets.DatasetImages`.
+    """
+
+    def __init__(self, name: str, block: Mapping[str, Any]) -> None:
+        where = f'databases.{name}'
+        for key in {'split_index', 'rows'} & set(block_of(where, block)):
+            raise UserError(f'{where}: {key} is for the protocol to say')
+        options = {key: value for key, value in block.items() if key != 'store'}
+        self.name, self.store = name, block.get('store')
+        self.options = database_options({**options, 'split_index': None}, where)
+
+    @cached_property
+    def rows(self) -> LabelledRows:
+        """All of it."""
+        return read_rows(self.options)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of its csv."""
+        return sha256_of(self.options.meta_info_file)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(N,) of each row: its reference; negative: an image that is its own."""
+        own = -1 - np.arange(len(self.rows))
+        return np.where(self.rows.reference_of < 0, own, self.rows.reference_of)
+
+    @cached_property
+    def whole(self) -> Part:
+        return self.part(range(len(self.rows)))
+
+    def part(self, rows: Iterable[int]) -> Part:
+        return Part(self, tuple(int(row) for row in rows))
+
+    def of_type(self, task: str) -> tuple[Part, Part]:
+        """Images of one distortion type, and those of all others."""
+        own = self.rows.task_of == self.rows.tasks.index(task)
+        return self.part(np.flatnonzero(own)), self.part(np.flatnonzero(~own))
+
+    def split(self, index: int | str) -> tuple[Part, Part]:
+        """Train and test part of a split of its csv, see :func:`read_rows`."""
+        options = replace(self.options, split_index=index)
+        places = {image: place for place, image in enumerate(self.rows.images)}
+        return tuple(
+            self.part(places[image] for image in read_rows(options, phase).images)
+            for phase in ('train', 'test')
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a database: their places in its ``rows``."""
+
+    database: LabelledDatabase
+    rows: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def block(self) -> dict[str, Any]:
+        """Options of a dataset of these images alone, in this order."""
+        options = replace(self.database.options, rows=written_places(self.rows))
+        given = ((key.name, getattr(options, key.name)) for key in fields(options))
+        return dict(item for item in given if item not in DEFAULTS)
+
+    def files(self) -> set[str]:
+        """The images, whatever name their folder goes by."""
+        rows = self.database.rows
+        folder = os.path.realpath(rows.folders[0])
+        return {os.path.join(folder, rows.images[index]) for index in self.rows}
+
+    def types(self) -> set[str]:
+        """Distortion types of the images."""
+        rows = self.database.rows
+        return {rows.tasks[code] for code in set(rows.task_of[[*self.rows]])}
+
+    def without_groups_of(self, other: Part) -> Part:
+        """Less what shares a group with ``other`` of the same database, or is in it."""
+        rows, groups = np.asarray(self.rows), self.database.groups
+        return self.database.part(rows[~np.isin(groups[rows], groups[[*other.rows]])])
 
 
 @dataclass(frozen=True)
@@ -39,56 +147,75 @@ class Split:
     name: str
     facets: Mapping[str, Any]
     tests: Mapping[str, Part]
-    source: tuple[Part, ...] = ()
+    source: Sequence[Part] = ()
     train: Part | None = None
     pool: int = 0
 
 
-Databases = Mapping[str, LabelledDatabase]
+Splits = int | Sequence[int | str]
+"""How many splits of the csv, from the first, or which."""
 
 
 def authentic(
-    databases: Databases,
-    target: str,
-    splits: int | Sequence[int | str] = 10,
-    source: str | Sequence[str] | None = None,
+    target: LabelledDatabase,
+    splits: Splits = 10,
+    source: Sequence[Part] = (),
     labels: int | None = None,
     seed: int = 123,
 ) -> Iterator[Split]:
     """Tables 3 and 4: adapt to one part of the target, test on the other.
 
     Args:
-        databases: by name.
         target: the database to adapt to.
-        splits: how many splits of its csv, from the first, or which.
-        source: the database that priors learn from, or several.
+        splits: of it.
+        source: the databases that priors learn from.
         labels: beyond the paper: adapt to this many images of the train part only.
         seed: of their draw.
-
-    Raises:
-        UserError: more labels than the train part has images.
     """
-    prior = _sources(databases, source)
-    database = _known(databases, 'target', target)
-    for place, index in enumerate(_indices(splits)):
-        train, test = database.split(index)
-        pool = len(train)
+    for place, index, name in _indices(splits):
+        whole, test = target.split(index)
+        train = whole
         if labels is not None:
-            order = _draw(train, (seed, place, 0))
-            train = _first(database, order, labels, index)
-        yield Split(
-            _split_name(index),
-            {'split': index},
-            {target: test},
-            prior,
-            train,
-            pool,
-        )
+            train = _first(whole, (seed, place, 0), labels, index)
+        facets = {'split': index}
+        yield Split(name, facets, {target.name: test}, source, train, len(whole))
+
+
+def few_shot(
+    target: LabelledDatabase,
+    labels: Sequence[int] = (10, 20, 50, 100, 200),
+    draws: int = 3,
+    splits: Splits = 1,
+    source: Sequence[Part] = (),
+    seed: int = 123,
+) -> Iterator[Split]:
+    """Adapt to a few labelled images of the train part, test on the test part.
+
+    Within a draw the larger sets contain the smaller ones.
+
+    Args:
+        target, splits, source: see :func:`authentic`.
+        labels: how many labelled images.
+        draws: of them, for each split.
+        seed: of the draws.
+    """
+    whole_number('draws', draws)
+    for place, index, name in _indices(splits):
+        whole, test = target.split(index)
+        for draw in range(draws):
+            for count in labels:
+                yield Split(
+                    f'{count} labels, draw {draw}, split {name}',
+                    {'labels': count, 'draw': draw, 'split': index},
+                    {target.name: test},
+                    source,
+                    _first(whole, (seed, place, draw), count, index),
+                    len(whole),
+                )
 
 
 def leave_one_distortion_out(
-    databases: Databases,
-    database: str,
+    database: LabelledDatabase,
     types: Sequence[str] | None = None,
     labels: int = 0,
     draws: int = 1,
@@ -103,42 +230,30 @@ def leave_one_distortion_out(
     and tests on the images of the others.
 
     Args:
-        databases: by name.
         database: with distortion types and references.
         types: to leave out, one by one; None: every one.
         labels: m, labelled images of the unseen type; 0: no second round.
         draws: of the labelled images.
         references: how many reference photos the labelled images come from.
         seed: of the draws.
-
-    Raises:
-        UserError: a type that the database lacks; too few images or references.
     """
     whole_number('labels', labels, minimum=0)
     whole_number('draws', draws)
     whole_number('references', references)
-    known = _known(databases, 'database', database)
-    tasks = known.rows.tasks
-    for task in _left_out(known, 'types', types):
-        unseen, others = known.of_type(task), known.but_type(task)
+    for task in _left_out(database, 'types', types):
+        unseen, others = database.of_type(task)
         facets = {'type': task, 'labels': 0}
-        yield Split(task, facets, {database: unseen}, (others,))
+        yield Split(task, facets, {database.name: unseen}, (others,))
+        code = database.rows.tasks.index(task)
         for draw in range(draws if labels else 0):
             train, test = _labelled_references(
-                known, unseen, labels, references, (seed, tasks.index(task), draw)
+                unseen, labels, references, (seed, code, draw)
             )
-            yield Split(
-                f'{task}, {labels} labels, draw {draw}',
-                {'type': task, 'labels': labels, 'draw': draw},
-                {database: test},
-                (others,),
-                train,
-            )
+            yield _labelled(task, labels, draw, test, others, train)
 
 
 def leave_one_subset_out(
-    databases: Databases,
-    database: str,
+    database: LabelledDatabase,
     subsets: Sequence[str] | None = None,
     labels: Sequence[int] = (0, 10, 50),
     draws: int = 3,
@@ -148,181 +263,121 @@ def leave_one_subset_out(
 
     Not in the paper. A subset is a value of the database's ``task_column``. Without
     labels of the unseen subset all of it is tested. With some, each of a group of its
-    own, the test is on the photos of all other groups: the same ones for any number of
-    labels within a draw, where larger sets contain the smaller ones. Nothing is learned
-    from photos whose group has a photo in the unseen subset.
+    own (the images of one reference), the test is on the photos of all other groups:
+    the same ones for any number of labels within a draw, where larger sets contain the
+    smaller ones. Nothing is learned from photos whose group has a photo in the unseen
+    subset.
 
     Args:
-        databases: by name.
         database: with two subsets or more.
         subsets: to leave out, one by one; None: every one.
         labels: how many labelled photos of the unseen subset.
         draws: of the labelled photos.
         seed: of the draws.
-
-    Raises:
-        UserError: a subset that the database has not; more labels than groups.
     """
     whole_number('draws', draws)
     few = [count for count in labels if count != 0]
     for count in few:
         whole_number('protocol.labels', count, 2)
-    known = _known(databases, 'database', database)
-    for subset in _left_out(known, 'subsets', subsets):
-        unseen, others = known.of_type(subset), known.but_type(subset)
-        source = known.without_groups_of(others, unseen)
+    for subset in _left_out(database, 'subsets', subsets):
+        unseen, others = database.of_type(subset)
+        source = others.without_groups_of(unseen)
         if not len(source):
             raise UserError(
-                f'subsets={subset!r}: every other image of {database!r} shares a '
+                f'subsets={subset!r}: every other image of {database.name!r} shares a '
                 'reference with it; for distortion types there is '
                 'leave_one_distortion_out'
             )
         if 0 in labels:
             facets = {'type': subset, 'labels': 0}
-            yield Split(subset, facets, {database: unseen}, (source,))
+            yield Split(subset, facets, {database.name: unseen}, (source,))
+        code = database.rows.tasks.index(subset)
         for draw in range(draws if few else 0):
-            order = _draw(unseen, (seed, known.rows.tasks.index(subset), draw))
-            apart = known.one_of_each_group(order)
+            order = np.random.default_rng((seed, code, draw)).permutation(unseen.rows)
+            _, first = np.unique(database.groups[order], return_index=True)
+            apart = order[np.sort(first)]
             if len(apart) <= max(few):
                 raise UserError(
-                    f'protocol.labels={max(few)}: subset {subset!r} of {database!r} '
-                    f'has {len(apart)} groups; some must be left to test on'
+                    f'protocol.labels={max(few)}: subset {subset!r} of '
+                    f'{database.name!r} has {len(apart)} groups; some must be left to '
+                    'test on'
                 )
-            given = known.part(apart[: max(few)])
-            test = known.without_groups_of(unseen, given)
+            test = unseen.without_groups_of(database.part(apart[: max(few)]))
             for count in few:
-                yield Split(
-                    f'{subset}, {count} labels, draw {draw}',
-                    {'type': subset, 'labels': count, 'draw': draw},
-                    {database: test},
-                    (source,),
-                    known.part(apart[:count]),
-                )
-
-
-def few_shot(
-    databases: Databases,
-    target: str,
-    labels: Sequence[int] = (10, 20, 50, 100, 200),
-    draws: int = 3,
-    splits: int | Sequence[int | str] = 1,
-    source: str | Sequence[str] | None = None,
-    seed: int = 123,
-) -> Iterator[Split]:
-    """Adapt to a few labelled images of the train part, test on the test part.
-
-    Within a draw the larger sets contain the smaller ones.
-
-    Args:
-        databases, target, splits, source: see :func:`authentic`.
-        labels: how many labelled images.
-        draws: of them, for each split.
-        seed: of the draws.
-
-    Raises:
-        UserError: more labels than the train part has images.
-    """
-    whole_number('draws', draws)
-    prior = _sources(databases, source)
-    database = _known(databases, 'target', target)
-    for place, index in enumerate(_indices(splits)):
-        train, test = database.split(index)
-        for draw in range(draws):
-            order = _draw(train, (seed, place, draw))
-            for count in labels:
-                yield Split(
-                    f'{count} labels, draw {draw}, split {_split_name(index)}',
-                    {'labels': count, 'draw': draw, 'split': index},
-                    {target: test},
-                    prior,
-                    _first(database, order, count, index),
-                    len(train),
-                )
+                train = database.part(apart[:count])
+                yield _labelled(subset, count, draw, test, source, train)
 
 
 def cross_database(
-    databases: Databases,
-    train: Sequence[str],
-    test: Sequence[str] | None = None,
+    train: Sequence[LabelledDatabase],
+    test: Sequence[LabelledDatabase] | None = None,
     split: int | str | None = None,
-    source: str | Sequence[str] | None = None,
+    source: Sequence[Part] = (),
 ) -> Iterator[Split]:
     """Adapt to one database, test on the others.
 
     Args:
-        databases: by name.
         train: databases to adapt to, one by one.
         test: databases to test on; None: all of ``train``.
         split: adapt to the train part of this split, and test on the test part of the
             same database, too; None: adapt to all of it.
-        source: the database that priors learn from, or several.
+        source: see :func:`authentic`.
     """
-    prior = _sources(databases, source)
-    tests = [_known(databases, 'test', name) for name in test or train]
-    for name in train:
-        database = _known(databases, 'train', name)
+    for database in train:
         learn, held_out = database.whole, None
         if split is not None:
             learn, held_out = database.split(split)
         parts = {
             other.name: held_out if other is database else other.whole
-            for other in tests
+            for other in test or train
         }
         parts = {key: part for key, part in parts.items() if part is not None}
         if not parts:
             raise UserError(
-                f'train={list(train)}: nothing is left to test {name!r} on; name '
-                'another database in test, or a split'
+                f'train={[one.name for one in train]}: nothing is left to test '
+                f'{database.name!r} on; name another database in test, or a split'
             )
-        yield Split(name, {'train': name}, parts, prior, learn)
+        yield Split(database.name, {'train': database.name}, parts, source, learn)
 
 
 def zero_shot(
-    databases: Databases,
-    targets: Sequence[str],
-    splits: int | Sequence[int | str] | None = None,
-    source: str | Sequence[str] | None = None,
+    targets: Sequence[LabelledDatabase],
+    splits: Splits | None = None,
+    source: Sequence[Part] = (),
 ) -> Iterator[Split]:
     """No label of the target is seen: metrics as they are, and priors.
 
     Args:
-        databases: by name.
         targets: databases to test on.
         splits: test on the test parts of these splits, as methods that are trained
             are; None: on all images.
-        source: the database that priors learn from, or several.
+        source: see :func:`authentic`.
     """
-    prior = _sources(databases, source)
-    tests = [_known(databases, 'targets', name) for name in targets]
     if splits is None:
-        parts = {database.name: database.whole for database in tests}
-        yield Split('all', {}, parts, prior)
+        yield Split('all', {}, {one.name: one.whole for one in targets}, source)
         return
-    for index in _indices(splits):
-        parts = {database.name: database.split(index)[1] for database in tests}
-        yield Split(_split_name(index), {'split': index}, parts, prior)
+    for _, index, name in _indices(splits):
+        parts = {one.name: one.split(index)[1] for one in targets}
+        yield Split(name, {'split': index}, parts, source)
 
 
 def runtime(
-    databases: Databases, database: str, images: int = 50, rounds: int = 3
+    database: LabelledDatabase, images: int = 50, rounds: int = 3
 ) -> Iterator[Split]:
     """Images per second and memory: every method on the same images, in turns.
 
     Args:
-        databases: by name.
         database: of the images.
         images: how many, spread evenly over the database.
         rounds: how often each method is timed.
     """
     whole_number('images', images, minimum=2)
     whole_number('rounds', rounds)
-    known = _known(databases, 'database', database)
-    count = min(images, len(known.rows))
-    chosen = np.linspace(0, len(known.rows) - 1, count).round().astype(int)
+    count = min(images, len(database.rows))
+    chosen = np.linspace(0, len(database.rows) - 1, count).round().astype(int)
+    tests = {database.name: database.part(chosen)}
     for number in range(1, rounds + 1):
-        yield Split(
-            f'round {number}', {'round': number}, {database: known.part(chosen)}
-        )
+        yield Split(f'round {number}', {'round': number}, tests)
 
 
 PROTOCOLS: dict[str, Callable[..., Iterator[Split]]] = {
@@ -337,12 +392,19 @@ PROTOCOLS: dict[str, Callable[..., Iterator[Split]]] = {
 }
 """``parameters``, Figure 4, compares the points of a sweep on these splits."""
 
+NAMES_ONE = ('target', 'database')
+NAMES_SEVERAL = ('train', 'test', 'targets', 'source')
+"""Options that name databases of the file; one or a list."""
 
-def read_splits(block: Mapping[str, Any], databases: Databases) -> list[Split]:
+
+def read_splits(
+    block: Mapping[str, Any], databases: Mapping[str, LabelledDatabase]
+) -> list[Split]:
     """The splits of a benchmark file's protocol.
 
     Args:
-        block: ``type``, a key of ``PROTOCOLS``, and options of that function.
+        block: ``type``, a key of ``PROTOCOLS``, and options of that function, with
+            databases by their names.
         databases: by name.
 
     Raises:
@@ -352,55 +414,61 @@ def read_splits(block: Mapping[str, Any], databases: Databases) -> list[Split]:
     options = {key: value for key, value in block.items() if key != 'type'}
     one_of('protocol.type', block.get('type'), tuple(PROTOCOLS))
     protocol = PROTOCOLS[block['type']]
-    takes = dict(inspect.signature(protocol).parameters)
-    del takes['databases']
+    takes = inspect.signature(protocol).parameters
+    where = f'protocol {block["type"]}'
+    block_of(where, options, takes)
     needs = {key for key, value in takes.items() if value.default is value.empty}
-    unknown, missing = sorted({*options} - {*takes}), sorted(needs - {*options})
-    if unknown or missing:
-        raise UserError(
-            f'protocol {block["type"]}: unknown options {unknown}, missing {missing}; '
-            f'it takes {list(takes)}'
-        )
-    splits = list(protocol(databases, **options))
+    if missing := sorted(needs - {*options}):
+        raise UserError(f'{where}: missing {missing}; it takes {list(takes)}')
+    splits = list(protocol(**_with_databases(options, databases)))
     names = [split.name for split in splits]
     if len(set(names)) < len(names):
         raise UserError(f'the splits {names} are not all different')
     for split in splits:
-        _refuse_leaks(split, databases)
+        _refuse_leaks(split)
     return splits
 
 
-def _refuse_leaks(split: Split, databases: Databases) -> None:
+def _with_databases(
+    options: Mapping[str, Any], databases: Mapping[str, LabelledDatabase]
+) -> dict[str, Any]:
+    """The options with what their names of databases stand for."""
+
+    def known(argument: str, name: Any) -> LabelledDatabase:
+        if not isinstance(name, str) or name not in databases:
+            raise UserError(
+                f'protocol.{argument}={name!r}: the databases of the file are '
+                f'{sorted(databases)}'
+            )
+        return databases[name]
+
+    found = dict(options)
+    for key in set(NAMES_ONE) & set(found):
+        found[key] = known(key, found[key])
+    for key in set(NAMES_SEVERAL) & set(found):
+        names = found[key]
+        names = [names] if isinstance(names, str) else names or ()
+        if len(set(names)) < len(names):
+            raise UserError(f'protocol.{key}={names}: a database twice')
+        found[key] = tuple(known(key, name) for name in names)
+    if 'source' in found:
+        found['source'] = tuple(database.whole for database in found['source'])
+    return found
+
+
+def _refuse_leaks(split: Split) -> None:
     learnt = [('protocol.source', part) for part in split.source]
     learnt += [('its train part', split.train)] if split.train else []
     for name, test in split.tests.items():
-        tested = databases[test.database].files(test)
+        tested = test.files()
         for where, part in learnt:
-            seen = len(tested & databases[part.database].files(part))
+            seen = len(tested & part.files())
             if seen:
                 raise UserError(
-                    f'{where} ({part.database}) has {seen} of {len(tested)} images '
-                    f'that split {split.name} tests on ({name}); learn from another '
-                    'database, or from a split'
+                    f'{where} ({part.database.name}) has {seen} of {len(tested)} '
+                    f'images that split {split.name} tests on ({name}); learn from '
+                    'another database, or from a split'
                 )
-
-
-def _known(databases: Databases, argument: str, name: str) -> LabelledDatabase:
-    if name not in databases:
-        raise UserError(
-            f'protocol.{argument}={name!r}: the databases of the file are '
-            f'{sorted(databases)}'
-        )
-    return databases[name]
-
-
-def _sources(
-    databases: Databases, names: str | Sequence[str] | None
-) -> tuple[Part, ...]:
-    names = [names] if isinstance(names, str) else names or ()
-    if len(set(names)) < len(names):
-        raise UserError(f'protocol.source={names}: a database twice')
-    return tuple(_known(databases, 'source', name).whole for name in names)
 
 
 def _left_out(
@@ -419,42 +487,45 @@ def _left_out(
     return tasks if names is None else names
 
 
-def _indices(splits: int | Sequence[int | str]) -> Sequence[int | str]:
+def _labelled(
+    task: str, count: int, draw: int, test: Part, source: Part, train: Part
+) -> Split:
+    """Of an unseen type or subset, after labels of it."""
+    return Split(
+        f'{task}, {count} labels, draw {draw}',
+        {'type': task, 'labels': count, 'draw': draw},
+        {test.database.name: test},
+        (source,),
+        train,
+    )
+
+
+def _indices(splits: Splits) -> Iterator[tuple[int, int | str, str]]:
+    """Place, index and name of each."""
     if isinstance(splits, int):
         whole_number('protocol.splits', splits)
-        return range(1, splits + 1)
-    return splits
+        splits = range(1, splits + 1)
+    for place, index in enumerate(splits):
+        yield place, index, f'{index:02d}' if isinstance(index, int) else index
 
 
-def _split_name(index: int | str) -> str:
-    return f'{index:02d}' if isinstance(index, int) else index
-
-
-def _draw(train: Part, seed: Sequence[int]) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(train.rows)
-
-
-def _first(
-    database: LabelledDatabase, order: np.ndarray, labels: int, split: int | str
-) -> Part:
+def _first(train: Part, seed: Sequence[int], labels: int, split: int | str) -> Part:
+    """The first of its images in an order drawn by ``seed``."""
     whole_number('protocol.labels', labels, minimum=2)
-    if labels > len(order):
+    if labels > len(train):
         raise UserError(
             f'protocol.labels={labels}: the train part of split {split} of '
-            f'{database.name!r} has {len(order)} images'
+            f'{train.database.name!r} has {len(train)} images'
         )
-    return database.part(order[:labels])
+    order = np.random.default_rng(seed).permutation(train.rows)
+    return train.database.part(order[:labels])
 
 
 def _labelled_references(
-    database: LabelledDatabase,
-    part: Part,
-    labels: int,
-    references: int,
-    seed: Sequence[int],
+    part: Part, labels: int, references: int, seed: Sequence[int]
 ) -> tuple[Part, Part]:
     """``labels`` images of some references, and all images of the others."""
-    rows = np.asarray(part.rows)
+    database, rows = part.database, np.asarray(part.rows)
     groups = database.rows.reference_of[rows]
     names = np.unique(groups)
     if (groups < 0).any() or len(names) <= references:

@@ -17,38 +17,26 @@ constant prediction) is NaN; in JSON it is null.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from metaiqa_plugin.data.labels import CsvTable
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import replacing, write_table
 
-__all__ = [
-    'CELL',
-    'CORRELATIONS',
-    'ERROR',
-    'LOG',
-    'RESULT',
-    'CellRecord',
-    'Experiment',
-    'Predictions',
-    'TestRecord',
-    'find_experiments',
-    'read_cell',
-    'read_experiment',
-    'read_json',
-    'write_json',
-    'write_predictions',
-]
+__all__ = ['CELL', 'CORRELATIONS', 'ERROR', 'LOG', 'PLAN', 'RESULT', 'CellRecord']
+__all__ += ['Experiment', 'Predictions', 'TestRecord', 'find_experiments', 'read_cell']
+__all__ += ['read_experiment', 'read_json', 'read_table', 'write_json']
+__all__ += ['write_predictions']
 
+PLAN = 'plan.json'
 CELL, RESULT, ERROR, LOG = 'cell.json', 'result.json', 'error.txt', 'log.txt'
 CORRELATIONS = ('srocc', 'plcc', 'plcc_logistic', 'krocc', 'rmse')
 PREDICTION_COLUMNS = ('image', 'type', 'mos', 'score')
@@ -119,15 +107,18 @@ class CellRecord:
     seed: int
     facets: Mapping[str, Any]
     folder: Path
-    state: str
+    pool: int = 0
+    state: str = 'open'
     error: str = ''
     tests: Mapping[str, TestRecord] = field(default_factory=dict)
     measures: Mapping[str, float] = field(default_factory=dict)
-    pool: int = 0
 
-    def predictions(self, test: str) -> Predictions:
-        """Those of one test set."""
-        rows = _table(self.folder / f'predictions-{test}.csv')
+    def predictions(self, test: str) -> Predictions | None:
+        """Those of one test set; None where they are not on disk."""
+        path = self.folder / f'predictions-{test}.csv'
+        if not path.is_file():
+            return None
+        rows = read_table(path)
         return Predictions(
             [row['image'] for row in rows],
             [row['type'] for row in rows],
@@ -140,7 +131,7 @@ class CellRecord:
         path = self.folder / 'validation.csv'
         return [
             {name: float(value) for name, value in row.items()}
-            for row in (_table(path) if path.is_file() else ())
+            for row in (read_table(path) if path.is_file() else ())
         ]
 
 
@@ -150,13 +141,8 @@ class Experiment:
 
     Attributes:
         folder: of the experiment.
-        plan: ``name``, ``title``, ``protocol``, ``about`` (remarks), ``option_file``
-            (name), ``options`` (its text), ``command``, ``commit``, ``environment``,
-            ``threads``, ``methods`` (names in order, each with ``kind``),
-            ``compare_with`` (method that differences are taken to), ``published``
-            (name of a table and its column, or None), ``databases`` (by name:
-            ``dataroot_target``, ``mos_range``, ``lower_better``), ``cells``, ``shared``
-            (folders of priors and features, beside the experiment).
+        plan: what ``Plan.facts`` has, and ``options`` (the text of the option file),
+            ``command``, ``commit`` and ``environment``.
         cells: in the order of the plan.
     """
 
@@ -171,10 +157,8 @@ class Experiment:
     @property
     def shared_seconds(self) -> float:
         """Of the priors and features that its cells start from, where they are kept."""
-        results = [
-            self.folder.parent / folder / RESULT
-            for folder in self.plan.get('shared', ())
-        ]
+        shared = self.plan.get('shared', ())
+        results = [self.folder.parent / folder / RESULT for folder in shared]
         return sum(
             read_json(path)['measures']['seconds'] for path in results if path.is_file()
         )
@@ -184,13 +168,10 @@ def read_experiment(folder: str | os.PathLike) -> Experiment:
     """An experiment's folder.
 
     Raises:
-        UserError: it is not one.
+        UserError: its plan is damaged.
     """
     folder = Path(folder)
-    plan = folder / 'plan.json'
-    if not plan.is_file():
-        raise UserError(f'{str(folder)!r} is not an experiment: it has no plan.json')
-    plan = read_json(plan)
+    plan = read_json(folder / PLAN)
     return Experiment(folder, plan, [read_cell(folder, cell) for cell in plan['cells']])
 
 
@@ -202,11 +183,11 @@ def find_experiments(paths: Sequence[str | os.PathLike]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        here = [path] if (path / 'plan.json').is_file() else []
-        here = here or sorted(plan.parent for plan in path.glob('*/plan.json'))
+        here = [path] if (path / PLAN).is_file() else []
+        here = here or sorted(plan.parent for plan in path.glob(f'*/{PLAN}'))
         if not here:
             raise UserError(
-                f'{str(path)!r} holds no experiment (no plan.json in it or one folder '
+                f'{str(path)!r} holds no experiment (no {PLAN} in it or one folder '
                 'below); metaiqa benchmark makes one'
             )
         found += here
@@ -217,20 +198,17 @@ def read_cell(experiment: Path, planned: Mapping[str, Any]) -> CellRecord:
     """A cell of a plan: what is on disk of it."""
     folder = experiment / planned['folder']
     place = {name: planned[name] for name in ('method', 'split', 'seed', 'facets')}
-    record = CellRecord(
-        **place, folder=folder, state='open', pool=planned.get('pool', 0)
-    )
-    result, error = folder / RESULT, folder / ERROR
-    if result.is_file():
-        found = read_json(result)
+    place |= {'folder': folder, 'pool': planned.get('pool', 0)}
+    if (folder / RESULT).is_file():
+        found = read_json(folder / RESULT)
         tests = {name: _test_record(test) for name, test in found['tests'].items()}
-        return replace(
-            record, state='finished', tests=tests, measures=found['measures']
+        return CellRecord(
+            **place, state='finished', tests=tests, measures=found['measures']
         )
-    if error.is_file():
-        text = error.read_text(encoding='utf-8').strip()
-        return replace(record, state='failed', error=text)
-    return record
+    if (folder / ERROR).is_file():
+        text = (folder / ERROR).read_text(encoding='utf-8').strip()
+        return CellRecord(**place, state='failed', error=text)
+    return CellRecord(**place)
 
 
 def _test_record(test: Mapping[str, Any]) -> TestRecord:
@@ -238,19 +216,17 @@ def _test_record(test: Mapping[str, Any]) -> TestRecord:
     return TestRecord(**{**test, **lacking})
 
 
-def _table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding='utf-8', newline='') as file:
-        return list(csv.DictReader(file))
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a csv that a cell wrote."""
+    table = CsvTable(path, 'table')
+    rows = table.rows(strip=False)
+    return [dict(zip(table.header, cells, strict=True)) for _, cells in rows]
 
 
 def write_predictions(path: str | os.PathLike, predictions: Predictions) -> None:
     """A csv that :meth:`CellRecord.predictions` reads back exactly."""
-    columns = (
-        predictions.images,
-        predictions.types,
-        map(float, predictions.mos),
-        map(float, predictions.scores),
-    )
+    numbers = (map(float, each) for each in (predictions.mos, predictions.scores))
+    columns = (predictions.images, predictions.types, *numbers)
     write_table(path, PREDICTION_COLUMNS, zip(*columns, strict=True))
 
 
@@ -262,17 +238,15 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f'{str(path)!r} is not JSON: {error}') from error
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
     """A JSON file, whole or not at all; NaN becomes null."""
+    text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False)
     with replacing(Path(path)) as temporary:
-        temporary.write_text(
-            json.dumps(_without_nan(content), indent=1, ensure_ascii=False) + '\n',
-            encoding='utf-8',
-        )
+        temporary.write_text(text + '\n', encoding='utf-8')
 
 
 def _without_nan(value: Any) -> Any:

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from tqdm import tqdm
 
@@ -25,6 +26,7 @@ from metaiqa_plugin.benchmark.records import (
     CELL,
     ERROR,
     LOG,
+    PLAN,
     RESULT,
     read_cell,
     read_json,
@@ -34,6 +36,7 @@ from metaiqa_plugin.errors import Stopped, UserError, whole_number
 from metaiqa_plugin.files import locked
 from metaiqa_plugin.parallel import ray_map
 from metaiqa_plugin.train.loop import StopSignals
+from metaiqa_plugin.train.state import differences
 
 __all__ = ['Outcome', 'TimeLeft', 'prepare', 'run_plan', 'state_of']
 
@@ -102,24 +105,27 @@ def run_plan(
     with locked(experiment / '.lock', busy):
         for cell in (*plan.shared, *plan.cells):
             prepare(root, cell, overwrite)
-        cells = _unfinished(root, plan.cells)
-        waiting = [*_needed(root, plan), *cells]
+        waiting = _waiting(root, plan)
+        cells = [cell for cell in plan.cells if cell.folder in waiting]
         _write_plan(experiment, plan, command, bool(cells))
         outcome = Outcome(experiment, before=len(plan.cells) - len(cells))
-        left = TimeLeft(waiting, None if ray else workers)
-        with _Progress(root, left, outcome, say) as progress:
-            for wave in _waves(waiting):
+        every, at_a_time = list(waiting.values()), None if ray else workers
+        progress = _Progress(root, every, at_a_time, outcome, say)
+        order = TopologicalSorter(
+            {folder: waiting.keys() & _needs(waiting[folder]) for folder in waiting}
+        )
+        order.prepare()
+        with progress.bar:
+            while order.is_active():
+                wave = [waiting[folder] for folder in order.get_ready()]
                 ready = [cell for cell in wave if _has_needs(root, cell)]
-                for cell in wave:
-                    if cell not in ready:
-                        progress.ended(cell)
                 ending = (
-                    _here(root, ready, workers, os.getcwd())
-                    if ray is None
-                    else _on_ray(root, ready, ray, os.getcwd())
+                    _on_ray(root, ready, ray) if ray else _here(root, ready, workers)
                 )
-                for cell in ending:
+                lacking = (cell for cell in wave if cell not in ready)
+                for cell in chain(lacking, ending):
                     progress.ended(cell)
+                order.done(*(cell.folder for cell in wave))
         return outcome
 
 
@@ -149,7 +155,11 @@ def prepare(root: Path, cell: Cell, overwrite: bool = False) -> None:
     if before is not None and fingerprint(before) == cell.fingerprint:
         return
     if (folder / RESULT).is_file() and before is not None and not overwrite:
-        different = sorted(_differences('', cell.description, before))
+        different = sorted(
+            f'{where.strip(".")}: {then!r:.100} -> {now!r:.100}'
+            for where, now, then in differences('', cell.description, before)
+            if where != '.label'
+        )
         raise UserError(
             f'{cell.label}: finished under other options ({"; ".join(different[:3])}); '
             'give the experiment another name, or --overwrite what is different'
@@ -159,46 +169,30 @@ def prepare(root: Path, cell: Cell, overwrite: bool = False) -> None:
     write_json(known, cell.description)
 
 
-def _differences(where: str, now: Any, before: Any) -> Iterator[str]:
-    if isinstance(now, dict) and isinstance(before, dict):
-        for key in {*now, *before} - {'label'}:
-            yield from _differences(f'{where}.{key}', now.get(key), before.get(key))
-    elif now != before:
-        yield f'{where.strip(".")}: {before!r:.100} -> {now!r:.100}'
+def _needs(cell: Cell) -> list[str]:
+    return list(cell.description['needs'].values())
 
 
-def _unfinished(root: Path, cells: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in cells if not (root / cell.folder / RESULT).is_file()]
-
-
-def _needed(root: Path, plan: Plan) -> list[Cell]:
-    """Shared work that a cell still waits for, or shared work that one waits for."""
+def _waiting(root: Path, plan: Plan) -> dict[str, Cell]:
+    """By folder: shared work that a cell still waits for, then cells, unfinished."""
+    shared = {cell.folder: cell for cell in plan.shared}
     wanted: set[str] = set()
-    for cell in _unfinished(root, [*reversed(plan.cells), *reversed(plan.shared)]):
-        if 'method' in cell.description or cell.folder in wanted:
-            wanted.update(cell.description['needs'].values())
-    shared = [cell for cell in plan.shared if cell.folder in wanted]
-    return _unfinished(root, shared)
 
+    def want(cell: Cell) -> None:
+        if cell.folder not in wanted and not (root / cell.folder / RESULT).is_file():
+            wanted.add(cell.folder)
+            for folder in _needs(cell):
+                want(shared[folder])
 
-def _waves(waiting: list[Cell]) -> Iterator[list[Cell]]:
-    """Those that wait for none of the others, then those that wait for these, ..."""
-    while waiting:
-        folders = {cell.folder for cell in waiting}
-        wave = [
-            cell
-            for cell in waiting
-            if folders.isdisjoint(cell.description['needs'].values())
-        ]
-        yield wave
-        waiting = [cell for cell in waiting if cell not in wave]
+    for cell in plan.cells:
+        want(cell)
+    every = (*plan.shared, *plan.cells)
+    return {cell.folder: cell for cell in every if cell.folder in wanted}
 
 
 def _has_needs(root: Path, cell: Cell) -> bool:
     lacking = [
-        folder
-        for folder in cell.description['needs'].values()
-        if not (root / folder / RESULT).is_file()
+        folder for folder in _needs(cell) if not (root / folder / RESULT).is_file()
     ]
     if lacking:
         reason = f'{lacking[0]} failed, see its {LOG}'
@@ -214,18 +208,20 @@ class TimeLeft:
         at_a_time: how many run beside each other; None: found from what ends.
     """
 
-    def __init__(self, cells: Sequence[Cell], at_a_time: int | None) -> None:
-        self._waiting = Counter(_group(cell) for cell in cells)
+    def __init__(self, cells: Iterable[Cell], at_a_time: int | None) -> None:
+        self._waiting = Counter(map(self._like, cells))
         self._at_a_time = at_a_time
         self._took: dict[tuple, list[float]] = defaultdict(list)
-        self.total, self.done = len(cells), 0
+
+    @staticmethod
+    def _like(cell: Cell) -> tuple:
+        return cell.description['kind'], cell.description.get('method')
 
     def ended(self, cell: Cell, seconds: float | None) -> None:
         """Note a cell that took so long; None: it failed, which tells nothing."""
-        self.done += 1
-        self._waiting[_group(cell)] -= 1
+        self._waiting[self._like(cell)] -= 1
         if seconds is not None:
-            self._took[_group(cell)].append(seconds)
+            self._took[self._like(cell)].append(seconds)
 
     def seconds(self, elapsed: float) -> float | None:
         """Of all that wait or run, ``elapsed`` seconds after the start.
@@ -244,34 +240,23 @@ class TimeLeft:
         return work / max(1.0, min(at_a_time, self._waiting.total()))
 
 
-def _group(cell: Cell) -> tuple:
-    return cell.description['kind'], cell.description.get('method')
-
-
 class _Progress:
     """A bar on a terminal; a line for each cell that ends, wherever."""
 
     def __init__(
         self,
         root: Path,
-        left: TimeLeft,
+        waiting: Sequence[Cell],
+        at_a_time: int | None,
         outcome: Outcome,
         say: Callable[[str], None],
     ) -> None:
-        self._root, self._left, self._outcome, self._say = root, left, outcome, say
-        self._bar = tqdm(
-            total=left.total,
-            desc=outcome.folder.name,
-            disable=None,
-            bar_format='{l_bar}{bar}| {n_fmt}/{total_fmt} cells, {elapsed}{postfix}',
-        )
-        self._started = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._root, self._outcome, self._say = root, outcome, say
+        self._left = TimeLeft(waiting, at_a_time)
+        form = '{l_bar}{bar}| {n_fmt}/{total_fmt} cells, {elapsed}{postfix}'
+        name = outcome.folder.name
+        self.bar = tqdm(None, name, len(waiting), disable=None, bar_format=form)
+        self._started, self._done = time.monotonic(), 0
 
     def ended(self, cell: Cell) -> None:
         """Note how a cell ended, and about how long the others will take."""
@@ -280,9 +265,10 @@ class _Progress:
         self._left.ended(cell, measures.get('seconds'))
         left = self._left.seconds(time.monotonic() - self._started)
         known = '' if left is None else f', about {tqdm.format_interval(left)} left'
-        self._bar.update()
-        self._bar.set_postfix_str(known.lstrip(', '))
-        place = f'[{self._left.done}/{self._left.total}{known}]'
+        self._done += 1
+        self.bar.update()
+        self.bar.set_postfix_str(known.lstrip(', '))
+        place = f'[{self._done}/{self.bar.total}{known}]'
         self._say(f'{place} {self._note(cell, measures)}')
 
     def _note(self, cell: Cell, measures: dict[str, float]) -> str:
@@ -304,27 +290,22 @@ class _Progress:
         return f'{cell.label}: {", ".join(results)} ({measures["seconds"]:.0f} s)'
 
 
-def _on_ray(
-    root: Path, cells: Sequence[Cell], address: str, where: str
-) -> Iterator[Cell]:
+def _on_ray(root: Path, cells: Sequence[Cell], address: str) -> Iterator[Cell]:
     """Cells as they end, however they end."""
-    by_folder = {cell.folder: cell for cell in cells}
-    cores = max((cell.description['threads'] for cell in cells), default=1)
+    jobs = {cell.folder: cell.description['threads'] for cell in cells}
+    where = os.getcwd()
 
-    def run_cell(job: tuple[str, int]) -> str:
-        folder, threads = job
-        with _started(root, folder, threads, where) as process:
+    def run_cell(folder: str) -> str:
+        with _started(root, folder, jobs[folder], where) as process:
             process.wait()
         return folder
 
-    jobs = [(cell.folder, cell.description['threads']) for cell in cells]
-    for folder in ray_map(run_cell, jobs, address, cores):
+    by_folder = {cell.folder: cell for cell in cells}
+    for folder in ray_map(run_cell, list(jobs), address, max(jobs.values(), default=1)):
         yield by_folder[folder]
 
 
-def _here(
-    root: Path, cells: Sequence[Cell], workers: int, where: str
-) -> Iterator[Cell]:
+def _here(root: Path, cells: Sequence[Cell], workers: int) -> Iterator[Cell]:
     """Cells as they end, however they end; stopping them lets them save."""
     waiting = deque(cells)
     running: dict[subprocess.Popen, Cell] = {}
@@ -334,7 +315,7 @@ def _here(
                 while waiting and len(running) < workers:
                     cell = waiting.popleft()
                     threads = cell.description['threads']
-                    running[_started(root, cell.folder, threads, where)] = cell
+                    running[_started(root, cell.folder, threads, os.getcwd())] = cell
                 for process in [one for one in running if one.poll() is not None]:
                     process.stdin.close()
                     yield running.pop(process)
@@ -370,7 +351,7 @@ def _started(root: Path, folder: str, threads: int, where: str) -> subprocess.Po
 
 def _write_plan(experiment: Path, plan: Plan, command: str, runs: bool) -> None:
     """The commits are those of all runs that had something to do."""
-    path = experiment / 'plan.json'
+    path = experiment / PLAN
     commits = read_json(path)['commit'].split(', ') if path.is_file() else []
     if runs or not commits:
         commits = list(dict.fromkeys([*commits, _commit()]))
@@ -391,18 +372,14 @@ def _environment() -> dict[str, str]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = 'not installed'
-    return versions | {
-        'system': f'{platform.system()} {platform.machine()}',
-        'processor': _processor(),
-        'cores': str(os.cpu_count()),
-    }
-
-
-def _processor() -> str:
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(':')[2].strip() for line in lines if 'model name' in line]
-    return names[0] if names else platform.processor() or 'unknown'
+    return versions | {
+        'system': f'{platform.system()} {platform.machine()}',
+        'processor': names[0] if names else platform.processor() or 'unknown',
+        'cores': str(os.cpu_count()),
+    }
 
 
 def _commit() -> str:

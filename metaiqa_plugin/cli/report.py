@@ -25,7 +25,7 @@ def run_report(options: argparse.Namespace) -> int:
     Raises:
         UserError: no experiment is there, it cannot be read, or ``--out`` exists.
     """
-    from metaiqa_plugin.benchmark.report.report import write_report
+    from metaiqa_plugin.benchmark.report import write_report
 
     shown = write_report(options.runs, options.out, options.overwrite)
     states = [cell.state for experiment in shown for cell in experiment.cells]

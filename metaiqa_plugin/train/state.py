@@ -24,6 +24,7 @@ from metaiqa_plugin.files import replacing
 
 __all__ = [
     'collect',
+    'differences',
     'fixed_options',
     'newest_state',
     'put_back',
@@ -224,7 +225,7 @@ def refuse_other_options(opt: dict[str, Any], state: dict[str, Any]) -> None:
         )
     now, then = json.loads(fixed_options(opt)), json.loads(state['options'])
     for name in FIXED:
-        for where, value, before in _differences(name, now[name], then[name]):
+        for where, value, before in differences(name, now[name], then[name]):
             raise UserError(
                 f'--resume: {where} is {value!r}, the run began with {before!r}; '
                 'restore that value, or start a run of another name'
@@ -240,9 +241,10 @@ def _compared(value: Any) -> Any:
     return value
 
 
-def _differences(where: str, now: Any, then: Any) -> Iterator[tuple[str, Any, Any]]:
+def differences(where: str, now: Any, then: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key and both values of all that is not the same in nested options."""
     if isinstance(now, dict) and isinstance(then, dict):
         for key in [*now, *(key for key in then if key not in now)]:
-            yield from _differences(f'{where}.{key}', now.get(key), then.get(key))
+            yield from differences(f'{where}.{key}', now.get(key), then.get(key))
     elif now != then:
         yield where, now, then

@@ -1,4 +1,27 @@
-"""Patches of images and the codebooks learned from them, for CORNIA and HOSA."""
+"""Features of codebooks that are learned from patches of images: CORNIA and HOSA.
+
+CORNIA, soft assignment and max-pooling: Ye, Kumar, Kang, Doermann, "Unsupervised
+Feature Learning Framework for No-reference Image Quality Assessment", CVPR 2012. Patch
+size, number of codewords and encoding are the paper's, from memory; the normalisation
+of patches and codewords and the 10,000 patches per image are from the code that the
+authors released. Departures:
+
+- the codebook is of the training images of the protocol, not of CSIQ;
+- mini-batch k-means from randomly drawn patches, not k-means: 10,000 codewords of
+  k-means take hours;
+- which patches of an image are taken is the same for all images of one size; the
+  released code draws them again for each image.
+
+HOSA, what patches do to the mean, variance and skewness of clusters: Xu, Ye, Li, Du,
+Liu, Doermann, "Blind Image Quality Assessment Based on High Order Statistics
+Aggregation", IEEE TIP 25(9), 2016. From its abstract: a regular grid of normalised
+patches, 100 codewords of k-means, soft assignment to several nearest clusters,
+differences of mean, variance and skewness. The patch size of 7 and the power of 0.2 are
+of the demo that the authors released. From memory: the 5 nearest, the Gaussian weights
+and their 0.05, a grid without overlap, and the normalisation to unit length.
+Departures: the codebook is of the training images of the protocol, not of CSIQ; patches
+are normalised and whitened as CORNIA's.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +33,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.metrics.pairwise import euclidean_distances
 from threadpoolctl import threadpool_limits
 
-from metaiqa_plugin.benchmark.handcrafted import (
+from metaiqa_plugin.benchmark.handcrafted.features import (
     FeatureExtractor,
     check_pixels,
     luminance,
 )
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.errors import UserError, real_number, whole_number
 
-__all__ = [
-    'PATCH',
-    'Codebook',
-    'Whitening',
-    'contrast_normalised',
-    'image_patches',
-]
+__all__ = ['Codebook', 'Cornia', 'Hosa', 'Whitening', 'aggregated']
+__all__ += ['cluster_statistics', 'contrast_normalised', 'encoded', 'image_patches']
 
 PATCH = 7
-MIN_SIDE = 2 * PATCH
 CONTRAST_FLOOR = 10.0
 EIGENVALUE_FLOOR = 0.1
+VARIANCE_FLOOR = 1e-6
+ROWS_AT_ONCE = 1000
 
 
 def image_patches(
@@ -44,7 +65,7 @@ def image_patches(
     """Contrast-normalised 7x7 patches of the luminance, on a grid from the corner.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB with sides of at least 14.
+        pixels: (H, W, 3) uint8 RGB with sides of at least 14; else UserError.
         method: named in error messages.
         stride: pixels from one patch to the next, in both directions.
         drawn: how many patches, in the order of the grid; all if None or if there are
@@ -53,11 +74,8 @@ def image_patches(
 
     Returns:
         (patches, 49) float64, see :func:`contrast_normalised`.
-
-    Raises:
-        UserError: ``pixels`` is of another shape or type, or too small.
     """
-    check_pixels(pixels, method, MIN_SIDE)
+    check_pixels(pixels, method, 2 * PATCH)
     windows = sliding_window_view(luminance(pixels), (PATCH, PATCH))[::stride, ::stride]
     grid = windows.shape[:2]
     if drawn is not None and drawn < math.prod(grid):
@@ -72,12 +90,10 @@ def contrast_normalised(patches: np.ndarray) -> np.ndarray:
     Of the code that CORNIA's authors released; pixels are in [0, 255].
     """
     centred = patches - patches.mean(axis=1, keepdims=True)
-    return centred / np.sqrt(
-        patches.var(axis=1, ddof=1, keepdims=True) + CONTRAST_FLOOR
-    )
+    variance = patches.var(axis=1, ddof=1, keepdims=True)
+    return centred / np.sqrt(variance + CONTRAST_FLOOR)
 
 
-@dataclass(frozen=True)
 class Whitening:
     """ZCA whitening: ``(x - mean) @ matrix`` has almost the identity as covariance.
 
@@ -87,21 +103,15 @@ class Whitening:
     normalised alike; from memory. The released codes of CORNIA and HOSA carry
     matrices, not how they were made.
 
-    Attributes:
-        mean: (49,) float64.
-        matrix: (49, 49) float64, symmetric.
+    Args:
+        patches: that it whitens, (N, 49) float64 with N of at least 2.
     """
 
-    mean: np.ndarray
-    matrix: np.ndarray
-
-    @classmethod
-    def of(cls, patches: np.ndarray) -> Whitening:
-        """That of ``patches``, (N, 49) with N of at least 2."""
+    def __init__(self, patches: np.ndarray) -> None:
         values, vectors = np.linalg.eigh(np.cov(patches, rowvar=False))
-        values = np.maximum(values, 0)
-        matrix = vectors / np.sqrt(values + EIGENVALUE_FLOOR) @ vectors.T
-        return cls(patches.mean(axis=0), matrix)
+        scales = np.sqrt(np.maximum(values, 0) + EIGENVALUE_FLOOR)
+        self.mean = patches.mean(axis=0)
+        self.matrix = vectors / scales @ vectors.T
 
     def __call__(self, patches: np.ndarray) -> np.ndarray:
         """``patches`` whitened; both (N, 49) float64."""
@@ -113,16 +123,12 @@ class Codebook(FeatureExtractor):
     """Features that codewords of patches make; the codewords are learned.
 
     Args:
-        codewords: size of the codebook.
-        codebook_patches: from how many patches it is learned, about.
+        codewords: size of the codebook, at least 2.
+        codebook_patches: from how many patches it is learned, about; no fewer.
         codebook_images: of how many of the training images they are, at most.
 
-    Attributes:
-        whitening: of patches; None before :meth:`fit`.
-
     Raises:
-        UserError: one of them is not a whole number of at least 1 (2 of
-            ``codewords``), or there are fewer ``codebook_patches`` than ``codewords``.
+        UserError: an argument out of range, here and in the classes below.
     """
 
     learned: ClassVar[bool] = True
@@ -141,7 +147,7 @@ class Codebook(FeatureExtractor):
     def fit(self, images: Sequence[Path], seed: int) -> None:
         """Learn whitening and codebook, see :class:`FeatureExtractor`."""
         patches, generator = self.training_patches(images, seed)
-        self.whitening = Whitening.of(patches)
+        self.whitening = Whitening(patches)
         patches = self.whitening(patches)
         # sums of several threads differ in rounding, and clusters drift apart on it
         with threadpool_limits(limits=1):
@@ -152,11 +158,7 @@ class Codebook(FeatureExtractor):
         raise NotImplementedError
 
     def whitened(self, pixels: np.ndarray, **which: Any) -> np.ndarray:
-        """Patches of an image, see :func:`image_patches`, whitened.
-
-        Raises:
-            UserError: :meth:`fit` was not called.
-        """
+        """Patches of an image, see :func:`image_patches`, whitened."""
         if self.whitening is None:
             raise UserError(f'{self.name}: there is no codebook; call fit first')
         return self.whitening(image_patches(pixels, self.name, **which))
@@ -168,14 +170,10 @@ class Codebook(FeatureExtractor):
 
         Every image gives the same number of them, or all it has if that is less. If
         there are more than ``codebook_images``, as many are drawn, so that a large
-        training set is not read whole.
+        training set is not read whole. Raises as :meth:`fit`.
 
         Returns:
             (patches, 49) float64, and the generator for what follows.
-
-        Raises:
-            UserError: no image, one that cannot be read or is too small, or fewer
-                patches than codewords.
         """
         whole_number('seed', seed, minimum=0)
         if not len(images):
@@ -203,3 +201,182 @@ class Codebook(FeatureExtractor):
             return image_patches(pixels, self.name, drawn=count, generator=generator)
         except UserError as error:
             raise UserError(f'image {str(path)!r}: {error}') from error
+
+
+@dataclass
+class Cornia(Codebook):
+    """CORNIA's 2 x ``codewords`` features of at least 0; sides of at least 14.
+
+    Args:
+        patches: how many patches of an image are encoded at most.
+
+    Attributes:
+        codebook: (codewords, 49) float32 of unit length, after :meth:`fit`.
+    """
+
+    name: ClassVar[str] = 'cornia'
+
+    codewords: int = 10_000
+    patches: int = 10_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number('patches', self.patches)
+
+    def learn(self, patches: np.ndarray, seed: int) -> None:
+        clustering = MiniBatchKMeans(
+            self.codewords,
+            init='random',
+            n_init=1,
+            batch_size=max(1024, self.codewords),
+            max_iter=10,
+            random_state=seed,
+        )
+        centres = clustering.fit(patches.astype(np.float32)).cluster_centers_
+        lengths = np.linalg.norm(centres, axis=1, keepdims=True)
+        self.codebook = (centres / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        generator = np.random.default_rng(np.shape(pixels)[:2])
+        patches = self.whitened(pixels, drawn=self.patches, generator=generator)
+        return encoded(patches, self.codebook)
+
+
+def encoded(patches: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+    """CORNIA's soft assignment and max-pooling of whitened patches.
+
+    With ``s = patches @ codebook.T``, the features of codeword k are the largest
+    ``max(s, 0)`` and the largest ``max(-s, 0)`` over the patches. The products are in
+    float32.
+
+    Args:
+        patches: (N, 49).
+        codebook: (codewords, 49), of unit length.
+
+    Returns:
+        (2 x codewords,) float64: all positive parts, then all negative ones.
+    """
+    patches = patches.astype(np.float32)
+    codewords = codebook.astype(np.float32).T
+    highest, lowest = np.zeros((2, len(codebook)), np.float32)
+    for start in range(0, len(patches), ROWS_AT_ONCE):
+        similarity = patches[start : start + ROWS_AT_ONCE] @ codewords
+        np.maximum(highest, similarity.max(axis=0), out=highest)
+        np.minimum(lowest, similarity.min(axis=0), out=lowest)
+    return np.concatenate([highest, -lowest]).astype(np.float64)
+
+
+@dataclass
+class Hosa(Codebook):
+    """HOSA's 3 x 49 x ``codewords`` features; sides of at least 14.
+
+    The output of :func:`aggregated`, each x as ``sign(x) |x|^power``, divided by the
+    length of the whole vector.
+
+    Args:
+        nearest: to how many of the codewords a patch is assigned, not more than all.
+        beta: of the weights, see :func:`aggregated`.
+        power: in (0, 1].
+        stride: pixels from one patch of the grid to the next.
+
+    Attributes:
+        statistics: of the clusters, see :func:`cluster_statistics`, after :meth:`fit`.
+    """
+
+    name: ClassVar[str] = 'hosa'
+
+    codewords: int = 100
+    nearest: int = 5
+    beta: float = 0.05
+    power: float = 0.2
+    stride: int = PATCH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number('nearest', self.nearest)
+        if self.nearest > self.codewords:
+            raise UserError(
+                f'nearest={self.nearest!r}: expected at most codewords={self.codewords}'
+            )
+        real_number('beta', self.beta, above=0)
+        real_number('power', self.power)
+        if not 0 < self.power <= 1:
+            raise UserError(f'power={self.power!r}: expected 0 < power <= 1')
+        whole_number('stride', self.stride)
+
+    def learn(self, patches: np.ndarray, seed: int) -> None:
+        clustering = KMeans(self.codewords, n_init=1, max_iter=100, random_state=seed)
+        labels = clustering.fit(patches).labels_
+        self.statistics = cluster_statistics(patches, labels, self.codewords)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        patches = self.whitened(pixels, stride=self.stride)
+        found = aggregated(patches, self.statistics, self.nearest, self.beta).ravel()
+        features = np.sign(found) * np.abs(found) ** self.power
+        length = np.linalg.norm(features)
+        return features / length if length else features
+
+
+def cluster_statistics(
+    patches: np.ndarray, labels: np.ndarray, codewords: int
+) -> np.ndarray:
+    """Mean, variance and skewness of each cluster in each dimension.
+
+    The paper's diagonal covariance and coskewness: ``mean((x - mean)^2)`` and
+    ``mean((x - mean)^3) / (variance + 1e-6)^1.5``; the 1e-6 is ours. A cluster
+    without patches has zeros.
+
+    Args:
+        patches: (N, D) float64.
+        labels: (N,) whole numbers below ``codewords``.
+
+    Returns:
+        (3, codewords, D) float64.
+    """
+    statistics = np.zeros((3, codewords, patches.shape[1]))
+    for codeword in range(codewords):
+        members = patches[labels == codeword]
+        if len(members):
+            moments = ((members**power).mean(axis=0) for power in (1, 2, 3))
+            statistics[:, codeword] = _about_mean(*moments)
+    return statistics
+
+
+def aggregated(
+    patches: np.ndarray, statistics: np.ndarray, nearest: int, beta: float
+) -> np.ndarray:
+    """Statistics of the patches about each codeword, less those of its cluster.
+
+    Patch x counts for the ``nearest`` codewords c that are closest to it, with the
+    weight ``exp(-beta |x - c|^2)`` divided by the sum of the weights of all patches
+    that count for c. The weighted mean, variance and skewness are as in
+    :func:`cluster_statistics`. A codeword no patch counts for has differences of 0.
+
+    Args:
+        patches: (N, D) float64.
+        statistics: (3, codewords, D), the first of the three being the codewords.
+        nearest: at most the number of codewords.
+        beta: at least 0.
+
+    Returns:
+        (3, codewords, D) float64.
+    """
+    distances = euclidean_distances(patches, statistics[0], squared=True)
+    far = np.argpartition(distances, nearest - 1, axis=1)[:, nearest:]
+    # the nearest patch of a codeword gets 1: far ones would all underflow to 0
+    weights = np.exp(-beta * (distances - distances.min(axis=0)))
+    np.put_along_axis(weights, far, 0, axis=1)
+    sums = weights.sum(axis=0)
+    counted = sums > 0
+    weights = weights[:, counted] / sums[counted]
+    moments = (weights.T @ patches**power for power in (1, 2, 3))
+    differences = np.zeros_like(statistics)
+    differences[:, counted] = _about_mean(*moments) - statistics[:, counted]
+    return differences
+
+
+def _about_mean(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:
+    """Mean, variance and skewness from the moments about 0."""
+    variance = np.maximum(second - first**2, 0)
+    about_mean = third - 3 * first * second + 2 * first**3
+    return np.stack([first, variance, about_mean / (variance + VARIANCE_FLOOR) ** 1.5])

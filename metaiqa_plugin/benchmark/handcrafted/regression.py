@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold, ParameterGrid
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.metrics.pairwise import linear_kernel
+from sklearn.model_selection import GroupKFold, ParameterGrid, cross_val_predict
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVR
 
@@ -15,9 +18,13 @@ from metaiqa_plugin.errors import UserError, one_of, whole_number
 __all__ = ['Regression']
 
 LINEAR = {'brisque': False, 'bliinds2': False, 'cornia': True, 'hosa': True}
-COSTS = {'C': [2.0**n for n in range(-1, 10, 2)]}
-GAMMAS = {'gamma': [2.0**n for n in range(-9, 2, 2)]}
-COSTS_OF_LINEAR = {'C': [0.1, 1, 10, 100]}
+GRIDS = {
+    False: {
+        'C': [2.0**n for n in range(-1, 10, 2)],
+        'gamma': [2.0**n for n in range(-9, 2, 2)],
+    },
+    True: {'C': [0.1, 1, 10, 100]},
+}
 EPSILON = 0.1
 FOLDS = 5
 FEWEST_TO_SEARCH = 10
@@ -35,11 +42,9 @@ class Regression:
     Each feature is scaled to [-1, 1] over the training set, as the authors of BRISQUE
     and CORNIA do by libsvm's ``svm-scale``; HOSA's, as far as we remember, do not.
 
-    - BRISQUE, BLIINDS-II: Gaussian kernel; C of 2^-1, 2^1, ... 2^9, gamma of 2^-9,
-      2^-7, ... 2^1.
+    - BRISQUE, BLIINDS-II: Gaussian kernel, C and gamma of ``GRIDS``.
     - CORNIA, HOSA: linear; the scaled features are centred and divided by one number,
-      so that their mean squared length over the training set is 1; C of 0.1, 1, 10,
-      100.
+      so that their mean squared length over the training set is 1.
 
     Scores are standardised by the mean and standard deviation of the training set, in
     units of which epsilon is 0.1: the constants mean the same on every scale.
@@ -61,9 +66,16 @@ class Regression:
 
     def __init__(self, features: str, search_images: int = 1000) -> None:
         one_of('features', features, tuple(LINEAR))
-        self._kind = _LinearMachine if LINEAR[features] else _GaussianMachine
         self.search_images = search_images
         self.chosen: dict[str, float] = {}
+        linear = LINEAR[features]
+        self._grid = GRIDS[linear]
+        # the callable: one product of matrices, where 'linear' goes pair by pair
+        svr = SVR(kernel=linear_kernel if linear else 'rbf', epsilon=EPSILON)
+        length = [('length', _OneLength())] if linear else []
+        self._machine = Pipeline(
+            [('range', MinMaxScaler((-1, 1))), *length, ('svr', svr)]
+        )
 
     def fit(
         self,
@@ -72,22 +84,17 @@ class Regression:
         groups: Sequence | None,
         seed: int,
     ) -> Regression:
-        """Learn from the training set.
-
-        The same arguments give the same machine.
+        """Learn from the training set; the same arguments give the same machine.
 
         Args:
             features: (N, F) finite numbers.
-            mos: (N,) opinion scores.
+            mos: (N,) opinion scores, at least two and not all equal, or UserError.
             groups: of each image, what must not be on both sides of the
                 cross-validation: its reference photo. If None, each is its own group.
             seed: draws the images of the search and their folds, at least 0.
 
         Returns:
             itself.
-
-        Raises:
-            UserError: there are fewer than 2 images, or all scores are equal.
         """
         whole_number('seed', seed, minimum=0)
         mos = np.asarray(mos, np.float64)
@@ -103,99 +110,51 @@ class Regression:
         groups = range(len(mos)) if groups is None else groups
         numbers, _ = pd.factorize(np.asarray(groups))
         self.chosen = self._search(features, scores, numbers, seed)
-        self._machine = self._kind(features)
-        self._machine.fit(scores, **self.chosen)
+        self._with(self.chosen).fit(features, scores)
         return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """(N,) float64, on the scale of the training scores, of (N, F) features."""
-        scores = self._machine.predict(self._machine.prepared(features))
-        return scores * self._scale + self._location
+        return self._machine.predict(features) * self._scale + self._location
+
+    def _with(self, constants: dict[str, float]) -> Pipeline:
+        return self._machine.set_params(
+            **{f'svr__{name}': value for name, value in constants.items()}
+        )
 
     def _search(
         self, features: np.ndarray, scores: np.ndarray, groups: np.ndarray, seed: int
     ) -> dict[str, float]:
         rows = np.arange(len(scores))
         if len(rows) > self.search_images:
-            drawn = np.random.default_rng(seed).choice(
-                rows, self.search_images, replace=False
-            )
+            generator = np.random.default_rng(seed)
+            drawn = generator.choice(rows, self.search_images, replace=False)
             rows = np.sort(drawn)
         different = len(np.unique(groups[rows]))
         if len(rows) < FEWEST_TO_SEARCH or different < 2:
-            return self._kind.default(features.shape[1])
+            usual = {'C': 1.0, 'gamma': 1 / features.shape[1]}
+            return {name: usual[name] for name in self._grid}
         folds = GroupKFold(
             min(FOLDS, different), shuffle=True, random_state=seed % 2**32
         )
-        grid = list(ParameterGrid(self._kind.grid))
-        errors = np.zeros(len(grid))
-        for fold in folds.split(rows, groups=groups[rows]):
-            train, test = (rows[part] for part in fold)
-            machine = self._kind(features[train])
-            held_out = machine.prepared(features[test])
-            for number, constants in enumerate(grid):
-                machine.fit(scores[train], **constants)
-                residuals = machine.predict(held_out) - scores[test]
-                errors[number] += (residuals**2).sum()
-        return grid[int(np.argmin(errors))]
+        parts = list(folds.split(rows, groups=groups[rows]))
+
+        def error(constants: dict[str, float]) -> float:
+            machine = self._with(constants)
+            found = cross_val_predict(machine, features[rows], scores[rows], cv=parts)
+            return ((found - scores[rows]) ** 2).sum()
+
+        return min(ParameterGrid(self._grid), key=error)
 
 
-class _GaussianMachine:
-    grid = COSTS | GAMMAS
+class _OneLength(TransformerMixin, BaseEstimator):
+    """Centred, and divided by one number; see :class:`Regression`."""
 
-    def __init__(self, features: np.ndarray) -> None:
-        self._scaler = MinMaxScaler((-1, 1)).fit(features)
-        self._training = self.prepared(features)
+    def fit(self, features: np.ndarray, _: object = None) -> _OneLength:
+        self.centre_ = features.mean(axis=0)
+        squares = ((features - self.centre_) ** 2).sum(axis=1)
+        self.length_ = np.sqrt(squares.mean()) or 1.0
+        return self
 
-    @staticmethod
-    def default(features: int) -> dict[str, float]:
-        return {'C': 1.0, 'gamma': 1 / features}
-
-    def prepared(self, features: np.ndarray) -> np.ndarray:
-        return self._scaler.transform(features)
-
-    def fit(self, scores: np.ndarray, **constants: float) -> None:
-        self._svr = SVR(epsilon=EPSILON, **constants).fit(self._training, scores)
-
-    def predict(self, prepared: np.ndarray) -> np.ndarray:
-        return self._svr.predict(prepared)
-
-
-class _LinearMachine:
-    """Trained on inner products: the features are many, and the products serve all C.
-
-    The machine is the same as by the features themselves.
-    """
-
-    grid = COSTS_OF_LINEAR
-
-    def __init__(self, features: np.ndarray) -> None:
-        self._scaler = MinMaxScaler((-1, 1)).fit(features)
-        self._centre, self._length = 0.0, 1.0
-        training = self.prepared(features)
-        self._centre = training.mean(axis=0)
-        training -= self._centre
-        self._length = np.sqrt(np.einsum('ij,ij->', training, training) / len(training))
-        self._length = self._length or 1.0
-        training /= self._length
-        self._training = training
-        self._products = training @ training.T
-
-    @staticmethod
-    def default(features: int) -> dict[str, float]:
-        return {'C': 1.0}
-
-    def prepared(self, features: np.ndarray) -> np.ndarray:
-        prepared = self._scaler.transform(features)
-        prepared -= self._centre
-        prepared /= self._length
-        return prepared
-
-    def fit(self, scores: np.ndarray, **constants: float) -> None:
-        svr = SVR(kernel='precomputed', epsilon=EPSILON, **constants)
-        svr.fit(self._products, scores)
-        self._weights = svr.dual_coef_[0] @ self._training[svr.support_]
-        self._bias = svr.intercept_[0]
-
-    def predict(self, prepared: np.ndarray) -> np.ndarray:
-        return prepared @ self._weights + self._bias
+    def transform(self, features: np.ndarray) -> np.ndarray:
+        return (features - self.centre_) / self.length_

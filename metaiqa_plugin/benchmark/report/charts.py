@@ -1,4 +1,4 @@
-"""The pictures of the report: SVG that takes its ink from the page, and thumbnails.
+"""The pictures of the report: SVG that takes its ink from the page.
 
 Colours are those of Okabe and Ito (2008) that stand out from both a white and a dark
 page (their blue a little lighter), each with a marker of its own; text, axes and grid
@@ -12,7 +12,6 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -22,18 +21,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
-__all__ = [
-    'Line',
-    'Picture',
-    'bars',
-    'lines',
-    'ranges',
-    'scatter',
-    'standalone',
-    'thumbnail',
-]
+__all__ = ['Line', 'Picture', 'bars', 'lines', 'ranges', 'scatter']
 
 INK = '#0a0b0c'
 COLORS = ('#2786C9', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9')
@@ -41,20 +30,15 @@ MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 MAX_BARS = 4
 MAX_POINTS = 400
 """Points above which a scatter plot holds them as pixels, to keep the page small."""
-STYLE = {
+INKED = 'text.color axes.labelcolor axes.edgecolor xtick.color ytick.color grid.color'
+STYLE = dict.fromkeys(INKED.split(), INK) | {
     'svg.fonttype': 'none',
     'svg.hashsalt': 'same bytes each time',
     'text.parse_math': False,
     'font.family': 'DejaVu Sans',
     'font.size': 10,
-    'text.color': INK,
-    'axes.labelcolor': INK,
-    'axes.edgecolor': INK,
     'axes.spines.top': False,
     'axes.spines.right': False,
-    'xtick.color': INK,
-    'ytick.color': INK,
-    'grid.color': INK,
     'grid.alpha': 0.15,
     'axes.grid': True,
     'axes.axisbelow': True,
@@ -68,7 +52,6 @@ HEAD = Markup(
 POINT_PIXELS = 160
 LEGEND_INCHES = 6.5
 LONGEST_NAME = 32
-THUMBNAIL_QUALITY = 70
 
 
 @dataclass(frozen=True)
@@ -78,6 +61,15 @@ class Picture:
     name: str
     title: str
     svg: Markup
+
+    @property
+    def file(self) -> str:
+        """A file of its own: dark on white, as it has no page to take its ink from."""
+        own = (
+            '<svg xmlns="http://www.w3.org/2000/svg" '
+            'style="color: #222; background: #fff"'
+        )
+        return str(self.svg).replace('<svg', own, 1)
 
 
 @dataclass(frozen=True)
@@ -115,17 +107,15 @@ def lines(
     name: str,
     title: str,
     panels: Mapping[str, Sequence[Line]],
-    y_label: str,
     logarithmic: bool = False,
     legend: bool = True,
 ) -> Picture:
-    """Lines with bands, a panel for each label of an x axis.
+    """SROCC in lines with bands, a panel for each label of an x axis.
 
     Args:
         name: of the picture.
         title: what it shows.
         panels: lines by label of the x axis.
-        y_label: of all panels.
         logarithmic: x axis, with ticks at the values there are; 0 has a place too.
         legend: names the lines below the panels.
     """
@@ -141,19 +131,15 @@ def lines(
         if legend and len(handles) == len(labels):
             _legend(figure, handles, labels)
             legend = False
-    grid[0].set_ylabel(y_label)
+    grid[0].set_ylabel('SROCC')
     return _picture(figure, name, title)
 
 
 @matplotlib.rc_context(STYLE)
 def bars(
-    name: str,
-    title: str,
-    values: Mapping[str, Sequence[float]],
-    types: Sequence[str],
-    x_label: str,
+    name: str, title: str, values: Mapping[str, Sequence[float]], types: Sequence[str]
 ) -> Picture:
-    """A row for each type: a bar for each method, or a dot where they are many."""
+    """SROCC: a row for each type, a bar for each method, or a dot if they are many."""
     count = len(values)
     slot = 0.8 / count if count <= MAX_BARS else 0
     height = 0.22 * max(1.2, count if slot else 1.4) * len(types)
@@ -170,8 +156,7 @@ def bars(
         else:
             handles += axes.plot(row, places, **_points(index, markersize=6))
     axes.axvline(0, color=INK, linewidth=0.8)
-    _rows(axes, types, x_label)
-    axes.grid(visible=not slot, axis='y')
+    _rows(axes, types, 'SROCC', grid=not slot)
     _legend(figure, handles, list(values))
     return _picture(figure, name, title)
 
@@ -181,66 +166,38 @@ def ranges(
     name: str, title: str, values: Mapping[str, Sequence[float]], x_label: str
 ) -> Picture:
     """A bar to the median of each method, with a line from lowest to highest."""
-    size = (6.8, 0.9 + 0.3 * len(values))
-    figure = Figure(figsize=size, layout='constrained')
+    figure = Figure(figsize=(6.8, 0.9 + 0.3 * len(values)), layout='constrained')
     axes = figure.subplots()
     for place, row in enumerate(values.values()):
         axes.barh(place, float(np.median(row)), height=0.6, color=_color(0))
         axes.plot([min(row), max(row)], [place] * 2, color=INK, linewidth=1.5)
-    _rows(axes, list(values), x_label)
-    axes.grid(visible=False, axis='y')
+    _rows(axes, list(values), x_label, grid=False)
     return _picture(figure, name, title)
-
-
-def thumbnail(path: Path, side: int) -> bytes | None:
-    """The image as a small JPEG, its longer side ``side`` pixels; None if unreadable.
-
-    That is a file that is missing, is not an image, or is damaged.
-    """
-    try:
-        with Image.open(path) as image:
-            image.draft('RGB', (2 * side, 2 * side))
-            small = image.convert('RGB')
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
-    small.thumbnail((side, side))
-    buffer = io.BytesIO()
-    small.save(buffer, 'JPEG', quality=THUMBNAIL_QUALITY, optimize=True)
-    return buffer.getvalue()
-
-
-def standalone(picture: Picture) -> str:
-    """A file of its own: dark on white, as it has no page to take its ink from."""
-    own = (
-        '<svg xmlns="http://www.w3.org/2000/svg" style="color: #222; background: #fff"'
-    )
-    return str(picture.svg).replace('<svg', own, 1)
 
 
 def _line(axes: Axes, line: Line, index: int) -> Artist:
     x, y, band = (np.asarray(values, float) for values in (line.x, line.y, line.band))
-    color = _color(index)
     if np.isfinite(band).any():
-        axes.fill_between(x, y - band, y + band, color=color, alpha=0.15, linewidth=0)
+        look = {'color': _color(index), 'alpha': 0.15, 'linewidth': 0}
+        axes.fill_between(x, y - band, y + band, **look)
     style = _points(index, markersize=5)
     style['linestyle'] = '-' if index < len(COLORS) else '--'
     return axes.plot(x, y, **style)[0]
 
 
-def _rows(axes: Axes, names: Sequence[str], x_label: str) -> None:
+def _rows(axes: Axes, names: Sequence[str], x_label: str, grid: bool) -> None:
     axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(x_label)
+    axes.grid(visible=grid, axis='y')
 
 
 def _x_axis(axes: Axes, shown: Sequence[Line], logarithmic: bool) -> None:
     values = sorted({value for line in shown for value in line.x})
-    if logarithmic:
-        positive = [value for value in values if value > 0]
-        if positive and positive != values:
-            axes.set_xscale('symlog', linthresh=positive[0])
-        elif positive:
-            axes.set_xscale('log')
+    positive = [value for value in values if value > 0]
+    if logarithmic and positive:
+        linear = {} if positive == values else {'linthresh': positive[0]}
+        axes.set_xscale('symlog' if linear else 'log', **linear)
     whole = all(float(value).is_integer() for value in values)
     if logarithmic or (whole and len(values) <= 8):
         axes.set_xticks(values, [f'{value:g}' for value in values])
@@ -252,10 +209,8 @@ def _x_axis(axes: Axes, shown: Sequence[Line], logarithmic: bool) -> None:
 def _legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
     # matplotlib before 3.10 leaves out names with a leading underscore
     labels = [f'\u200b{_short(name)}' for name in names]
-    columns = _legend_columns(names)
-    figure.legend(
-        handles, labels, loc='outside lower center', ncols=columns, fontsize=9
-    )
+    look = {'loc': 'outside lower center', 'fontsize': 9}
+    figure.legend(handles, labels, ncols=_legend_columns(names), **look)
 
 
 def _legend_columns(names: Sequence[str]) -> int:
@@ -285,6 +240,7 @@ def _points(index: int, **style: Any) -> dict[str, Any]:
 
 
 def _picture(figure: Figure, name: str, title: str) -> Picture:
+    """The SVG with ids of its own and the ink and the fonts of the page."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         # the page draws the text, with fonts of its own
@@ -296,15 +252,14 @@ def _picture(figure: Figure, name: str, title: str) -> Picture:
             transparent=True,
             metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')),
         )
+
+    def for_page(found: re.Match) -> str:
+        tag = re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{name}-', found[0])
+        tag = tag.replace(INK, 'currentColor')
+        return tag.replace("'DejaVu Sans'", 'system-ui, sans-serif')
+
     svg = re.sub('<style.*?</style>', '', buffer.getvalue(), flags=re.DOTALL)
     body = svg[svg.index('>', svg.index('<svg')) + 1 :]
-    body = re.sub('<[^>]+>', lambda tag: _for_page(tag[0], name), body)
+    body = re.sub('<[^>]+>', for_page, body)
     width, height = figure.get_size_inches() * 72
     return Picture(name, title, HEAD.format(width, height, title) + Markup(body))
-
-
-def _for_page(tag: str, name: str) -> str:
-    """A tag of an SVG with ids of its own and the ink and the fonts of the page."""
-    tag = re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{name}-', tag)
-    tag = tag.replace(INK, 'currentColor')
-    return tag.replace("'DejaVu Sans'", 'system-ui, sans-serif')

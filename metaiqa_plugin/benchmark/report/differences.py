@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from metaiqa_plugin.benchmark.report.summaries import (
-    Cells,
-    measure,
-)
+from metaiqa_plugin.benchmark.report.summaries import Cells, measure
 from metaiqa_plugin.benchmark.report.tables import (
     NONE,
     TITLES,
-    Cell,
+    Entry,
     Table,
     columns_of,
-    text_cell,
+    text_entry,
 )
 
 __all__ = ['Difference', 'difference_tables', 'holm', 'paired_difference', 'wilcoxon']
@@ -129,24 +126,14 @@ def holm(p_values: Sequence[float]) -> pd.Series:
     return adjusted.reindex(given.index)
 
 
-@dataclass(frozen=True)
-class Group:
-    """Cells of which the methods are compared.
+class Group(NamedTuple):
+    """Cells of which the methods are compared."""
 
-    Attributes:
-        labels: what tells the group from others, by title of its column.
-        test: test set.
-        cells: of all methods.
-        unit: what is paired, a column.
-        sized: cells whose train and test sizes say how much units share; None: they
-            are independent.
-    """
-
-    labels: Mapping[str, Any]
+    labels: Mapping[str, Any]  # what tells the group from others, by title of a column
     test: str
     cells: Cells
-    unit: str = 'split'
-    sized: Cells | None = None
+    unit: str  # what is paired, a column
+    sized: Cells | None  # that say how much units share; None: nothing
 
 
 def difference_tables(cells: Cells) -> list[Table]:
@@ -179,9 +166,8 @@ def difference_tables(cells: Cells) -> list[Table]:
 
 def _groups(cells: Cells, draws: bool) -> Iterator[Group]:
     """``draws``: pairs are draws of labels from one train part."""
-    protocol, tests = cells.protocol, cells.tests
-    if protocol == 'few_shot' or cells.left_out:
-        for test in tests:
+    if cells.protocol == 'few_shot' or cells.left_out:
+        for test in cells.tests:
             for labels in cells.values('labels'):
                 chosen = cells.where('facets.labels', labels)
                 unit, sized = 'facets.split', chosen
@@ -190,16 +176,16 @@ def _groups(cells: Cells, draws: bool) -> Iterator[Group]:
                 elif cells.left_out:
                     unit, sized = 'facets.type', cells.where('facets.labels', 0)
                 yield Group({'labels': labels}, test, chosen, unit, sized)
-    elif protocol == 'cross_database':
+    elif cells.protocol == 'cross_database':
         for train in cells.values('train'):
             chosen = cells.where('facets.train', train)
             for test in chosen.tests:
                 labels = {'trained on': train, 'test': test}
-                yield Group(labels, test, chosen, sized=chosen)
+                yield Group(labels, test, chosen, 'split', chosen)
     else:
-        for test in tests:
-            labels = {'test': test} if len(tests) > 1 else {}
-            yield Group(labels, test, cells, sized=cells)
+        for test in cells.tests:
+            labels = {'test': test} if len(cells.tests) > 1 else {}
+            yield Group(labels, test, cells, 'split', cells)
 
 
 def _compared(group: Group, base: str, name: str) -> Iterator[dict[str, Any]]:
@@ -248,36 +234,38 @@ def _test_over_train(group: Group, methods: Sequence[str]) -> float:
     return 0.0 if math.isnan(smallest) else float(known['test'].mean() / smallest)
 
 
-def _row(item: Any, draws: bool) -> dict[Any, Cell]:
-    mean, interval, factor = Cell('NaN', state='nan'), Cell(NONE), Cell(NONE)
+def _row(item: Any, draws: bool) -> dict[Any, Entry]:
+    interval = factor = NONE
     if not item.pairs:
-        mean = Cell('no pair', state='open')
-    elif not math.isnan(item.mean):
-        mean = Cell(_signed(item.mean), item.mean)
+        mean = Entry('no pair', state='open')
+    elif math.isnan(item.mean):
+        mean = Entry('NaN', state='nan')
+    else:
+        mean = Entry(_signed(item.mean), item.mean)
     if not math.isnan(item.low):
-        interval = Cell(f'{_signed(item.low)} to {_signed(item.high)}', item.low)
+        interval = Entry(f'{_signed(item.low)} to {_signed(item.high)}', item.low)
     if not math.isnan(item.factor):
         text = f'{item.factor:.3f}' + ('' if item.ratio else ' (1/J)')
-        factor = Cell(text, item.factor)
+        factor = Entry(text, item.factor)
     test = 'paired t-test' if draws else 'corrected t-test'
     return {
-        **{title: Cell(str(label), label) for title, label in item.labels.items()},
-        'method': text_cell(item.method),
+        **{title: Entry(str(label), label) for title, label in item.labels.items()},
+        'method': text_entry(item.method),
         'mean difference': mean,
         '95% interval': interval,
-        (test, 'p'): _p_cell(item.p),
-        (test, 'p, Holm'): _p_cell(item.p_holm),
-        ('Wilcoxon', 'p'): _p_cell(item.wilcoxon),
-        ('Wilcoxon', 'p, Holm'): _p_cell(item.wilcoxon_holm),
-        'pairs': Cell(f'{item.pairs}/{item.expected}', item.pairs),
+        (test, 'p'): _p_entry(item.p),
+        (test, 'p, Holm'): _p_entry(item.p_holm),
+        ('Wilcoxon', 'p'): _p_entry(item.wilcoxon),
+        ('Wilcoxon', 'p, Holm'): _p_entry(item.wilcoxon_holm),
+        'pairs': Entry(f'{item.pairs}/{item.expected}', item.pairs),
         'variance factor': factor,
     }
 
 
-def _p_cell(value: float) -> Cell:
+def _p_entry(value: float) -> Entry:
     if math.isnan(value):
-        return Cell(NONE)
-    return Cell('< 0.001' if value < 0.001 else f'{value:.3f}', value)
+        return NONE
+    return Entry('< 0.001' if value < 0.001 else f'{value:.3f}', value)
 
 
 def _signed(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from metaiqa_plugin.benchmark.records import Predictions
 from metaiqa_plugin.benchmark.report import charts
@@ -21,9 +23,10 @@ from metaiqa_plugin.benchmark.report.summaries import (
     Summary,
     measure,
     measured,
-    predictions_of,
     srocc_of,
 )
+from metaiqa_plugin.data.images import as_seen, decoded
+from metaiqa_plugin.errors import UserError
 
 __all__ = ['BadImage', 'Sample', 'find_sample', 'rank_differences']
 __all__ += ['result_pictures', 'scatter_plots', 'worst_images']
@@ -35,13 +38,12 @@ THUMBNAIL_SIDE = 128
 
 def result_pictures(cells: Cells, anchor: str) -> Iterator[Picture]:
     """Those of its protocol, of what is finished; names begin with ``anchor``."""
-    protocol, finished, tests = cells.protocol, cells.finished, cells.tests
+    protocol, finished = cells.protocol, cells.finished
     alike, labelled = _alike(finished)
     if protocol == 'runtime':
         yield from _runtime_pictures(finished, anchor)
-    for test in tests:
-        where = f' on {test}' if len(tests) > 1 else ''
-        name = f'{anchor}-{_slug(test)}'
+    for test, where in cells.by_test():
+        name = f'{anchor}-{re.sub("[^a-z0-9]+", "-", test.lower()).strip("-") or "x"}'
         if protocol == 'few_shot':
             yield _few_shot_picture(finished, test, f'{name}-labels', where)
         if protocol == 'parameters':
@@ -60,19 +62,18 @@ def _alike(finished: Cells) -> tuple[Cells, str]:
     if not labels:
         return finished, ''
     chosen = labels[-1 if finished.protocol == 'few_shot' else 0]
-    return finished.where(
-        'facets.labels', chosen
-    ), f', {chosen} labels' if chosen else ''
+    return finished.where('facets.labels', chosen), (
+        f', {chosen} labels' if chosen else ''
+    )
 
 
 def _runtime_pictures(finished: Cells, anchor: str) -> Iterator[Picture]:
     for name, (title, _) in RUNTIME.items():
-        found = finished.summaries(measured(name))
-        values = {
-            method: item.numbers
-            for method, item in zip(finished.methods, found, strict=True)
-            if item.numbers
+        found = {
+            method: finished.of(method).summary(measured(name)).numbers
+            for method in finished.methods
         }
+        values = {method: numbers for method, numbers in found.items() if numbers}
         if values and name != 'parameters':
             heading = f'{title[0].upper()}{title[1:]}: median and range'
             yield charts.ranges(f'{anchor}-{name}', heading, values, title)
@@ -80,14 +81,10 @@ def _runtime_pictures(finished: Cells, anchor: str) -> Iterator[Picture]:
 
 def _few_shot_picture(finished: Cells, test: str, name: str, where: str) -> Picture:
     points = finished.summaries_by('labels', measure(test, 'srocc'))
-    drawn = [
-        _line(method, list(points), row)
-        for method, row in zip(
-            finished.methods, zip(*points.values(), strict=True), strict=True
-        )
-    ]
+    rows = zip(finished.methods, zip(*points.values(), strict=True), strict=True)
+    drawn = [_line(method, list(points), row) for method, row in rows]
     title = f'SROCC by number of labelled images{where}: mean ± SD over draws'
-    return charts.lines(name, title, {'labelled images': drawn}, 'SROCC', True)
+    return charts.lines(name, title, {'labelled images': drawn}, logarithmic=True)
 
 
 def _sweep_pictures(
@@ -103,6 +100,7 @@ def _sweep_pictures(
         finished.of(method).summary(measure(test, 'srocc')) for method in points.index
     ]
     panels = {}
+    title = f'SROCC against {{}}{where}: mean ± SD over splits'
     for index, varied in enumerate(names):
         fixed = [one for one in names if one != varied]
         ordered = points.sort_values(names)
@@ -117,11 +115,10 @@ def _sweep_pictures(
         if len(drawn) == 1:
             panels[f'{varied} ({drawn[0].label})' if fixed else varied] = drawn
         elif drawn:
-            title = f'SROCC against {varied}{where}: mean ± SD over splits'
-            yield charts.lines(f'{name}-{index + 1}', title, {varied: drawn}, 'SROCC')
+            place = f'{name}-{index + 1}'
+            yield charts.lines(place, title.format(varied), {varied: drawn})
     if panels:
-        title = f'SROCC against {", ".join(names)}{where}: mean ± SD over splits'
-        yield charts.lines(name, title, panels, 'SROCC', legend=False)
+        yield charts.lines(name, title.format(', '.join(names)), panels, legend=False)
 
 
 def _unseen_picture(cells: Cells, test: str, name: str) -> Picture:
@@ -129,14 +126,14 @@ def _unseen_picture(cells: Cells, test: str, name: str) -> Picture:
     means = [[item.mean for item in row] for row in by_type.values()]
     found = dict(zip(cells.methods, zip(*means, strict=True), strict=True))
     title = f'SROCC on unseen {cells.left_out}s'
-    return charts.bars(name, title, found, list(by_type), 'SROCC')
+    return charts.bars(name, title, found, list(by_type))
 
 
 def _type_pictures(cells: Cells, test: str, name: str, where: str) -> Iterator[Picture]:
     """SROCC within each type of distortion, where test images have several."""
     rows = []
     for cell in cells:
-        shown = predictions_of(cell, test) if test in cell.tests else None
+        shown = cell.predictions(test) if test in cell.tests else None
         kinds = dict.fromkeys(shown.types) if shown else {}
         for kind in kinds if len(kinds) > 1 else ():
             chosen = np.array(shown.types) == kind
@@ -148,8 +145,7 @@ def _type_pictures(cells: Cells, test: str, name: str, where: str) -> Iterator[P
     means = _over_splits(found, ['method', 'type'])['mean'].unstack()
     types = list(found['type'].unique())
     values = means.loc[found['method'].unique(), types].T.to_dict('list')
-    title = f'SROCC by type of distortion{where}'
-    yield charts.bars(name, title, values, types, 'SROCC')
+    yield charts.bars(name, f'SROCC by type of distortion{where}', values, types)
 
 
 def _learning_pictures(cells: Cells, name: str, labelled: str) -> Iterator[Picture]:
@@ -166,27 +162,22 @@ def _learning_pictures(cells: Cells, name: str, labelled: str) -> Iterator[Pictu
         points = _over_splits(own, ['epoch']).reset_index()
         drawn.append(Line(method, *(list(points[name]) for name in points)))
     title = 'SROCC on the test images while training: mean ± SD over splits'
-    yield charts.lines(name, title + labelled, {'epoch': drawn}, 'SROCC')
+    yield charts.lines(name, title + labelled, {'epoch': drawn})
 
 
 def _over_splits(found: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """``mean`` and ``sd`` over splits of the means over seeds; NaN if one is NaN."""
     means = found.groupby([*by, 'split'])['srocc'].agg(lambda x: x.mean(skipna=False))
     groups = means.groupby(by)
-    return pd.DataFrame(
-        {
-            'mean': groups.agg(lambda x: x.mean(skipna=False)),
-            'sd': groups.agg(lambda x: x.std(skipna=False)),
-        }
-    )
+    each = {
+        'mean': lambda x: x.mean(skipna=False),
+        'sd': lambda x: x.std(skipna=False),
+    }
+    return pd.DataFrame({name: groups.agg(of) for name, of in each.items()})
 
 
 def _line(label: str, x: Sequence[float], points: Sequence[Summary]) -> Line:
     return Line(label, x, [item.mean for item in points], [item.sd for item in points])
-
-
-def _slug(text: str) -> str:
-    return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-') or 'x'
 
 
 @dataclass(frozen=True)
@@ -248,11 +239,8 @@ def find_sample(cells: Cells) -> Sample | None:
     for split in sorted(first.split.unique(), key=rank, reverse=True):
         of = first[first.split == split].set_index('method')['cell']
         test, record = next(iter(of.iloc[0].tests.items()))
-        found = {
-            method: predictions
-            for method, cell in of.items()
-            if (predictions := predictions_of(cell, test))
-        }
+        found = {method: cell.predictions(test) for method, cell in of.items()}
+        found = {method: shown for method, shown in found.items() if shown}
         if found:
             known = (cells.plan.get('databases') or {}).get(record.database) or {}
             folder = Path(known.get('dataroot_target') or '.')
@@ -285,10 +273,26 @@ def worst_images(sample: Sample) -> dict[str, list[BadImage]]:
         rows = rows[rows.far < 0].sort_values(['far', 'images'])[:WORST]
         for image, *numbers, _ in rows.itertuples(index=False):
             if image not in thumbnails:
-                path = sample.folder / image
-                thumbnails[image] = charts.thumbnail(path, THUMBNAIL_SIDE)
+                thumbnails[image] = _thumbnail(sample.folder / image)
             worst[method].append(BadImage(image, *numbers, thumbnails[image]))
     return worst
+
+
+def _thumbnail(path: Path) -> bytes | None:
+    """A small JPEG, upright by EXIF; None of a file that cannot be read."""
+
+    def decode(image: Image.Image) -> Image.Image:
+        image.draft('RGB', (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+        return as_seen(image)
+
+    try:
+        small = decoded(path, decode)
+    except UserError:
+        return None
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, 'JPEG', quality=70, optimize=True)
+    return buffer.getvalue()
 
 
 def rank_differences(mos: Sequence[float], scores: Sequence[float]) -> np.ndarray:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from metaiqa_plugin.benchmark.records import CellRecord
-from metaiqa_plugin.benchmark.report.published import (
-    published_methods,
-    published_types,
-    source_note,
-)
 from metaiqa_plugin.benchmark.report.summaries import (
     Cells,
     Summary,
@@ -23,26 +19,26 @@ from metaiqa_plugin.benchmark.report.summaries import (
     measure,
     measured,
     picked,
-    predictions_of,
     srocc_of,
     with_best,
 )
 from metaiqa_plugin.benchmark.report.tables import (
     NONE,
     TITLES,
-    Cell,
+    Entry,
     Table,
-    count_cell,
-    deviation_cell,
-    mean_cell,
-    missing_cell,
+    count_entry,
+    deviation_entry,
+    mean_entry,
+    missing_entry,
     nan_notes,
-    number_cell,
-    text_cell,
+    number_entry,
+    text_entry,
 )
+from metaiqa_plugin.data.distortions import DISTORTIONS, KADID10K
 from metaiqa_plugin.errors import one_of
 
-__all__ = ['RUNTIME', 'result_tables']
+__all__ = ['RUNTIME', 'published_methods', 'published_types', 'result_tables']
 
 PICKED = 'best epoch, picked on the test set'
 RUNTIME = {
@@ -52,6 +48,19 @@ RUNTIME = {
     'parameters': ('parameters', True),
 }
 """Measures of run time: title, and whether less is better."""
+
+PUBLISHED = Path(__file__).parent / 'published_tables'
+PAPER = 'MetaIQA (Zhu et al., CVPR 2020)'
+SOURCES = {
+    'authentic': f'the comparison in {PAPER}',
+    'ablation': f'the ablation study in {PAPER}',
+    'lodo_srocc': f'the leave-one-distortion-out comparison in {PAPER}',
+    'pyiqa_nr_benchmark': "pyiqa's benchmark of no-reference metrics",
+    'biq2021': 'the two tables in the README of BIQ2021 (Ahmed and Asif, Journal of '
+    'Electronic Imaging, 2022), whose second has one figure for both correlations of '
+    'most methods',
+}
+Columns = dict[Any, list[Entry]]
 
 
 def result_tables(cells: Cells) -> list[Table]:
@@ -76,18 +85,12 @@ def result_tables(cells: Cells) -> list[Table]:
 
 def _method_tables(cells: Cells) -> Iterator[Table]:
     """A row for each method; correlations on each test set, then other measures."""
-    tests = cells.tests
-    for test in tests:
-        where = f' on {test}' if len(tests) > 1 else ''
-        published = _published(cells, test, len(tests) > 1)
+    for test, where in cells.by_test():
+        published = _published(cells, test)
         columns = _measures(cells, test, ('plcc', 'srocc'), published)
-        trained = cells.protocol != 'zero_shot'
-        seeded = cells.seeded
-        notes = [
-            ('Scores after the last epoch. ' if trained else '')
-            + 'Mean and standard deviation over splits'
-            + ('; SD over seeds: within a split.' if seeded else '.')
-        ]
+        after = '' if cells.protocol == 'zero_shot' else 'Scores after the last epoch. '
+        seeds = '; SD over seeds: within a split.' if cells.seeded else '.'
+        notes = [f'{after}Mean and standard deviation over splits{seeds}']
         if any(PICKED in title for title in columns):
             notes.append(
                 'The best epoch is the one with the best SROCC on the very images it '
@@ -95,7 +98,7 @@ def _method_tables(cells: Cells) -> Iterator[Table]:
                 'best.'
             )
         if published:
-            notes.append(source_note(cells.plan['published']))
+            notes.append(_source_note(cells.plan['published']))
         notes += nan_notes(cells, 'srocc', test)
         yield Table(f'PLCC and SROCC{where}', columns, notes, len(published))
         columns = _measures(cells, test, ('plcc_logistic', 'krocc', 'rmse'))
@@ -107,61 +110,44 @@ def _measures(
     cells: Cells,
     test: str,
     names: Sequence[str],
-    published: dict[str, dict[str, float]] | None = None,
-) -> dict[Any, list[Cell]]:
+    published: Mapping[str, dict[str, float]] | None = None,
+) -> Columns:
     """Columns: mean and deviation of each measure, published ones below the means."""
-    methods = cells.methods
-    own = [cells.of(method) for method in methods]
-    columns: dict[Any, list[Cell]] = {
-        'method': [text_cell(method) for method in (*methods, *(published or ()))]
-    }
+    own = [cells.of(method) for method in cells.methods]
+    theirs = published or {}
+    columns: Columns = _text_column('method', [*cells.methods, *theirs])
     for name in cells.swept:
         columns[name] = [_parameter(row.values(name)) for row in own]
     for name in names:
         found = cells.summaries(measure(test, name))
         columns[TITLES[name], 'mean'] = [
             *(
-                mean_cell(item, best, brief=name != names[0])
+                mean_entry(item, best, brief=name != names[0])
                 for item, best in with_best(found, less=name == 'rmse')
             ),
-            *(number_cell(row.get(name)) for row in (published or {}).values()),
+            *(number_entry(row.get(name)) for row in theirs.values()),
         ]
-        columns[TITLES[name], 'SD'] = [number_cell(item.sd) for item in found]
+        columns[TITLES[name], 'SD'] = [number_entry(item.sd) for item in found]
         if cells.seeded:
-            over = [number_cell(item.sd_seeds) for item in found]
+            over = [number_entry(item.sd_seeds) for item in found]
             columns[TITLES[name], 'SD over seeds'] = over
     for name in names if published is not None else ():
         found = cells.summaries(picked(test, name))
         if any(item.numbers for item in found):
-            shown = [mean_cell(item, brief=True) for item in found]
+            shown = [mean_entry(item, brief=True) for item in found]
             columns[PICKED, TITLES[name]] = shown
-    columns['cells'] = [count_cell(row) for row in own]
-    height = len(columns['method'])
+    columns['cells'] = [count_entry(row) for row in own]
+    height = len(own) + len(theirs)
     return {
-        title: column + [Cell(NONE)] * (height - len(column))
+        title: column + [NONE] * (height - len(column))
         for title, column in columns.items()
     }
 
 
-def _published(cells: Cells, test: str, several: bool) -> dict[str, dict[str, float]]:
-    """Published rows beside a test set; of several, the one named as the database."""
-    source = cells.plan.get('published')
-    if not source or source['table'] == 'lodo_srocc':
-        return {}
-    names = [re.sub(r'\W', '', name).lower() for name in (test, source['database'])]
-    if several and names[0] != names[1]:
-        return {}
-    found = published_methods(source)
-    if source['table'] == 'pyiqa_nr_benchmark':
-        ours = {name.lower() for name in cells.methods}
-        found = {name: row for name, row in found.items() if name.lower() in ours}
-    return found
-
-
-def _parameter(values: Sequence[Any]) -> Cell:
-    text = ', '.join(map(str, values)) or NONE
+def _parameter(values: Sequence[Any]) -> Entry:
+    text = ', '.join(map(str, values)) or '-'
     number = len(values) == 1 and isinstance(values[0], (int, float))
-    return Cell(text, values[0] if number else text)
+    return Entry(text, values[0] if number else text)
 
 
 def _type_tables(cells: Cells) -> Iterator[Table]:
@@ -181,14 +167,14 @@ def _unseen_table(cells: Cells, test: str) -> Table:
     theirs = {}
     if source and source['table'] == 'lodo_srocc':
         theirs = published_types(source)
-    columns = _types_column(cells.left_out, types)
+    columns = _text_column(f'unseen {cells.left_out}', [*types, 'Average'])
     ours = _by_type(cells, measure(test, 'srocc'))
     for method, column in zip(cells.methods, ours, strict=True):
         columns['this run', method] = column
     for name, figures in theirs.items():
         known = [figures.get(kind, math.nan) for kind in types]
         average = sum(known) / len(known)
-        columns['published', name] = list(map(number_cell, (*known, average)))
+        columns['published', name] = list(map(number_entry, (*known, average)))
     notes = [
         f'SROCC on each {cells.left_out} by a network that was trained on all the '
         'others.'
@@ -196,7 +182,7 @@ def _unseen_table(cells: Cells, test: str) -> Table:
     if cells.seeded:
         notes.append('Mean over seeds, ± standard deviation over them.')
     if theirs:
-        notes.append(source_note(source))
+        notes.append(_source_note(source))
         notes.append('Their averages are taken over the types in this table.')
     notes += nan_notes(cells, 'srocc', test)
     return Table(f'SROCC on unseen {cells.left_out}s', columns, notes, summary=True)
@@ -210,7 +196,9 @@ def _adapted_table(cells: Cells, plain: Cells, test: str, labels: Any) -> Table:
         after.folder: _on_images_of(before, after, test)
         for before, after in zip(pairs.cell_before, pairs.cell, strict=True)
     }
-    columns = _types_column(cells.left_out, cells.values('type'))
+    columns = _text_column(
+        f'unseen {cells.left_out}', [*cells.values('type'), 'Average']
+    )
     before = _by_type(cells, lambda cell: known.get(cell.folder))
     after = _by_type(cells, measure(test, 'srocc'))
     for method, *pair in zip(cells.methods, before, after, strict=True):
@@ -228,25 +216,21 @@ def _adapted_table(cells: Cells, plain: Cells, test: str, labels: Any) -> Table:
     return Table(f'SROCC after {labels} labels', columns, notes, summary=True)
 
 
-def _types_column(what: str, types: Sequence[str]) -> dict[Any, list[Cell]]:
-    return {f'unseen {what}': [text_cell(kind) for kind in (*types, 'Average')]}
-
-
-def _by_type(cells: Cells, value: Value) -> list[Sequence[Cell]]:
+def _by_type(cells: Cells, value: Value) -> list[Sequence[Entry]]:
     """For each method the mean on each type, then on all: there without deviation."""
     found = cells.summaries_by('type', value, 'facets.type')
     rows = [
-        [deviation_cell(item, best, item.sd_seeds) for item, best in with_best(row)]
+        [deviation_entry(item, best, item.sd_seeds) for item, best in with_best(row)]
         for row in found.values()
     ]
     whole = with_best(cells.summaries(value, 'facets.type'))
-    rows.append([deviation_cell(item, best, math.nan) for item, best in whole])
+    rows.append([deviation_entry(item, best, math.nan) for item, best in whole])
     return list(zip(*rows, strict=True))
 
 
 def _on_images_of(origin: CellRecord, cell: CellRecord, test: str) -> float | None:
     """SROCC of ``origin`` on the images ``cell`` was tested on; None if unknown."""
-    whole, part = predictions_of(origin, test), predictions_of(cell, test)
+    whole, part = origin.predictions(test), cell.predictions(test)
     if whole is None or part is None or not set(part.images) <= set(whole.images):
         return None
     chosen = np.isin(whole.images, part.images)
@@ -254,16 +238,14 @@ def _on_images_of(origin: CellRecord, cell: CellRecord, test: str) -> float | No
 
 
 def _label_tables(cells: Cells) -> Iterator[Table]:
-    methods, tests = cells.methods, cells.tests
+    splits = ' and splits' if len(cells.values('split')) > 1 else ''
     note = (
-        'Mean ± standard deviation over draws of the labelled images'
-        + (' and splits' if len(cells.values('split')) > 1 else '')
-        + '; of a single one there is no deviation.'
+        f'Mean ± standard deviation over draws of the labelled images{splits}; of a '
+        'single one there is no deviation.'
     )
-    for test in tests:
-        where = f' on {test}' if len(tests) > 1 else ''
+    for test, where in cells.by_test():
         for name in ('srocc', 'plcc'):
-            columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
+            columns = _text_column('method', cells.methods)
             found = cells.summaries_by('labels', measure(test, name))
             for count, row in found.items():
                 columns['labelled images', str(count)] = _spreads(row)
@@ -272,55 +254,124 @@ def _label_tables(cells: Cells) -> Iterator[Table]:
 
 
 def _database_tables(cells: Cells) -> Iterator[Table]:
-    methods, trains = cells.methods, cells.values('train')
-    tests = cells.tests
+    trains, tests = cells.values('train'), cells.tests
     tests.sort(key=[*trains, *tests].index)
     shown = {}
     for train in trains:
         chosen = cells.where('facets.train', train)
         for test in tests:
-            shown[train, test] = [Cell(NONE)] * len(methods)
+            shown[train, test] = [NONE] * len(cells.methods)
             if train != test or test in chosen.tests:
-                found = chosen.summaries(measure(test, 'srocc'))
-                shown[train, test] = _spreads(found)
+                shown[train, test] = _spreads(chosen.summaries(measure(test, 'srocc')))
     notes = [
         'Bold: the best method for this pair of databases. Mean ± standard deviation '
         'over splits, where there are several.'
     ]
-    for index, method in enumerate(methods):
-        columns: dict[Any, list[Cell]] = {'trained on': list(map(text_cell, trains))}
+    for index, method in enumerate(cells.methods):
+        columns = _text_column('trained on', trains)
         for test in tests:
-            column = [shown[train, test][index] for train in trains]
-            columns['SROCC on', test] = column
+            columns['SROCC on', test] = [shown[train, test][index] for train in trains]
         yield Table(f'{method}: SROCC across databases', columns, notes)
 
 
-def _spreads(found: Sequence[Summary]) -> list[Cell]:
+def _text_column(title: str, texts: Sequence[str]) -> Columns:
+    return {title: list(map(text_entry, texts))}
+
+
+def _spreads(found: Sequence[Summary]) -> list[Entry]:
     """Mean ± deviation over splits of each method, the best marked."""
-    return [deviation_cell(item, best, item.sd) for item, best in with_best(found)]
+    return [deviation_entry(item, best, item.sd) for item, best in with_best(found)]
 
 
 def _runtime_table(cells: Cells) -> Iterator[Table]:
-    methods = cells.methods
-    columns: dict[Any, list[Cell]] = {'method': list(map(text_cell, methods))}
+    columns = _text_column('method', cells.methods)
     for name, (title, less) in RUNTIME.items():
-        found = with_best(cells.summaries(measured(name)), less, 'median')
+        found = with_best(cells.summaries(measured(name)), less, 'median', _quantity)
         columns[title] = [
             _range(item, best and name != 'parameters') for item, best in found
         ]
-    columns['rounds'] = [count_cell(cells.of(name)) for name in methods]
+    columns['rounds'] = [count_entry(cells.of(name)) for name in cells.methods]
     yield Table('Run time', columns, ['Median over rounds (lowest to highest).'])
 
 
-def _range(item: Summary, best: bool) -> Cell:
+def _range(item: Summary, best: bool) -> Entry:
     if not item.numbers:
-        return missing_cell(item)
+        return missing_entry(item)
     low, high = _quantity(min(item.numbers)), _quantity(max(item.numbers))
     text = _quantity(item.median) + (f' ({low} to {high})' if low != high else '')
-    return Cell(text, item.median, best)
+    return Entry(text, item.median, best)
 
 
 def _quantity(value: float) -> str:
     if value >= 1e6:
         return f'{value / 1e6:.1f} M'
     return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
+
+
+def _published(cells: Cells, test: str) -> dict[str, dict[str, float]]:
+    """Published rows beside a test set; of several, the one named as the database."""
+    source = cells.plan.get('published')
+    if not source or source['table'] == 'lodo_srocc':
+        return {}
+    names = [re.sub(r'\W', '', name).lower() for name in (test, source['database'])]
+    if len(cells.tests) > 1 and names[0] != names[1]:
+        return {}
+    found = published_methods(source)
+    if source['table'] == 'pyiqa_nr_benchmark':
+        ours = {name.lower() for name in cells.methods}
+        found = {name: row for name, row in found.items() if name.lower() in ours}
+    return found
+
+
+def published_methods(source: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Correlations by method of one database.
+
+    Args:
+        source: ``table`` and ``database``.
+
+    Returns:
+        ``{method: {'plcc': ..., 'srocc': ...}}`` in the order of the table, with what
+        it has; methods without a figure for the database are left out.
+
+    Raises:
+        UserError: no such table.
+    """
+    names = {'PLCC': 'plcc', 'SROCC': 'srocc', 'SRCC': 'srocc'}
+    columns = {f'{source["database"]}_{name}': to for name, to in names.items()}
+    table = _table(source).rename(columns=columns)
+    rows = table.set_index(table.columns[0]).filter(['plcc', 'srocc']).iterrows()
+    known = {method: row.dropna().to_dict() for method, row in rows}
+    return {method: row for method, row in known.items() if row}
+
+
+def published_types(source: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """SROCC on an unseen type of distortion: ``{method: {type: ...}}``.
+
+    KADID-10k's types are named as here, TID2013's as in the paper, which is how its
+    labels are read; the published average is left out.
+
+    Raises:
+        UserError: no such table.
+    """
+    table = _table(source)
+    table = table[
+        (table.database == source['database']) & (table.distortion != 'Average')
+    ]
+    if source['database'] == 'KADID-10k':
+        names = {DISTORTIONS[name].abbreviation: name for name in KADID10K}
+        table = table.assign(distortion=table.distortion.map(names))
+    return table.set_index('distortion').drop(columns='database').to_dict()
+
+
+def _source_note(source: Mapping[str, Any]) -> str:
+    """Where published figures are from, and whether ours stand beside them."""
+    return f'Published: from {SOURCES[source["table"]]}, on {source["database"]}, ' + (
+        'by the same protocol.'
+        if source.get('same_protocol')
+        else 'by another protocol, so not comparable number by number.'
+    )
+
+
+def _table(source: Mapping[str, Any]) -> pd.DataFrame:
+    one_of('published.table', source['table'], tuple(SOURCES))
+    return pd.read_csv(PUBLISHED / f'{source["table"]}.csv')

@@ -15,15 +15,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from metaiqa_plugin.benchmark.records import CellRecord, Experiment, Predictions
+from metaiqa_plugin.benchmark.records import CellRecord, Experiment
 
-__all__ = ['Cells', 'Summary', 'Value', 'measure', 'measured', 'picked']
-__all__ += ['predictions_of', 'srocc_of', 'with_best']
+__all__ = ['Cells', 'Summary', 'Value', 'decimals', 'measure', 'measured', 'picked']
+__all__ += ['srocc_of', 'with_best']
 
 PLACE = ('method', 'split', 'seed', 'state', 'error')
 OF_THE_GRID = ('split', 'seed', 'draw', 'labels', 'train', 'type', 'round')
+LEFT_OUT = {'leave_one_distortion_out': 'type', 'leave_one_subset_out': 'subset'}
+FEW_IMAGES, FEW_SPLITS = 100, 5
 
 Value = Callable[[CellRecord], float | None]
+"""A number of a cell. None is not a value, NaN is one."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class Cells:
 
     def __init__(self, table: pd.DataFrame, plan: Mapping[str, Any]) -> None:
         self.table, self.plan = table, plan
+        self.protocol = plan['protocol']
+        # what the protocol leaves out and tests on; '': nothing
+        self.left_out = LEFT_OUT.get(self.protocol, '')
+        # in the order of the plan, whether or not they have a cell here
+        self.methods = [method['name'] for method in plan['methods']]
 
     @classmethod
     def of_experiment(cls, experiment: Experiment) -> Cells:
@@ -98,26 +106,7 @@ class Cells:
         return Cells(self.table[self.table[column] == value], self.plan)
 
     def of(self, method: str) -> Cells:
-        """Those of a method."""
         return self.where('method', method)
-
-    @property
-    def protocol(self) -> str:
-        return self.plan['protocol']
-
-    @property
-    def left_out(self) -> str:
-        """What the protocol leaves out and tests on; ``''``: nothing."""
-        kinds = {
-            'leave_one_distortion_out': 'type',
-            'leave_one_subset_out': 'subset',
-        }
-        return kinds.get(self.protocol, '')
-
-    @property
-    def methods(self) -> list[str]:
-        """Of the plan, in order, whether or not they have a cell here."""
-        return [method['name'] for method in self.plan['methods']]
 
     @property
     def finished(self) -> Cells:
@@ -133,12 +122,16 @@ class Cells:
         """Test sets of the finished ones, in order."""
         return list(dict.fromkeys(test for cell in self for test in cell.tests))
 
+    def by_test(self) -> Iterator[tuple[str, str]]:
+        """Test sets, each with its mention in a title, which a single one needs not."""
+        for test in self.tests:
+            yield test, f' on {test}' if len(self.tests) > 1 else ''
+
     @property
     def swept(self) -> list[str]:
         """Facets that are parameters of a sweep."""
-        names = self.table.filter(regex=r'^facets\.').columns.str.removeprefix(
-            'facets.'
-        )
+        facets = self.table.filter(regex=r'^facets\.').columns
+        names = facets.str.removeprefix('facets.')
         return [name for name in names if name not in OF_THE_GRID]
 
     def values(self, facet: str) -> list[Any]:
@@ -149,30 +142,40 @@ class Cells:
         numbers = all(isinstance(value, (int, float)) for value in values)
         return sorted(values) if numbers else values
 
-    def summary(self, value: Value, unit: str = 'split') -> Summary:
-        """``value`` of all, averaged within each ``unit`` (a column) first.
+    def small_sample(self) -> str:
+        """A warning where test images or splits are few; '' where they are not."""
+        table = self.finished.table
+        images = [test.images for cell in table['cell'] for test in cell.tests.values()]
+        drawn = table.filter(['facets.split', 'facets.draw']).drop_duplicates()
+        few = []
+        if images and min(images) < FEW_IMAGES:
+            few.append(f'{min(images)} images in a test set')
+        if images and drawn.size and len(drawn) < FEW_SPLITS and not self.left_out:
+            few.append(f'splits or draws: {len(drawn)}')
+        return (
+            f'Small sample ({", ".join(few)}): differences may be chance.'
+            if few
+            else ''
+        )
 
-        None is not a value, NaN is one.
-        """
+    def summary(self, value: Value, unit: str = 'split') -> Summary:
+        """``value`` of all, averaged within each ``unit`` (a column) first."""
         seeds: dict[Any, list[float]] = {}
         for name, cell in zip(self.table[unit], self, strict=True):
             if (number := value(cell)) is not None:
                 seeds.setdefault(name, []).append(number)
         numbers = [number for of in seeds.values() for number in of]
         variances = [np.var(of, ddof=1) for of in seeds.values() if len(of) > 1]
-        failed = [cell.error for cell in self if cell.state == 'failed']
-        if failed:
-            problem = f'failed: {failed[0]}'
-        elif any(cell.state == 'open' for cell in self):
+        problem = '' if len(numbers) == len(self) else 'no value'
+        if any(cell.state == 'open' for cell in self):
             problem = 'open'
-        else:
-            problem = '' if len(numbers) == len(self) else 'no value'
+        failed = [cell.error for cell in self if cell.state == 'failed']
         return Summary(
             pd.Series({name: np.mean(of) for name, of in seeds.items()}, dtype=float),
             numbers,
             math.sqrt(np.mean(variances)) if variances else math.nan,
             len(self),
-            problem,
+            f'failed: {failed[0]}' if failed else problem,
         )
 
     def summaries(self, value: Value, unit: str = 'split') -> list[Summary]:
@@ -190,28 +193,39 @@ class Cells:
 
 
 def with_best(
-    summaries: Sequence[Summary], less: bool = False, of: str = 'mean'
+    summaries: Sequence[Summary],
+    less: bool = False,
+    of: str = 'mean',
+    text: Callable[[float], str] | None = None,
 ) -> list[tuple[Summary, bool]]:
     """Each and whether it is the best among at least two that can be compared.
 
     Those are the ones over the same units, as many as anyone has. NaN is never best,
-    and neither is one that no other can be compared with.
+    and neither is one that no other can be compared with. What reads like the best is
+    the best, too.
 
     Args:
         summaries: one per method.
         less: less is better.
         of: the property compared.
+        text: how it is written; None: :func:`decimals`.
     """
     values = pd.Series([getattr(summary, of) for summary in summaries], dtype=float)
     units = [frozenset(summary.means.index) for summary in summaries]
     known = values.dropna()
     fullest = max((units[place] for place in known.index), key=len, default=frozenset())
     fair = known[[units[place] == fullest for place in known.index]]
-    best = fair.index[fair == (fair.min() if less else fair.max())]
-    return [
-        (summary, len(fair) > 1 and place in best)
-        for place, summary in enumerate(summaries)
-    ]
+    if len(fair) < 2:
+        return [(summary, False) for summary in summaries]
+    shown = fair.map(text or decimals)
+    best = fair.index[shown == shown[fair.idxmin() if less else fair.idxmax()]]
+    return [(summary, place in best) for place, summary in enumerate(summaries)]
+
+
+def decimals(value: float) -> str:
+    """Three of them, and no minus before zero."""
+    text = f'{value:.3f}'
+    return text[1:] if float(text) == 0 and text.startswith('-') else text
 
 
 def measure(test: str, name: str) -> Value:
@@ -235,14 +249,6 @@ def picked(test: str, name: str) -> Value:
 def measured(name: str) -> Value:
     """Another number of a cell."""
     return lambda cell: cell.measures.get(name)
-
-
-def predictions_of(cell: CellRecord, test: str) -> Predictions | None:
-    """None where they are not on disk."""
-    try:
-        return cell.predictions(test)
-    except FileNotFoundError:
-        return None
 
 
 def srocc_of(mos: np.ndarray, scores: np.ndarray) -> float:

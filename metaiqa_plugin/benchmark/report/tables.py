@@ -14,18 +14,13 @@ from typing import Any
 
 import pandas as pd
 
-from metaiqa_plugin.benchmark.report.summaries import (
-    Cells,
-    Summary,
-    measured,
-)
+from metaiqa_plugin.benchmark.report.summaries import Cells, Summary, decimals, measured
 
-__all__ = ['NONE', 'TITLES', 'Cell', 'Table', 'cells_table']
-__all__ += ['columns_of', 'count_cell', 'deviation_cell', 'duration', 'mean_cell']
-__all__ += ['missing_cell', 'nan_notes', 'number_cell', 'overview_table', 'text_cell']
+__all__ = ['NONE', 'TITLES', 'Entry', 'Table', 'cells_table', 'columns_of']
+__all__ += ['count_entry', 'deviation_entry', 'duration', 'mean_entry', 'missing_entry']
+__all__ += ['nan_notes', 'number_entry', 'overview_table', 'text_entry']
 __all__ += ['unfinished_table']
 
-NONE = '-'
 TITLES = {
     'srocc': 'SROCC',
     'plcc': 'PLCC',
@@ -43,7 +38,7 @@ WHY_NAN = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """What a table shows in one place.
 
     Attributes:
@@ -63,6 +58,9 @@ class Cell:
     link: str = ''
 
 
+NONE = Entry('-')
+
+
 @dataclass(frozen=True)
 class Table:
     """A table with remarks below it.
@@ -76,7 +74,7 @@ class Table:
     """
 
     caption: str
-    columns: Mapping[str | tuple[str, str], Sequence[Cell]]
+    columns: Mapping[str | tuple[str, str], Sequence[Entry]]
     notes: Sequence[str] = ()
     published: int = 0
     summary: bool = False
@@ -84,10 +82,12 @@ class Table:
     @property
     def titles(self) -> list[tuple[str, str, bool]]:
         """Of each column: shared title or '', title, whether it holds numbers."""
-        pairs = [('', key) if isinstance(key, str) else key for key in self.columns]
         return [
-            (*pair, not any(isinstance(cell.key, str) for cell in cells))
-            for pair, cells in zip(pairs, self.columns.values(), strict=True)
+            (
+                *(('', key) if isinstance(key, str) else key),
+                not any(isinstance(entry.key, str) for entry in entries),
+            )
+            for key, entries in self.columns.items()
         ]
 
     @property
@@ -98,8 +98,8 @@ class Table:
         return groups if any(title for title, _ in groups) else []
 
     @property
-    def rows(self) -> list[tuple[str, Sequence[Cell]]]:
-        """Cells of each, and what it is: ``'own'``, ``'published'``, ``'summary'``."""
+    def rows(self) -> list[tuple[str, Sequence[Entry]]]:
+        """Each and what it is: ``'own'``, ``'published'``, ``'summary'``."""
         rows = list(zip(*self.columns.values(), strict=True))
         kinds = ['own'] * (len(rows) - self.published) + ['published'] * self.published
         if self.summary:
@@ -107,57 +107,57 @@ class Table:
         return list(zip(kinds, rows, strict=True))
 
 
-def columns_of(rows: Sequence[Mapping[Any, Cell]]) -> dict[Any, list[Cell]]:
+def columns_of(rows: Sequence[Mapping[Any, Entry]]) -> dict[Any, list[Entry]]:
     """Columns of rows that have the same titles."""
     return {title: [row[title] for row in rows] for title in rows[0]}
 
 
-def text_cell(text: str) -> Cell:
+def text_entry(text: str) -> Entry:
     """Sorted by name."""
-    return Cell(text, text)
+    return Entry(text, text)
 
 
-def number_cell(value: float | None) -> Cell:
+def number_entry(value: float | None) -> Entry:
     """A number that is there or is not."""
     if value is None or math.isnan(value):
-        return Cell(NONE)
-    return Cell(_decimals(value), value)
+        return NONE
+    return Entry(decimals(value), value)
 
 
-def count_cell(cells: Cells) -> Cell:
+def count_entry(cells: Cells) -> Entry:
     """How many are finished."""
-    return Cell(f'{len(cells.finished)}/{len(cells)}', len(cells.finished))
+    return Entry(f'{len(cells.finished)}/{len(cells)}', len(cells.finished))
 
 
-def mean_cell(item: Summary, best: bool = False, brief: bool = False) -> Cell:
+def mean_entry(item: Summary, best: bool = False, brief: bool = False) -> Entry:
     """A mean, or what became of it; brief: said elsewhere in the row."""
     if not item.numbers:
-        return Cell(NONE) if brief else missing_cell(item)
+        return NONE if brief else missing_entry(item)
     if math.isnan(item.mean):
-        return Cell('NaN', state='nan')
-    return Cell(_decimals(item.mean), item.mean, best)
+        return Entry('NaN', state='nan')
+    return Entry(decimals(item.mean), item.mean, best)
 
 
-def deviation_cell(item: Summary, best: bool, deviation: float) -> Cell:
+def deviation_entry(item: Summary, best: bool, deviation: float) -> Entry:
     """A mean ± what there is, and how many cells it is of unless that is all."""
-    shown = mean_cell(item, best)
+    shown = mean_entry(item, best)
     if not item.numbers:
         return shown
     known = shown.state != 'nan' and not math.isnan(deviation)
-    text = shown.text + (f' ± {_decimals(deviation)}' if known else '')
+    text = shown.text + (f' ± {decimals(deviation)}' if known else '')
     if len(item.numbers) < item.expected:
         text += f' ({len(item.numbers)}/{item.expected})'
     return replace(shown, text=text, hint=item.problem)
 
 
-def missing_cell(item: Summary) -> Cell:
+def missing_entry(item: Summary) -> Entry:
     """What became of cells of which none is finished."""
     if not item.expected:
-        return Cell('not planned', state='open')
+        return Entry('not planned', state='open')
     text = item.problem
     brief = text if len(text) <= LONGEST_PROBLEM else f'{text[: LONGEST_PROBLEM - 1]}…'
     state = 'open' if text == 'open' else 'missing'
-    return Cell(f'{brief} (0/{item.expected})', state=state, hint=text)
+    return Entry(f'{brief} (0/{item.expected})', state=state, hint=text)
 
 
 def nan_notes(cells: Cells, name: str, test: str) -> list[str]:
@@ -184,8 +184,8 @@ def overview_table(experiments: Mapping[str, Cells]) -> Table:
     """One row an experiment, which leads to the id it has on the page."""
     rows = [
         {
-            'experiment': replace(text_cell(cells.plan['name']), link=anchor),
-            'protocol': text_cell(cells.protocol),
+            'experiment': replace(text_entry(cells.plan['name']), link=anchor),
+            'protocol': text_entry(cells.protocol),
             **_states(cells),
         }
         for anchor, cells in experiments.items()
@@ -196,15 +196,15 @@ def overview_table(experiments: Mapping[str, Cells]) -> Table:
 
 def cells_table(cells: Cells) -> Table:
     """What is finished of each method, and how long it took."""
-    rows = []
-    for method in cells.plan['methods']:
-        own = cells.of(method['name'])
-        each = _duration(own.summary(measured('seconds')).median)
-        place = {
-            'method': text_cell(method['name']),
-            'kind': text_cell(method['kind']),
+    rows = [
+        {
+            'method': text_entry(method['name']),
+            'kind': text_entry(method['kind']),
+            **_states(own := cells.of(method['name'])),
+            'time a cell': _time(own.summary(measured('seconds')).median),
         }
-        rows.append({**place, **_states(own), 'time a cell': each})
+        for method in cells.plan['methods']
+    ]
     return Table('Cells and time', columns_of(rows), ['Time a cell: median.'])
 
 
@@ -215,12 +215,10 @@ def unfinished_table(cells: Cells) -> Table | None:
     rows = []
     for texts, alike in unfinished.groupby(place, sort=False):
         whole = len(alike) == len(cells.of(texts[0]))
-        row = {
-            title: text_cell(text or NONE)
-            for title, text in zip(place, texts, strict=True)
-        }
-        row['cells'] = Cell(str(len(alike)), len(alike))
-        row['splits'] = text_cell('all' if whole else _places(alike, cells.seeded))
+        pairs = zip(place, texts, strict=True)
+        row = {title: text_entry(text or '-') for title, text in pairs}
+        row['cells'] = Entry(str(len(alike)), len(alike))
+        row['splits'] = text_entry('all' if whole else _places(alike, cells.seeded))
         rows.append(row)
     return Table('Failed and open cells', columns_of(rows)) if rows else None
 
@@ -234,21 +232,17 @@ def _places(cells: pd.DataFrame, seeded: bool) -> str:
     return ('; ' if any(',' in place for place in places) else ', ').join(places)
 
 
-def _states(cells: Cells) -> dict[str, Cell]:
-    states = [cell.state for cell in cells]
-    counts = {state: states.count(state) for state in ('failed', 'open')}
+def _states(cells: Cells) -> dict[str, Entry]:
+    counts = Counter(cell.state for cell in cells)
     return {
-        'finished': count_cell(cells),
-        **{state: Cell(str(count), count) for state, count in counts.items()},
-        'time': _duration(sum(cells.summary(measured('seconds')).numbers)),
+        'finished': count_entry(cells),
+        **{
+            state: Entry(str(counts[state]), counts[state])
+            for state in ('failed', 'open')
+        },
+        'time': _time(sum(cells.summary(measured('seconds')).numbers)),
     }
 
 
-def _duration(seconds: float) -> Cell:
-    return Cell(duration(seconds), seconds) if seconds > 0 else Cell(NONE)
-
-
-def _decimals(value: float) -> str:
-    """Three of them, and no minus before zero."""
-    text = f'{value:.3f}'
-    return text[1:] if float(text) == 0 and text.startswith('-') else text
+def _time(seconds: float) -> Entry:
+    return Entry(duration(seconds), seconds) if seconds > 0 else NONE

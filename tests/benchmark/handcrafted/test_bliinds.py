@@ -11,11 +11,11 @@ from scipy.ndimage import correlate
 from scipy.optimize import brentq
 from scipy.stats import gennorm
 
-from metaiqa_plugin.benchmark.handcrafted import luminance
-from metaiqa_plugin.benchmark.handcrafted.bliinds import (
+from metaiqa_plugin.benchmark.handcrafted.features import (
     Bliinds2,
     block_features,
     generalised_gaussian_shape,
+    luminance,
 )
 from metaiqa_plugin.data.images import read_rgb
 

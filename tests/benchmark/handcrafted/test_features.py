@@ -7,8 +7,8 @@ import pytest
 import torch
 from pyiqa.archs import brisque_arch
 
-from metaiqa_plugin.benchmark.handcrafted import luminance
-from metaiqa_plugin.benchmark.handcrafted.features import FEATURES, Brisque
+from metaiqa_plugin.benchmark.handcrafted import FEATURES
+from metaiqa_plugin.benchmark.handcrafted.features import Brisque, luminance
 from metaiqa_plugin.benchmark.handcrafted.regression import Regression
 from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb

@@ -3,7 +3,7 @@
 import pytest
 from made_experiments import EVERYTHING
 
-from metaiqa_plugin.benchmark.report.report import write_report
+from metaiqa_plugin.benchmark.report import write_report
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,9 @@
 """The files of a report: whole, alike each time, and with nothing unescaped."""
 
+import base64
 import csv
+import hashlib
+import html
 import json
 import re
 import shutil
@@ -12,8 +15,7 @@ import pytest
 from made_experiments import NAMES, Made, cell, grid
 
 from metaiqa_plugin.benchmark.records import Predictions, read_json, write_json
-from metaiqa_plugin.benchmark.report import charts
-from metaiqa_plugin.benchmark.report.report import write_report
+from metaiqa_plugin.benchmark.report import charts, write_report
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.errors import UserError
 
@@ -62,6 +64,21 @@ def test_no_outside_assets(page):
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert {link.split(',')[0][:5] for link in links if link[0] != '#'} == {'data:'}
     assert not re.search(r'@import|url\((?!#)', page)
+    (code,) = re.findall(r'<script>(.*)</script>', page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    policy = re.search(r'Security-Policy" content="([^"]*)"', page)[1]
+    assert html.unescape(policy).startswith("default-src 'none'; img-src data:;")
+    assert f"script-src 'sha256-{digest}';" in html.unescape(policy)
+
+
+def test_a_single_experiment_has_its_title_once(rewritten, tmp_path, page):
+    alone = rewritten(lambda folder: None)
+    title = 'across: a made experiment'
+    text = (tmp_path / 'out' / 'report.md').read_text(encoding='utf-8')
+    assert re.findall(rf'<h\d.*{title}', alone) == [f'<h1>{title}']
+    assert re.findall(rf'^#+ {title}', text, re.M) == [f'# {title}']
+    assert 'Small sample (24 images in a test set)' in alone
+    assert f'<h2>{title}' in page
 
 
 def test_text_is_escaped(page):

@@ -9,11 +9,11 @@ from made_experiments import KADID, Made, cell, grid, predict, read, told
 
 from metaiqa_plugin.benchmark.records import Predictions
 from metaiqa_plugin.benchmark.report.differences import difference_tables
-from metaiqa_plugin.benchmark.report.published import (
+from metaiqa_plugin.benchmark.report.results import (
     published_methods,
     published_types,
+    result_tables,
 )
-from metaiqa_plugin.benchmark.report.results import result_tables
 from metaiqa_plugin.benchmark.report.summaries import (
     measure,
     srocc_of,
@@ -105,6 +105,7 @@ def test_nan_and_fewer_splits_are_never_best(filled):
     [
         ({'a': [0.1, 0.2], 'b': [0.3, 0.4]}, {'b'}),
         ({'a': [0.3, 0.3], 'b': [0.3, 0.3]}, {'a', 'b'}),
+        ({'a': [0.7502, 0.75], 'b': [0.75, 0.7501], 'c': [0.7, 0.7]}, {'a', 'b'}),
         ({'a': [0.1, 0.2], 'b': [0.9, None], 'c': [0.1, 0.1]}, {'a'}),
         ({'a': [0.1, 0.2], 'b': [0.9, None], 'c': [0.8, None]}, set()),
         ({'a': [0.1, None], 'b': [None, 0.9]}, set()),
@@ -246,6 +247,24 @@ def test_labels_in_order_with_deviation_over_draws(experiments):
     ]
     text = f'{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}'
     assert column(table, *labels[2])['metaiqa'].text == text
+
+
+def test_small_samples_are_told_with_their_size(filled, experiments):
+    values = {name: {(split, 0): 0.5 for split in '12'} for name in 'ab'}
+    said = filled(values).small_sample()
+    assert said.startswith('Small sample (24 images in a test set, splits or draws: 2)')
+    few = read(experiments / 'few_shot').small_sample()
+    assert '(24 images in a test set, splits or draws: 3)' in few
+    assert 'split' not in read(experiments / 'unseen').small_sample()
+    assert read(experiments / 'nothing').small_sample() == ''
+    assert read(experiments / 'runtime').small_sample() == ''
+
+
+def test_large_samples_are_not(tmp_path):
+    made = Made(tmp_path, 'authentic', grid('a', '12345'))
+    for planned in made.cells:
+        made.finish(planned, told(0.5, images=100))
+    assert made.read().small_sample() == ''
 
 
 def test_parameters_stand_in_columns(experiments):
