@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 __all__ = [
     'BAD_INPUT',
+    'LONGEST_NAME',
     'SOME_FAILED',
     'CheckpointError',
     'Stopped',
@@ -84,6 +86,8 @@ def _printed(command: Callable[..., int], *arguments) -> int:
     """Runs it; raises where what it prints cannot be written, not at Python's end."""
     if sys.stdout is None or sys.stdout.closed:
         raise UserError('standard output is closed; redirect it, say to /dev/null')
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         return command(*arguments)
     finally:
@@ -183,7 +187,9 @@ def real_number(
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(f'{name}={value!r}: expected a number')
     if not math.isfinite(value) or not above <= value < below:
-        raise UserError(f'{name}={value!r}: expected {above} <= {name} < {below}')
+        bounds = '' if above == -math.inf else f' of at least {above:g}'
+        bounds += '' if below == math.inf else f', below {below:g}'
+        raise UserError(f'{name}={value!r}: expected a finite number{bounds}')
 
 
 @contextlib.contextmanager

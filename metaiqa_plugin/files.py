@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -15,14 +17,21 @@ from filelock import FileLock, Timeout
 from metaiqa_plugin.errors import UserError
 
 __all__ = [
+    'ANY_NAME',
     'check_output',
     'locked',
     'refuse_inputs',
     'remove_unfinished',
     'replacing',
+    'same_settings',
     'sha256_of',
+    'write_settings',
     'write_table',
 ]
+
+
+ANY_NAME = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
+"""How ``open`` writes and reads names of files that are not UTF-8 as they are."""
 
 
 @contextmanager
@@ -34,7 +43,8 @@ def replacing(
     """A temporary path, moved to ``path`` when the block succeeds.
 
     Missing folders are made. After an error ``path`` is as it was and the temporary
-    file is gone; only a killed process leaves one.
+    file is gone; only a killed process leaves one. Where ``path`` cannot be replaced,
+    say because it has become a folder, what was written is kept beside it.
 
     Args:
         path: the file to write.
@@ -52,7 +62,14 @@ def replacing(
         yield temporary
         if durable:
             _to_disk(temporary)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            kept = temporary.rename(path.with_name(temporary.name.lstrip('.')))
+            raise UserError(
+                f'{str(path)!r} cannot be replaced ({error.strerror}); what was '
+                f'written is kept as {str(kept)!r}'
+            ) from error
         if durable:
             _to_disk(path.parent)
     finally:
@@ -103,11 +120,29 @@ def write_table(path: str | os.PathLike, header: Sequence[str], rows: Iterable) 
     """A csv, written at once: UTF-8, lines end with a line feed."""
     with (
         replacing(path) as temporary,
-        temporary.open('w', encoding='utf-8', newline='') as file,
+        temporary.open('w', newline='', **ANY_NAME) as file,
     ):
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def write_settings(path: str | os.PathLike, settings: dict[str, Any]) -> None:
+    """What results depend on, as JSON, for a run that resumes."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2), encoding='utf-8')
+
+
+def same_settings(path: str | os.PathLike, settings: dict[str, Any]) -> None:
+    """Raises UserError where a run was begun with others."""
+    before = json.loads(Path(path).read_text(encoding='utf-8'))
+    settings = json.loads(json.dumps(settings))
+    for name in {**before, **settings}:
+        if before.get(name) != settings.get(name):
+            raise UserError(
+                f'--resume: the earlier run had {name}={before.get(name)!r}, this one '
+                f'has {settings.get(name)!r}; give the same, or begin anew'
+            )
 
 
 def check_output(
@@ -119,7 +154,7 @@ def check_output(
 ) -> Path:
     """``path``, after proof that it can be written, before any work is done.
 
-    An empty folder counts as not there. Missing folders above are made.
+    An empty folder counts as not there. Nothing that was made for the proof is left.
 
     Args:
         path: the file or the folder to write.
@@ -145,10 +180,17 @@ def check_output(
             )
         refuse_inputs(path, argument, inputs)
         above = path if path.is_dir() else path.parent
-        above.mkdir(parents=True, exist_ok=True)
+        made = [each for each in (above, *above.parents) if not each.exists()]
         probe = above / f'.{uuid4().hex[:12]}.tmp'
-        probe.touch()
-        probe.unlink()
+        try:
+            above.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b'.')
+        finally:
+            with suppress(OSError):
+                probe.unlink()
+            with suppress(OSError):
+                for each in made:
+                    each.rmdir()
     except OSError as error:
         reason = error.strerror or error
         raise UserError(

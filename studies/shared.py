@@ -56,7 +56,9 @@ def study_parser(documentation: str, *positional: str) -> argparse.ArgumentParse
 
 def target(options: argparse.Namespace, name: str) -> Path:
     """The file in ``--out``; raises UserError where it must not be replaced."""
-    return check_output(options.out / name, options.overwrite)
+    path = check_output(options.out / name, options.overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def livec(

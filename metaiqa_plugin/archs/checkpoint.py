@@ -8,6 +8,7 @@ them without knowing.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -135,9 +136,11 @@ def write_state_dict(
     tensors = {key: _storable(value, half) for key, value in state.items()}
     with replacing(path) as temporary:
         if path.suffix == '.safetensors':
-            temporary.write_bytes(save(tensors))  # save_file lets only us read it
+            content = save(tensors)  # save_file lets only us read it
         else:
-            torch.save({'params': tensors}, temporary)
+            torch.save({'params': tensors}, buffer := io.BytesIO())
+            content = buffer.getbuffer()  # of a full disk torch makes a RuntimeError
+        temporary.write_bytes(content)
 
 
 def check_target(

@@ -26,9 +26,11 @@ from metaiqa_plugin.benchmark.protocols import (
     read_splits,
 )
 from metaiqa_plugin.errors import UserError, file_name, needing, whole_number
-from metaiqa_plugin.train.options import option_file, read_options
+from metaiqa_plugin.train.options import option_file, read_options, require_paths
 
 __all__ = ['BenchmarkFile', 'Cell', 'Plan', 'fingerprint', 'read_plan']
+
+FEWEST_TESTED = 2
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,12 @@ def read_plan(path: str) -> Plan:
             name: LabelledDatabase(name, block)
             for name, block in file.databases.items()
         }
+        for name, database in databases.items():
+            table = {'meta_info_file': database.options.meta_info_file}
+            require_paths(table, f'databases.{name}')
         splits = read_splits(file.protocol, databases)
+        if not file.alone:
+            _require_tests(splits)
         methods = read_methods(file.methods, file.sweep, file.change.get('prior'))
     except UserError as error:
         raise UserError(f'{path}: {error}') from error
@@ -214,6 +221,17 @@ def read_plan(path: str) -> Plan:
     shared = list(grid.shared.values())
     notes = list(dict.fromkeys(grid.notes))
     return Plan(path, file, databases, methods, cells, shared, notes)
+
+
+def _require_tests(splits: Sequence[Split]) -> None:
+    for split in splits:
+        for name, part in split.tests.items():
+            if len(part) < FEWEST_TESTED:
+                raise UserError(
+                    f'split {split.name!r} tests on {len(part)} image of {name!r}; a '
+                    f'correlation needs at least {FEWEST_TESTED}: take another split '
+                    'or more images'
+                )
 
 
 class _Grid:

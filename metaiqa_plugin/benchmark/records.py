@@ -239,7 +239,10 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
     except ValueError as error:
-        raise UserError(f'{str(path)!r} is not JSON: {error}') from error
+        raise UserError(
+            f'{str(path)!r} is not JSON ({error}); metaiqa '
+            'benchmark makes it anew where it is removed'
+        ) from error
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

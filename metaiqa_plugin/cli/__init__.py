@@ -7,9 +7,10 @@ so that help comes at once.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from metaiqa_plugin import __version__
 from metaiqa_plugin.cli import (
@@ -52,6 +53,30 @@ VERBS = {
     'pyiqa': pyiqa_command,
 }
 
+RENAMED = {
+    '--checkpoint': '--metric, which takes checkpoints, too',
+    '--prior': '--metric',
+    '--force': '--overwrite',
+    '--redo': '--overwrite',
+    '--processes': '--workers',
+    '--jobs': '--workers',
+    '--levels': '--quality-levels',
+    '--force_yml': '--set KEY=VALUE, which runs no code',
+    '--auto_resume': '--resume',
+}
+"""Old spellings of options, in the verbs that have the new one and not the old."""
+
+IN_PYTHON = {
+    'mos_range': 'score_range',
+    'mos_column': 'score_column',
+    'meta_info_file': 'scores',
+    'processes': 'workers',
+    'distortion': 'types',
+    'distortions': 'types',
+    'level': 'levels',
+}
+"""Arguments of functions that the command line has under the name of another."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code.
@@ -67,10 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(arguments: Sequence[str]) -> int:
     verb = arguments[0] if arguments else ''
-    if verb == 'pyiqa':  # takes pyiqa's options, --help among them
-        return pyiqa_command.run_pyiqa(arguments[1:])
-    given = parser([verb] if verb in VERBS else VERBS).parse_args(arguments)
-    return given.command(given)
+    options = parser([verb] if verb in VERBS else VERBS).parse_args(arguments)
+    try:
+        return options.command(options)
+    except UserError as error:
+        raise UserError(options.parser.as_typed(str(error))) from error
 
 
 def parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
@@ -86,7 +112,43 @@ def parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports what is wrong as other errors are reported; verbs' parsers, too."""
+    """Of the command and of each verb: what it refuses is a UserError.
+
+    Options that were renamed name the new one; ``options.parser`` is the verb's.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.set_defaults(parser=self)
+
+    def parse_known_args(self, args=None, namespace=None):
+        known = self._option_string_actions
+        for word in args:
+            old = word.partition('=')[0]
+            new = RENAMED.get(old, '')
+            if old not in known and new.partition(' ')[0] in known:
+                raise UserError(f'{old} was removed; use {new}; see {self.prog} --help')
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f'unrecognized arguments: {" ".join(unknown)}')
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f'{message}; see {self.prog} --help')
+
+    def as_typed(self, message: str) -> str:
+        """A message that names arguments as Python has them: ``seed=``, ``max_side``.
+
+        Here it names the options; what is part of a path or in quotes stays.
+        """
+        typed = {
+            action.dest: action.option_strings[-1]
+            for action in self._actions
+            if action.option_strings
+        }
+        typed |= {
+            name: typed[ours] for name, ours in IN_PYTHON.items() if ours in typed
+        }
+        words = '|'.join(name if '_' in name else f'{name}(?==)' for name in typed)
+        names = rf"""(?<![\w./'"-])(?:{words})(?![\w./'"-])"""
+        return re.sub(names, lambda found: typed[found[0]], message)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from metaiqa_plugin.cli import common
+from metaiqa_plugin.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from metaiqa_plugin.train.adapt import Gain
@@ -30,7 +33,6 @@ def add_parser(verbs) -> None:
     verb = verbs.add_parser('adapt', help='adapt a prior to labelled images')
     what = f'to start from: {", ".join(STARTS)} or a checkpoint'
     common.add_metric(verb, what=what)
-    common.add_retired(verb, '--prior', '--metric')
     verb.add_argument('--images', required=True, help='folder')
     common.add_labels(verb, required=True)
     common.add_out(verb, '.safetensors or .pth to write', required=True)
@@ -51,10 +53,18 @@ def run_adapt(options: argparse.Namespace) -> int:
     Raises:
         UserError: see :mod:`metaiqa_plugin.train.adapt`.
     """
-    from metaiqa_plugin.archs.checkpoint import check_target, write_state_dict
+    from metaiqa_plugin.archs.checkpoint import check_target
     from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
     from metaiqa_plugin.train.adapt import AdaptSettings, adapt, read_labels
 
+    names = {field.name for field in fields(AdaptSettings)}
+    given = {k: v for k, v in vars(options).items() if k in names and v is not None}
+    settings = AdaptSettings(**given)
+    if options.metric not in STARTS and not os.path.isfile(options.metric):
+        raise UserError(
+            f'metric={options.metric!r}: expected {", ".join(STARTS)} or the path of a '
+            'checkpoint of MetaIQA'
+        )
     check_target(options.out, options.overwrite, [options.scores, options.metric])
     labelled = read_labels(
         options.images,
@@ -65,14 +75,12 @@ def run_adapt(options: argparse.Namespace) -> int:
         options.score_column,
         options.allow_unlabelled,
     )
-    names = {field.name for field in fields(AdaptSettings)}
-    given = {k: v for k, v in vars(options).items() if k in names and v is not None}
     checkpoint = None if options.metric in STARTS else options.metric
     network = MetaIQA(
         pretrained=STARTS.get(options.metric, True), pretrained_model_path=checkpoint
     )
-    found = adapt(network, labelled, AdaptSettings(**given))
-    write_state_dict(options.out, network.state_dict(), overwrite=options.overwrite)
+    found = adapt(network, labelled, settings)
+    _write(options.out, network.state_dict(), options.overwrite)
     print(f'{options.out}: {len(labelled.paths)} images, {FITTED[found.fitted]}')
     if found.losses:
         course = f'{found.losses[0]:.4f} -> {found.losses[-1]:.4f}'
@@ -94,3 +102,17 @@ def _of_gain(gain: Gain) -> str:
     if gain.seen:
         return text
     return f'{text}\nno gain that chance does not explain: label more images'
+
+
+def _write(out: str, state: dict, overwrite: bool) -> None:
+    """What took long to learn is written elsewhere where its place is gone."""
+    from metaiqa_plugin.archs.checkpoint import write_state_dict
+
+    try:
+        write_state_dict(out, state, overwrite=overwrite)
+    except (UserError, OSError) as error:
+        folder = tempfile.mkdtemp(prefix='metaiqa-')
+        kept = os.path.join(folder, os.path.basename(out))
+        write_state_dict(kept, state)
+        reason = f'{one_line(error)}; the result is kept as {kept!r}'
+        raise UserError(reason) from error

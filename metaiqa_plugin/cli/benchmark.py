@@ -33,6 +33,7 @@ def run_benchmark(options: argparse.Namespace) -> int:
     """
     from metaiqa_plugin.benchmark.plan import read_plan
     from metaiqa_plugin.benchmark.run import run_plan, state_of
+    from metaiqa_plugin.train.options import require_paths
 
     plan = read_plan(options.opt)
     for note in plan.notes:
@@ -45,6 +46,8 @@ def run_benchmark(options: argparse.Namespace) -> int:
         counted = Counter(states[: len(plan.cells)])
         print(', '.join(f'{count} {state}' for state, count in counted.items()))
         return 0
+    for name, database in plan.databases.items():
+        require_paths(vars(database.options), f'{options.opt}: databases.{name}')
     command = f'metaiqa benchmark -opt {shlex.quote(options.opt)}'
     command += f' --workers {options.workers}' if options.workers > 1 else ''
     command += f' --ray {shlex.quote(options.ray)}' if options.ray else ''

@@ -1,4 +1,4 @@
-"""Options that mean the same in every verb; old spellings name the new ones.
+"""Options that mean the same in every verb.
 
 Each function adds one option, or a few that belong together, to a parser or a group.
 An option that several verbs have is here and nowhere else.
@@ -7,7 +7,7 @@ An option that several verbs have is here and nowhere else.
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn
+from typing import Any
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.option_yaml import parse
@@ -25,7 +25,6 @@ __all__ = [
     'add_overwrite',
     'add_ray',
     'add_resume',
-    'add_retired',
     'add_root',
     'add_seed',
     'add_set',
@@ -65,7 +64,6 @@ def add_metric(
         metavar='METRIC',
         help=_with_default(what + more, default),
     )
-    add_retired(parser, '--checkpoint', '--metric, which takes checkpoints, too')
 
 
 def add_out(
@@ -90,8 +88,6 @@ def add_option_file(parser, what: str) -> None:
 def add_overwrite(parser, what: str = 'replace --out if it exists') -> None:
     """``--overwrite``: without it nothing that exists is replaced."""
     parser.add_argument('--overwrite', action='store_true', help=what)
-    for old in ('--force', '--redo'):
-        add_retired(parser, old, '--overwrite')
 
 
 def add_resume(parser) -> None:
@@ -143,8 +139,6 @@ def add_workers(parser, what: str, default: int | None = None) -> None:
     """
     told = f'{what}; default {default or "one per core"}'
     parser.add_argument('--workers', type=int, default=default, help=told)
-    for old in ('--processes', '--jobs'):
-        add_retired(parser, old, '--workers')
 
 
 def add_ray(parser) -> None:
@@ -218,16 +212,6 @@ def add_labels(parser, required: bool = False) -> None:
     )
     parser.add_argument('--image-column', help='of the csv; default: the usual names')
     parser.add_argument('--score-column', help='of the csv; default: the usual names')
-
-
-def add_retired(parser, old: str, new: str) -> None:
-    """The option ``old`` ends with a message that names ``new``."""
-
-    class Retired(argparse.Action):
-        def __call__(self, *arguments, **named) -> NoReturn:
-            raise UserError(f'{old} was removed; use {new}')
-
-    parser.add_argument(old, action=Retired, nargs='*', help=argparse.SUPPRESS)
 
 
 def _with_default(what: str, default: Any) -> str:

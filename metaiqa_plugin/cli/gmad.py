@@ -22,7 +22,6 @@ def add_parser(verbs) -> None:
     verb.add_argument(
         '--quality-levels', type=int, default=5, dest='levels', help='default 5'
     )
-    common.add_retired(verb, '--levels', '--quality-levels')
     verb.add_argument('--pairs', type=int, default=2, help='a level; default 2')
     verb.add_argument(
         '--tolerance',
@@ -42,13 +41,11 @@ def run_gmad(options: argparse.Namespace) -> int:
     Raises:
         UserError: an argument is wrong, or too few images could be scored.
     """
-    from metaiqa_plugin.files import refuse_inputs
     from metaiqa_plugin.score.sources import Sources
     from metaiqa_plugin.study.gmad import Settings, write_competition
 
-    refuse_inputs(options.out, 'out', options.images)
     failed = write_competition(
-        Sources(options.images).files(),
+        Sources(options.images).files(options.out),
         options.defender,
         options.attacker,
         Settings(options.levels, options.pairs, options.tolerance),

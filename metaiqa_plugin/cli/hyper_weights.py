@@ -39,15 +39,13 @@ def run_hyper_weights(options: argparse.Namespace) -> int:
         UserError: an argument is wrong, too few images can be read, or scikit-learn is
             missing.
     """
-    from metaiqa_plugin.files import refuse_inputs
     from metaiqa_plugin.score.sources import Sources
 
     with needing('benchmark'):
         from metaiqa_plugin.study.hyper_weights import write_weight_map
 
-    refuse_inputs(options.out, 'out', options.images)
     failed = write_weight_map(
-        Sources(options.images).files(),
+        Sources(options.images).files(options.out),
         options.metric,
         options.out,
         options.method,

@@ -58,7 +58,9 @@ def run_prepare(options: argparse.Namespace) -> int:
         'groups': options.groups,
     }
     if options.database == 'csv':
-        prepared = prepare_csv(options.root, **{'scores': None, **given}, **for_all)
+        if not options.scores:
+            raise UserError('prepare csv needs --scores, the csv with the scores')
+        prepared = prepare_csv(options.root, **given, **for_all)
     elif given:
         names = ', '.join(f'--{name.replace("_", "-")}' for name in given)
         raise UserError(f'{names}: only for metaiqa prepare csv')

@@ -22,7 +22,7 @@ def add_parser(verbs) -> None:
     reading.add_argument(
         '--as-seen',
         action='store_true',
-        help='turn photos upright by EXIF and scale 16 bits to 8; pyiqa does neither',
+        help='turn photos upright by their EXIF orientation, which pyiqa does not',
     )
     reading.add_argument(
         '--shrink-jpeg',

@@ -24,8 +24,6 @@ def add_parser(verbs) -> None:
     verb.add_argument(
         '--launcher', default='none', help='pytorch: under torchrun; default none'
     )
-    common.add_retired(verb, '--force_yml', '--set KEY=VALUE, which runs no code')
-    common.add_retired(verb, '--auto_resume', '--resume')
     verb.set_defaults(command=run_train)
 
 

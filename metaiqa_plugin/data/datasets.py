@@ -243,7 +243,7 @@ def database_options(block: Mapping[str, Any], where: str) -> DatabaseOptions:
             known['split_index'] = None
         block = known | block
     elif root is not None:
-        raise UserError(f'{where}: root={root!r} goes with database')
+        raise UserError(f'{where}.root={root!r}: only beside database')
     missing = sorted({'meta_info_file', 'dataroot_target'} - set(block))
     if missing:
         raise UserError(f'{where}: {missing}, or a known database, must be given')

@@ -229,8 +229,7 @@ def image_and_mos(
     if mos is None or image == mos or len(table.header) < 2:
         raise UserError(
             f'{table.source}: expected columns of image names and MOS, not '
-            f'{table.header}; name them with image_column and mos_column '
-            '(--image-column and --score-column)'
+            f'{table.header}; name them with image_column and mos_column'
         )
     if _is_number(table.header[mos]):
         raise UserError(
@@ -415,7 +414,7 @@ def outside(where: str, image: str, mos: float, low: float, high: float) -> str:
     """The message about a score outside its range."""
     return (
         f'{where}: score {mos:.10g} of image {image!r} is outside the range {low:g} to '
-        f'{high:g}; give the range of the study (mos_range, --score-range)'
+        f'{high:g}; give the range of the study (mos_range)'
     )
 
 

@@ -41,13 +41,20 @@ from metaiqa_plugin.data.images import read_photo, walk_images
 from metaiqa_plugin.data.splits import split_flags
 from metaiqa_plugin.data.versions import at_working_size, pseudo_mos, version_of
 from metaiqa_plugin.errors import UserError, whole_number
-from metaiqa_plugin.files import check_output, replacing, write_table
+from metaiqa_plugin.files import (
+    check_output,
+    replacing,
+    same_settings,
+    write_settings,
+    write_table,
+)
 from metaiqa_plugin.parallel import available_cores, parallel_map, ray_map
 
 __all__ = ['Synthesis', 'SynthesisReport', 'synthesize']
 
 MAX_SHARDS = 4096
 UNFINISHED = 'unfinished'
+LONGEST_FILE_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -160,8 +167,13 @@ def synthesize(
     processes = available_cores() if processes is None else processes
     whole_number('processes', processes)
     names = _by_stem(walk_images(photos, 'photos'))
-    out = Path(out)
-    photos = Path(photos).resolve()
+    out, photos = Path(out), Path(photos).resolve()
+    for inner, outer in itertools.permutations((out.resolve(), photos)):
+        if inner.is_relative_to(outer):
+            raise UserError(
+                f'out={str(out)!r} and photos={str(photos)!r} are one inside of the '
+                'other; give a folder elsewhere'
+            )
     _claim(out, settings, names, resume)
     shards = Shards(out.resolve(), names)
     left = [number for number in shards.numbers if not shards.is_done(number)]
@@ -231,26 +243,19 @@ def _claim(out: Path, settings: Synthesis, names: list[str], resume: bool) -> No
     record = check_output(out, overwrite=True, folder=True) / 'synthesis.json'
     digest = hashlib.sha256('\n'.join(names).encode('utf-8', 'surrogateescape'))
     photos = {'count': len(names), 'names_sha256': digest.hexdigest()}
-    wanted = json.loads(json.dumps(asdict(settings) | {'photos': photos}))
+    wanted = asdict(settings) | {'photos': photos}
     if out.exists() and any(out.iterdir()):
         if not resume:
             raise UserError(
                 f'out={str(out)!r} exists and is not empty; choose another folder, or '
-                'resume=True (--resume) to continue an interrupted run'
+                '--resume to continue an interrupted run'
             )
         if not record.is_file():
             raise UserError(
                 f'out={str(out)!r} holds no interrupted synthesis to resume'
             )
-        before = json.loads(record.read_text(encoding='utf-8'))
-        changed = [key for key in wanted if wanted[key] != before.get(key)]
-        if changed:
-            raise UserError(
-                f'out={str(out)!r} was begun with other settings ({changed}); use '
-                'those, or another folder'
-            )
-    with replacing(record) as temporary:
-        temporary.write_text(json.dumps(wanted, indent=2), encoding='utf-8')
+        same_settings(record, wanted)
+    write_settings(record, wanted)
 
 
 def _distort_shard(job: tuple[Path, Path, Synthesis, list[str], Path]) -> int:
@@ -260,6 +265,7 @@ def _distort_shard(job: tuple[Path, Path, Synthesis, list[str], Path]) -> int:
     try:
         for name in names:
             try:
+                _check_name(name, settings)
                 image = at_working_size(read_photo(photos / name), settings.max_side)
             except UserError as error:
                 failed[name] = str(error)
@@ -272,9 +278,19 @@ def _distort_shard(job: tuple[Path, Path, Synthesis, list[str], Path]) -> int:
     except OSError as error:
         raise UserError(
             f'out={str(out)!r} cannot be written: {error.strerror or error}; fix '
-            'that and continue with resume=True (--resume)'
+            'that and continue with --resume'
         ) from error
     return len(names)
+
+
+def _check_name(photo: str, settings: Synthesis) -> None:
+    try:
+        names = [_image_name(_stem(photo), *one) for one in settings.versions(photo)]
+        longest = max(len(os.path.basename(name).encode()) for name in names)
+    except UnicodeEncodeError as error:
+        raise UserError('its name is not UTF-8; rename it') from error
+    if longest > LONGEST_FILE_NAME:
+        raise UserError(f'images of it would have names of {longest} bytes; rename it')
 
 
 def _distort_photo(

@@ -83,7 +83,11 @@ def version_of(
         distortion, level: see ``distort``.
         seed: of the random part.
     """
-    key = (seed, crc32(photo.encode()), *seed_key(distortion, level))
+    key = (
+        seed,
+        crc32(photo.encode('utf-8', 'surrogateescape')),
+        *seed_key(distortion, level),
+    )
     return distort(pixels, distortion, level, np.random.default_rng(key))
 
 

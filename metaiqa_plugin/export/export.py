@@ -92,6 +92,8 @@ def export_metric(
     with replacing(out) as temporary:
         try:
             write(temporary, draft)
+        except OSError:
+            raise
         except Exception as error:  # PyTorch reports by exceptions of many kinds
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise _refusal(

@@ -90,9 +90,9 @@ def write_torchscript(path: str | os.PathLike, draft: Draft) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         entry = torch.jit.script(Entry(_compiled(draft), draft))
-        torch.jit.save(
-            entry.eval(), os.fspath(path), {FACTS: json.dumps(draft.facts, indent=1)}
-        )
+        facts = {FACTS: json.dumps(draft.facts, indent=1)}
+        with open(path, 'wb') as file:  # of a full disk torch makes a RuntimeError
+            torch.jit.save(entry.eval(), file, facts)
 
 
 def open_torchscript(path: str | os.PathLike) -> Callable[[Tensor], Tensor]:

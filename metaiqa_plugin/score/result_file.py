@@ -24,7 +24,13 @@ import pyarrow
 from pyarrow import parquet
 
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.files import check_output, locked, replacing
+from metaiqa_plugin.files import (
+    check_output,
+    locked,
+    replacing,
+    same_settings,
+    write_settings,
+)
 from metaiqa_plugin.score.pipeline import ScoreRow
 
 __all__ = [
@@ -255,7 +261,7 @@ def result_file(
             'with --resume, or replace it with --overwrite'
         )
     if resume and unfinished:
-        _check_settings(mark, settings)
+        same_settings(mark, settings)
     table = _Parquet(path, metrics) if parquet else None
     earlier = table.rows() if parquet and resume and finished else ()
     check_output(path, overwrite=True)
@@ -272,8 +278,7 @@ def result_file(
                 rows.clear()
             for row in earlier:
                 rows.write(row)
-            with replacing(mark) as temporary:
-                temporary.write_text(json.dumps(settings, indent=2), encoding='utf-8')
+            write_settings(mark, settings)
             yield rows
         if parquet:
             table.write(rows.rows())
@@ -291,18 +296,6 @@ def _removed(lock: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(PermissionError):
             lock.unlink(missing_ok=True)
-
-
-def _check_settings(mark: Path, settings: dict[str, Any]) -> None:
-    """Raises UserError where a run was begun with others."""
-    before = json.loads(mark.read_text(encoding='utf-8'))
-    settings = json.loads(json.dumps(settings))
-    for name in {**before, **settings}:
-        if before.get(name) != settings.get(name):
-            raise UserError(
-                f'resume: the unfinished run had {name}={before.get(name)!r}, this one '
-                f'has {settings.get(name)!r}; give the same, or --overwrite'
-            )
 
 
 class _Parquet:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, get_args
-from urllib.error import URLError
 
 import numpy as np
 import pyiqa
@@ -29,7 +28,9 @@ __all__ = [
     'min_side',
     'open_metric',
     'open_scorers',
+    'require_metric',
     'scorer_names',
+    'usable_device',
 ]
 
 CHECKPOINTS = ('.safetensors', '.pth', '.pt')
@@ -140,12 +141,8 @@ def open_metric(name: str, **arguments) -> nn.Module:
         UserError: pyiqa has none of that name, or its weights cannot be downloaded.
         CheckpointError: the file is not there, or not a checkpoint of ours.
     """
+    require_metric(name)
     if name not in pyiqa.list_models('NR'):
-        if not (name.endswith(CHECKPOINTS) or os.path.isfile(name)):
-            raise UserError(
-                f'metric {name!r} is not a no-reference metric of pyiqa; metaiqa pyiqa '
-                '-ls lists all'
-            )
         network = network_name(name)
         if network not in METRIC_OF_NETWORK:
             raise CheckpointError(
@@ -156,11 +153,25 @@ def open_metric(name: str, **arguments) -> nn.Module:
         name = METRIC_OF_NETWORK[network]
     try:
         return pyiqa.create_metric(name, **arguments)
-    except URLError as error:
+    except UserError:
+        raise
+    except Exception as error:  # hubs and packages that are not there raise many kinds
         raise UserError(
-            f'metric {name!r} needs weights from a model hub, which cannot be '
-            f'reached ({error.reason})'
+            f'metric {name!r} cannot be opened: {one_line(error)[:200]}; its weights '
+            'may be on a model hub that cannot be reached, or a package is missing'
         ) from error
+
+
+def require_metric(name: str) -> None:
+    """Raises UserError where neither pyiqa nor the disk has it; opens nothing."""
+    if name in pyiqa.list_models('NR') or os.path.isfile(name):
+        return
+    if name.endswith(CHECKPOINTS):
+        raise CheckpointError(f'weight file {name!r} does not exist')
+    raise UserError(
+        f'metric {name!r} is not a no-reference metric of pyiqa; metaiqa pyiqa -ls '
+        'lists all'
+    )
 
 
 def open_scorers(
@@ -189,7 +200,9 @@ def open_scorers(
     """
     one_of('engine', engine, get_args(EngineName))
     one_of('precision', precision, get_args(Precision))
-    placed = {} if device is None else {'device': _usable(device)}
+    placed = {} if device is None else {'device': usable_device(device)}
+    for metric in metrics:
+        require_metric(metric)
     scorers: list[Scorer] = []
     for metric, name in zip(metrics, names or scorer_names(metrics), strict=True):
         opened = open_metric(metric, **placed)
@@ -201,7 +214,7 @@ def open_scorers(
     return scorers
 
 
-def _usable(device: str) -> str:
+def usable_device(device: str) -> str:
     """``device``; raises UserError where torch does not have it on this machine."""
     try:
         torch.empty(1, device=device)

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from metaiqa_plugin.data.images import as_rgb, as_seen, decoded, iterate_images
 from metaiqa_plugin.data.labels import IMAGE_COLUMNS, CsvTable, find_column
 from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.files import refuse_inputs
 
 __all__ = ['FILE_SIZE', 'Reader', 'Sources']
 
@@ -68,8 +69,17 @@ class Sources:
                     seen.add(path)
                     yield path
 
-    def files(self) -> list[str]:
-        """All of them, sorted; of several paths to the same file the first."""
+    def files(self, out: str) -> list[str]:
+        """All of them, sorted; of several paths to the same file the first.
+
+        Raises:
+            UserError: as iterating does; a file or folder that is named is not there,
+                or ``out`` would replace it.
+        """
+        refuse_inputs(out, 'out', self._given)
+        for name in self._given:
+            if not (name == STDIN or os.path.lexists(name) or glob.has_magic(name)):
+                raise UserError(f'images={name!r}: no such file or folder')
         once = {os.path.realpath(path): path for path in sorted(self, reverse=True)}
         return sorted(once.values())
 

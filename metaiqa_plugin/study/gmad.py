@@ -189,7 +189,8 @@ def write_competition(
         raise UserError(
             f'defender and attacker are both {defender!r}; give two different metrics'
         )
-    out = check_output(out, overwrite, folder=True, inputs=paths)
+    _require_images(len(paths), settings)
+    out = check_output(out, overwrite, folder=True, inputs=[*paths, defender, attacker])
     scorers = open_scorers((defender, attacker))
     rows = list(_scored(paths, scorers, out / 'scores.csv'))
     scored = [row for row in rows if not row.error]
@@ -286,11 +287,7 @@ def competition(
             f'{len(defender)} scores of the defender for {len(attacker)} of the '
             'attacker; expected as many of both'
         )
-    if len(defender) < 2 * settings.levels:
-        raise UserError(
-            f'levels={settings.levels}: needs at least {2 * settings.levels} images, '
-            f'got {len(defender)}; give more images or ask for fewer levels'
-        )
+    _require_images(len(defender), settings)
     reach = settings.tolerance * defender.std()
     groups = np.array_split(np.argsort(defender, kind='stable'), settings.levels)
     found = []
@@ -300,6 +297,14 @@ def competition(
         pairs = tuple(_pairs(images, attacker, settings.pairs))
         found.append(Level(number, tuple(images.tolist()), pairs))
     return found
+
+
+def _require_images(count: int, settings: Settings) -> None:
+    if count < 2 * settings.levels:
+        raise UserError(
+            f'levels={settings.levels}: needs at least {2 * settings.levels} images, '
+            f'got {count}; give more images or ask for fewer levels'
+        )
 
 
 def _checked(name: str, scores: Sequence[float]) -> np.ndarray:
@@ -427,7 +432,11 @@ def _number(score: float) -> str:
 
 
 def _short(text: str, length: int) -> str:
-    """The text, with dots for its middle if it has more than ``length`` letters."""
+    """The text, with dots for its middle if it has more than ``length`` letters.
+
+    Bytes of a name that are not UTF-8 are question marks.
+    """
+    text = text.encode(errors='replace').decode()
     if len(text) <= length:
         return text
     kept = length - 1

@@ -160,14 +160,15 @@ def write_weight_map(
     """
     one_of('method', method, tuple(METHODS))
     whole_number('seed', seed, minimum=0)
+    names = (ORIGINAL, *(DISTORTIONS if distorted else ()))
+    _require_images(len(paths) * len(names))
+    out = check_output(out, overwrite, folder=True, inputs=paths)
     network = open_metric(metric).net
     if not isinstance(network, HyperIQA) or not network.config.hyper_network:
         raise UserError(
             f'metric={metric!r}: this network generates no weights; give '
             'hyperiqa-lite0, or a checkpoint of HyperIQA with a hyper-network'
         )
-    out = check_output(out, overwrite, folder=True, inputs=paths)
-    names = (ORIGINAL, *(DISTORTIONS if distorted else ()))
     scored = list(_scored(network, paths, names, seed))
     found = [(version, vector) for version, row, vector in scored if not row.error]
     vectors = np.array([vector for _, vector in found])
@@ -277,10 +278,7 @@ def embed(vectors: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarra
     one_of('method', method, tuple(METHODS))
     whole_number('seed', seed, minimum=0)
     count = len(vectors)
-    if count < MIN_IMAGES:
-        raise UserError(
-            f'a map needs at least {MIN_IMAGES} images that can be read, got {count}'
-        )
+    _require_images(count)
     if not np.ptp(vectors, axis=0).any():
         raise UserError(f'all {count} images have the same weights; nothing to map')
     components = 2 if method == 'pca' else COMPONENTS
@@ -291,6 +289,14 @@ def embed(vectors: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarra
     perplexity = min(PERPLEXITY, (count - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init='pca', random_state=seed)
     return tsne.fit_transform(reduced).astype(np.float64)
+
+
+def _require_images(count: int) -> None:
+    if count < MIN_IMAGES:
+        raise UserError(
+            f'a map needs at least {MIN_IMAGES} images that can be read, got {count}; '
+            'name more, or add versions of each with --distort'
+        )
 
 
 def nearest(vectors: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ from metaiqa_plugin.data.versions import (
     version_of,
 )
 from metaiqa_plugin.errors import UserError, whole_number
-from metaiqa_plugin.files import check_output, replacing, write_table
+from metaiqa_plugin.files import ANY_NAME, check_output, replacing, write_table
 from metaiqa_plugin.score.pipeline import Item, score_items
 from metaiqa_plugin.score.scorers import MetricScorer, Scorer, open_metric
 
@@ -167,17 +167,17 @@ def write_ranking(
         raise UserError(f'levels={[*settings.levels]}: a ranking takes at least two')
     names = walk_images(photos, 'photos')[:limit]
     files = [Path(photos) / name for name in names]
+    out = check_output(out, overwrite, folder=True, inputs=[photos, metric, *files])
     opened = open_metric(metric)
     lower_better = bool(opened.lower_better)
     scorer = MetricScorer(Path(metric).name, opened, lower_better)
-    out = check_output(out, overwrite, folder=True, inputs=[photos, metric, *files])
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     table = out / 'scores.csv'
     rows = []
     growing = replacing(table) if table.exists() else contextlib.nullcontext(table)
     with (
         growing as path,
-        path.open('w', encoding='utf-8', newline='', buffering=1) as file,
+        path.open('w', newline='', buffering=1, **ANY_NAME) as file,
     ):
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(HEADER)

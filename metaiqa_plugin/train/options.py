@@ -25,7 +25,7 @@ from metaiqa_plugin.data.datasets import (
 )
 from metaiqa_plugin.data.episodes import EpisodeDataset
 from metaiqa_plugin.data.ranked import RankedDataset
-from metaiqa_plugin.errors import UserError, file_name
+from metaiqa_plugin.errors import UserError, file_name, whole_number
 from metaiqa_plugin.option_yaml import parse
 from metaiqa_plugin.registration import registered
 from metaiqa_plugin.train.settings import (
@@ -41,6 +41,8 @@ __all__ = [
     'find_faults',
     'option_file',
     'read_options',
+    'require_data',
+    'require_paths',
     'shipped_options',
 ]
 
@@ -90,6 +92,10 @@ OUR_DATASETS = {
     'LabelledDataset': LabelledDataset,
     'RankedDataset': RankedDataset,
 }
+LARGEST_SEED = 2**32 - 1
+"""That NumPy's global generator takes."""
+
+PATHS = ('meta_info_file', 'dataroot_target', 'dataroot_ref', 'split_file', 'photos')
 AUGMENTATIONS = _names(
     'random_crop center_crop resize adaptive_resize random_square_resize '
     'random_arp_resize ada_pad rot90 randomerase hflip vflip totensor'
@@ -193,6 +199,9 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
     if 'name' in options:
         yield from _raised(file_name, 'name', options['name'])
     yield from _unknown('', options, TOP)
+    seed = options.get('manual_seed')
+    if seed is not None:
+        yield from _raised(whole_number, 'manual_seed', seed, 0, LARGEST_SEED)
     for section, known in SECTIONS.items():
         yield from _unknown(section, options.get(section), known)
     yield from _signature('network', options.get('network'), 'network')
@@ -208,6 +217,37 @@ def find_faults(options: dict[str, Any]) -> Iterator[str]:
         yield from _signature(f'val.metrics.{name}', metric, 'metric', allowed)
     for phase, block in (options.get('datasets') or {}).items():
         yield from _dataset_faults(f'datasets.{phase}', block)
+
+
+def require_data(options: dict[str, Any]) -> None:
+    """Raises UserError where a folder or csv of a data set is not there.
+
+    Args:
+        options: without faults, see :func:`check_options`.
+    """
+    for phase, block in options['datasets'].items():
+        where = f'datasets.{phase}'
+        parts = [block]
+        ours = OUR_DATASETS.get(block['type'])
+        if ours is not None and block.get('photos') is None:
+            databases, _ = split_block(block, ours.configure)
+            databases.pop('store', None)
+            found = named_databases(databases, block['name'], where)
+            parts = [vars(database) for _, database in found]
+        for part in parts:
+            require_paths(part, where)
+
+
+def require_paths(block: Mapping[str, Any], where: str) -> None:
+    """Raises UserError where a folder or file of a block is not there."""
+    for key in PATHS:
+        path = block.get(key)
+        if path is not None and not os.path.exists(str(path)):
+            raise UserError(
+                f'{where}.{key}={str(path)!r} is not there; metaiqa prepare or '
+                'metaiqa synthesize makes it, as the first lines of the option file '
+                'say, or name another'
+            )
 
 
 def _raised(check: Callable, *arguments: Any) -> Iterator[str]:

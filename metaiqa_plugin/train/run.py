@@ -31,7 +31,7 @@ from pyiqa.utils import (
 from pyiqa.utils.logger import initialized_logger
 from pyiqa.utils.options import copy_opt_file, dict2str
 
-from metaiqa_plugin.errors import UserError, whole_number
+from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.files import remove_unfinished
 from metaiqa_plugin.option_yaml import dump
 from metaiqa_plugin.train import ranks
@@ -42,6 +42,7 @@ from metaiqa_plugin.train.options import (
     check_options,
     option_file,
     read_options,
+    require_data,
 )
 from metaiqa_plugin.train.state import newest_state, refuse_other_options
 
@@ -90,6 +91,7 @@ def train(
             'state of the run'
         )
     _require_start(paths.get('pretrain_network'))
+    require_data(given)
     ranks.start(launcher)
     try:
         return _run(_for_pyiqa(given, root), file or given, resume)
@@ -142,7 +144,6 @@ def _for_pyiqa(options: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
     seed = options.get('manual_seed')
     if seed is None:
         seed = random.randint(1, 10000)
-    whole_number('manual_seed', seed, minimum=0)
     seed = ranks.share(seed)
     set_random_seed(seed)
     root = str(Path(root).resolve())

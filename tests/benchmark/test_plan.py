@@ -1,5 +1,6 @@
 """From a file to cells: what each is told, and the faults that are found before."""
 
+import csv
 import sys
 from pathlib import Path
 
@@ -196,6 +197,29 @@ def test_only_methods_that_adapt_have_cells_with_labels(tiny, written):
 def test_faults_are_found_before_anything_runs(tiny, written, change, message):
     with pytest.raises(UserError, match=message):
         read_plan(written({**tiny, **change}))
+
+
+def test_a_test_part_of_one_image_is_a_fault(tiny, written, tmp_path, capfd):
+    rows = list(csv.reader(Path(tiny['databases']['wild']['meta_info_file']).open()))
+    place = rows[0].index('ratio802_seed123_split_02')
+    tested = [row for row in rows if row[place] == 'test']
+    for row in tested[1:]:
+        row[place] = 'train'
+    table = tmp_path / 'one.csv'
+    table.write_text(''.join(','.join(row) + '\n' for row in rows))
+    tiny['databases']['wild']['meta_info_file'] = str(table)
+    assert main(['benchmark', '-opt', written(tiny), '--list']) == 2
+    assert "split '02' tests on 1 image of 'wild'" in capfd.readouterr().err
+
+
+def test_data_that_is_not_there_is_said_with_a_way_out(tiny, written, tmp_path, capfd):
+    for key, more in (('dataroot_target', []), ('meta_info_file', ['--list'])):
+        tiny['databases']['wild'][key] = 'no'
+        more += ['--root', str(tmp_path / 'runs')]
+        assert main(['benchmark', '-opt', written(tiny), *more]) == 2
+        error = capfd.readouterr().err
+        assert f"databases.wild.{key}='no' is not there; metaiqa prepare or" in error
+    assert not (tmp_path / 'runs').exists()
 
 
 def test_a_change_that_nobody_reads_is_a_fault(tiny, written, capsys):

@@ -1,6 +1,5 @@
 """The command as a user runs it: results, and one clear line for bad input."""
 
-import argparse
 import ast
 import csv
 import re
@@ -11,6 +10,7 @@ import pandas as pd
 import pyiqa
 import pytest
 import torch
+from pyiqa import pyiqa_cmd
 from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin import __version__
@@ -18,9 +18,12 @@ from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
-from metaiqa_plugin.cli import VERBS, common, main, parser
+from metaiqa_plugin.cli import RENAMED, VERBS, common, main, parser
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.weights import shipped_path
+
+BOTH = ('--defender', 'metaiqa', '--attacker', 'piqe')
+OPTIONS_OF_TRAINING = Path(__file__).parents[2] / 'options' / 'train' / 'MetaIQA'
 
 
 @pytest.fixture
@@ -125,21 +128,7 @@ def test_broken_images_are_rows_and_a_non_zero_code(tmp_path, prior, photos, cap
         (['score', 'x.png', '--metric', 'ssim'], "'ssim' is not a no-reference"),
         (['score', 'x.png', '--metric', 'nowhere.pth'], 'does not exist'),
         (['synthesize', 'nowhere', '{new}'], 'no such folder'),
-        (['synthesize', '{photos}', '{new}', '--types', 'blur'], "'blur'"),
-        (
-            ['synthesize', '{photos}', '{new}', '--levels', '7'],
-            'level must be a number from 1 to 5',
-        ),
-        (['synthesize', '{photos}', '{new}', '--workers', '0'], 'processes=0'),
-        (
-            ['synthesize', '{photos}', '{new}', '--random-levels', '0'],
-            'random_levels=0',
-        ),
         (['score', '{photos}', '--device', 'nosuch'], "device='nosuch'"),
-        (['train', '-opt', 'nowhere.yml'], 'no such option file'),
-        (['adapt', '--images', 'nowhere', '{labels}', '{out}'], 'no such folder'),
-        (['adapt', '--images', '{photos}', '--scores=no.csv', '{out}'], "'no.csv'"),
-        (['adapt', '--images', '{photos}', '{labels}', '{out}'], '--score-range'),
         (['adapt', '--images', '{photos}', '{labels}', '--out=x.h5'], "'.h5'"),
     ],
 )
@@ -172,13 +161,24 @@ def test_a_checkpoint_of_another_network_is_one_line(tmp_path, small_photos, cap
     assert 'head.0.bias' in error_line(capfd)
 
 
-def test_weights_that_can_not_be_fetched_are_one_line(monkeypatch, photos, capfd):
+@pytest.mark.parametrize(
+    'error',
+    [
+        URLError('no route'),
+        FileNotFoundError('cannot find the file on the Hub\nand it is not cached'),
+        ModuleNotFoundError("No module named 'pkg_resources'"),
+    ],
+)
+def test_weights_and_packages_that_are_not_there_are_one_line(
+    error, monkeypatch, photos, capfd
+):
     def unreachable(*args, **kwargs):
-        raise URLError('no route')
+        raise error
 
     monkeypatch.setattr(pyiqa, 'create_metric', unreachable)
     assert main(['score', str(photos[0]), '--metric', 'brisque']) == 2
-    assert 'model hub' in error_line(capfd)
+    line = error_line(capfd)
+    assert 'model hub' in line and ' '.join(str(error).split()) in line
 
 
 def test_help_names_every_verb(capfd):
@@ -206,26 +206,109 @@ def test_an_option_of_several_verbs_is_in_common_alone():
     assert {name: where for name, where in files.items() if len(where) > 1} == {}
 
 
-def retired():
-    """Verbs, their old spellings, and what options each verb has."""
-    (verbs,) = (action for action in parser()._actions if action.choices)
-    for verb, of_verb in verbs.choices.items():
-        known = of_verb._option_string_actions
-        for old in (name for name in known if known[name].help == argparse.SUPPRESS):
-            yield verb, old, set(known)
+(verbs,) = (action for action in parser()._actions if action.choices)
+OPTIONS = {name: verb._option_string_actions for name, verb in verbs.choices.items()}
 
 
-@pytest.mark.parametrize(('verb', 'old', 'known'), list(retired()))
-def test_an_old_spelling_names_the_new_one(verb, old, known, capfd):
+@pytest.mark.parametrize('old', RENAMED)
+@pytest.mark.parametrize('verb', VERBS)
+def test_an_old_spelling_names_the_new_one_and_the_help(verb, old, capfd):
+    if old in OPTIONS[verb]:
+        pytest.skip('an option of this verb')
     assert main([verb, old, 'value']) == 2
     line = error_line(capfd)
-    new = re.fullmatch(rf'metaiqa: {old} was removed; use (--[a-z-]+)\b.*', line)
-    assert new[1] in known - {old}
+    assert line.endswith(f'; see metaiqa {verb} --help')
+    if RENAMED[old].partition(' ')[0] in OPTIONS[verb]:
+        assert line.startswith(f'metaiqa: {old} was removed; use {RENAMED[old]};')
 
 
-def test_every_old_spelling_is_known():
-    old = {'--checkpoint', '--prior', '--force', '--redo', '--jobs', '--processes'}
-    assert {name for _, name, _ in retired()} >= {*old, '--force_yml'}
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['gmad', '{photos}', *BOTH, '--quality-levels', '0'], '--quality-levels=0: '),
+        (['gmad', '{photos}', *BOTH, '--quality-levels', '4'], '--quality-levels=4: '),
+        (
+            ['gmad', '{photos}', *BOTH, '--tolerance=-1'],
+            '--tolerance=-1.0: expected a finite number of at least 0',
+        ),
+        (
+            ['gmad', '{photos}', *BOTH, '--attacker=no', '--quality-levels=3'],
+            "metric 'no' is not a no-r",
+        ),
+        (['gmad', 'no.png', *BOTH], "images='no.png': no such file or folder"),
+        (['explain', 'no.png', '{photos}'], "images='no.png': no such file or folder"),
+        (['hyper-weights', 'no'], "images='no': no such file or folder"),
+        (['hyper-weights', '{photo}'], 'at least 4 images that can be read, got 1'),
+        (['ranking', 'no'], "photos='no': no such folder"),
+        (['adapt', '--images', 'no', '{labels}', '{out}'], "--images='no': no such f"),
+        (['adapt', '{all}', '--scores=no.csv', '{out}'], "--scores='no.csv': no such"),
+        (['adapt', '{all}', '{labels}', '{out}', '--metric=rankiqa'], "c='rankiqa': e"),
+        (
+            ['adapt', '{all}', '{labels}', '{out}', '--metric=no.pth'],
+            "ic='no.pth': exp",
+        ),
+        (['adapt', '{all}', '{labels}', '{out}', '--steps=-1'], '--steps=-1: expecte'),
+        (['adapt', '{all}', '{labels}', '{out}', '--score-column=x'], '(--score-colum'),
+        (
+            ['adapt', '{all}', '{labels}', '{out}', '--score-range', '5', '1'],
+            '--score-range=[5.0, 1.0]: expected low < high',
+        ),
+        (['adapt', '{all}', '{labels}', '{out}'], 'range of the study (--score-range)'),
+        (
+            ['synthesize', '{photos}', '{new}', '--types=blur'],
+            "--types='blur': no such",
+        ),
+        (['synthesize', '{photos}', '{new}', '--levels=7'], '--levels=7: expected'),
+        (['synthesize', '{photos}', '{new}', '--workers=0'], '--workers=0: expected'),
+        (['synthesize', '{photos}', '{new}', '--random-levels=0'], '--random-levels=0'),
+        (['synthesize', '{photos}', '{photos}', '--resume'], 'one inside of the other'),
+        (['synthesize', '{photos}', '{photos}/new'], 'one inside of the other'),
+        (['synthesize', '{photos}', '{photos}/..'], 'one inside of the other'),
+        (['prepare', 'csv', '{photos}'], 'prepare csv needs --scores'),
+        (['prepare', 'csv', '{photos}', '--scores=no.csv'], "--scores='no.csv': no su"),
+        (['prepare', 'livec', 'no'], "root='no': no such folder"),
+        (['export', '--out=x.onnx', '--input=3x3'], "--input='3x3': expected dynamic"),
+        (['export', '--out=new/x.onnx', '--metric=no.pth'], "'no.pth' does not exist"),
+        (['ui', '--metric=no.pth'], "'no.pth' does not exist"),
+        (['report', 'no'], "'no' holds no experiment"),
+        (['train', '-opt=no.yml'], "-opt 'no.yml': no such option file"),
+        (
+            ['train', '-opt={kodak}'],
+            "datasets.train.meta_info_file='data/kodak/meta_in",
+        ),
+        (['benchmark', '-opt=no.yml'], "-opt 'no.yml': no such option file"),
+        (['pyiqa'], 'no metric is given'),
+        (['pyiqa', 'metaiqa'], 'no image is given; name it, or a folder, with --targe'),
+        (['pyiqa', 'no', '-t', '{photos}'], "metric 'no' is unknown"),
+        (['pyiqa', 'metaiqa', '-t', 'no'], "--target='no': no such file or folder"),
+        (['pyiqa', 'metaiqa', '-t', '{empty}'], 'no image in this folder'),
+        (['pyiqa', 'ssim', '-t', '{photo}'], "metric 'ssim' compares with a reference"),
+        (['pyiqa', 'ssim', '-t', '{photo}', '-r=no'], "--ref='no': no such file"),
+        (['pyiqa', 'metaiqa', '-t={photo}', '--device=no'], "--device='no' cannot be"),
+        (['pyiqa', 'metaiqa', '-t={photo}', '--size', '1'], 'unrecognized arguments'),
+    ],
+)
+def test_what_is_wrong_is_told_as_typed_before_anything_is_loaded_or_made(
+    tmp_path, small_photos, labels, monkeypatch, capfd, arguments, message
+):
+    here = tmp_path / 'here'
+    (here / 'empty').mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(pyiqa, 'create_metric', None)
+    filled = {
+        'photos': small_photos,
+        'photo': next(small_photos.iterdir()),
+        'all': f'--images={small_photos}',
+        'labels': f'--scores={labels}',
+        'out': '--out=new/adapted.pth',
+        'new': 'new/folder',
+        'empty': 'empty',
+        'kodak': OPTIONS_OF_TRAINING / 'metaiqa_kodak.yml',
+    }
+    assert main([argument.format(**filled) for argument in arguments]) == 2
+    assert message in error_line(capfd)
+    assert [path.name for path in here.iterdir()] == ['empty']
+    assert len(list(small_photos.rglob('*'))) == 6
 
 
 @pytest.mark.parametrize(
@@ -234,7 +317,7 @@ def test_every_old_spelling_is_known():
         ([], 'required: VERB; see metaiqa --help'),
         (['scores'], "invalid choice: 'scores'"),
         (['score'], 'required: images; see metaiqa score --help'),
-        (['score', 'x', '--topp', '1'], 'unrecognized arguments: --topp'),
+        (['score', 'x', '--topp'], 'arguments: --topp; see metaiqa score --help'),
         (['score', 'x', '--top', '1', '--bottom', '1'], 'not allowed with'),
         (['ranking', 'x', '--levels', 'high'], "--levels: invalid level value: 'high'"),
     ],
@@ -242,6 +325,21 @@ def test_every_old_spelling_is_known():
 def test_what_the_parser_refuses_is_one_line_and_a_code(arguments, message, capfd):
     assert main(arguments) == 2
     assert message in error_line(capfd)
+
+
+def test_pyiqas_command_is_given_what_was_typed(small_photos, monkeypatch, capfd):
+    asked = []
+
+    def create(name, device):
+        asked.append((name, device))
+        return lambda path: torch.tensor(0.5)
+
+    monkeypatch.setattr(pyiqa_cmd, 'create_metric', create)
+    given = ['-v', '-t', str(small_photos), '--device', 'cpu']
+    assert main(['pyiqa', 'metaiqa', 'rankiqa', *given]) == 0
+    assert asked == [('metaiqa', 'cpu'), ('rankiqa', 'cpu')]
+    printed = capfd.readouterr().out
+    assert all(str(path) in printed for path in small_photos.iterdir())
 
 
 def test_pyiqas_command_knows_our_metrics(capfd):

@@ -1,19 +1,13 @@
 """The verb export."""
 
-import argparse
-
 import pytest
 import torch
 
-from metaiqa_plugin.cli import export
-from metaiqa_plugin.errors import run
+from metaiqa_plugin.cli import main
 
 
 def execute(*arguments):
-    parser = argparse.ArgumentParser()
-    export.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(['export', *map(str, arguments)])
-    return run(options.command, options)
+    return main(['export', *map(str, arguments)])
 
 
 def test_it_writes_and_tells_what_and_how_close(tmp_path, checkpoint, capfd):

@@ -1,6 +1,5 @@
 """The verb gmad, from images to tables and a sheet."""
 
-import argparse
 import contextlib
 import io
 import shutil
@@ -12,9 +11,8 @@ from PIL import Image
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
-from metaiqa_plugin.cli import gmad
+from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.errors import run
 from metaiqa_plugin.score import engines, open_metric
 from metaiqa_plugin.study import gmad as study
 
@@ -23,10 +21,7 @@ SIZES = ('--quality-levels', 2, '--pairs', 2, '--tolerance', 1)
 
 
 def execute(*arguments):
-    parser = argparse.ArgumentParser()
-    gmad.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(['gmad', *map(str, arguments)])
-    return run(options.command, options)
+    return main(['gmad', *map(str, arguments)])
 
 
 @pytest.fixture(scope='module')
@@ -183,7 +178,7 @@ def test_levels_without_a_pair_are_drawn_as_such(folder, rival, tmp_path, capfd)
         ),
         (
             ['--defender', 'piqe', '--attacker', 'entropy', '--quality-levels', 7],
-            'levels=7: needs at least 14 images, got 12',
+            'levels=7: needs at least 14 images, got 13',
         ),
     ],
 )

@@ -1,6 +1,5 @@
 """The verb hyper-weights, from images to a table and a map."""
 
-import argparse
 import shutil
 
 import numpy as np
@@ -12,10 +11,9 @@ from torchvision.transforms.functional import to_tensor
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.archs.hyperiqa_arch import HyperIQA
-from metaiqa_plugin.cli import hyper_weights
+from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.distortions import distort
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.errors import run
 from metaiqa_plugin.study.hyper_weights import (
     HEADER,
     embed,
@@ -27,10 +25,7 @@ VERSIONS = ['original', 'gaussian_blur', 'white_noise', 'jpeg']
 
 
 def execute(*arguments):
-    parser = argparse.ArgumentParser()
-    hyper_weights.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(['hyper-weights', *map(str, arguments)])
-    return run(options.command, options)
+    return main(['hyper-weights', *map(str, arguments)])
 
 
 def written(folder, **arguments):

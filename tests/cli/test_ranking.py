@@ -1,6 +1,5 @@
 """``metaiqa ranking`` from a folder of photos to tables and a picture."""
 
-import argparse
 import csv
 import shutil
 from types import SimpleNamespace
@@ -10,11 +9,11 @@ import pytest
 from PIL import Image
 
 from metaiqa_plugin.archs.checkpoint import write_state_dict
-from metaiqa_plugin.cli import ranking
+from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.data.synthesis import Synthesis, synthesize
 from metaiqa_plugin.data.versions import severity
-from metaiqa_plugin.errors import BAD_INPUT, SOME_FAILED, run
+from metaiqa_plugin.errors import BAD_INPUT, SOME_FAILED
 from metaiqa_plugin.score import open_metric
 from metaiqa_plugin.study import ranking as study
 
@@ -22,10 +21,7 @@ TWO = ('gaussian_blur', 'white_noise')
 
 
 def call(*arguments):
-    parser = argparse.ArgumentParser()
-    ranking.add_parser(parser.add_subparsers())
-    options = parser.parse_args(['ranking', *map(str, arguments)])
-    return run(options.command, options)
+    return main(['ranking', *map(str, arguments)])
 
 
 def read(path):
@@ -294,9 +290,9 @@ def test_nothing_scored_is_one_line(use, nested, out, capfd):
         (['--types', 'blur'], "'blur'"),
         (['--levels', 3], 'levels=[3]'),
         (['--levels', 3, 3], 'name each once'),
-        (['--levels', 1, 6], 'level must be a number from 1 to 5'),
+        (['--levels', 1, 6], '--levels=6: expected a number from 1 to 5'),
         (['--limit', 0], 'limit=0'),
-        (['--max-side', -1], 'max_side=-1'),
+        (['--max-side', -1], '--max-side=-1'),
         (['--seed', -1], 'seed=-1'),
         (['--metric', 'ssim'], "'ssim' is not a no-reference"),
         (['--metric', 'nowhere.pth'], 'nowhere.pth'),

@@ -1,21 +1,16 @@
 """The command refuses what it cannot serve, and ends as it should."""
 
-import argparse
 import logging
 import socket
 import sys
 
 import pytest
 
-from metaiqa_plugin.cli import ui
-from metaiqa_plugin.errors import run
+from metaiqa_plugin.cli import main
 
 
 def execute(*arguments):
-    parser = argparse.ArgumentParser()
-    ui.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(['ui', *map(str, arguments)])
-    return run(options.command, options)
+    return main(['ui', *map(str, arguments)])
 
 
 def one_line(capfd):
@@ -31,11 +26,11 @@ def one_line(capfd):
         (['--port', 65536], 'port=65536'),
         (['--port', -1], 'port=-1'),
         (['--host', 'no.such.host.invalid', '--port', 0], "host='no.such.host.inv"),
-        (['--max-tabs', 0], 'max_tabs=0'),
-        (['--max-files', 0], 'max_files=0'),
-        (['--max-megabytes', -3], 'max_megabytes=-3'),
-        (['--max-megapixels', 0], 'max_megapixels=0'),
-        (['--max-checkpoint-megabytes', 0], 'max_checkpoint_megabytes=0'),
+        (['--max-tabs', 0], '--max-tabs=0'),
+        (['--max-files', 0], '--max-files=0'),
+        (['--max-megabytes', -3], '--max-megabytes=-3'),
+        (['--max-megapixels', 0], '--max-megapixels=0'),
+        (['--max-checkpoint-megabytes', 0], '--max-checkpoint-megabytes=0'),
         (['--steps', -1, '--port', 0], 'steps=-1'),
         (['--seed', -1, '--port', 0], 'seed=-1'),
         (['--metric', 'nowhere.pth', '--port', 0], "'nowhere.pth' does not exist"),

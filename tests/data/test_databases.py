@@ -348,7 +348,7 @@ def test_another_range_can_be_given(tmp_path, published, run, refused):
     assert table['std'].tolist() == [0.5] and table.mos.tolist() == [-0.25]
     for low, high in (('5', '0'), ('nan', '1')):
         line = refused('bid', tmp_path, '--score-range', low, high, '--overwrite')
-        assert 'score_range=' in line
+        assert '--score-range=' in line
 
 
 def test_bid_images_may_lie_in_the_root(tmp_path, published, run):

@@ -159,7 +159,7 @@ def test_a_chain_is_never_better_than_its_worst_part(names, level):
 
 @pytest.mark.parametrize('level', [0, 6, 5.1, 0.99, float('nan'), True, '3', None])
 def test_a_wrong_level_is_named(level):
-    with pytest.raises(ValueError, match=f'level must be a number .*{level!r}'):
+    with pytest.raises(ValueError, match=f'level={level!r}: expected a number'):
         pseudo_mos('jpeg', level)
 
 

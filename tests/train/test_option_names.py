@@ -154,6 +154,7 @@ def test_an_argument_runs_no_code(given, here, capfd):
         ('path.models=/tmp/x', 'unknown option path.models'),
         ('path.experiments_root=victim', 'unknown option path.experiments_root'),
         ('manual_seed=x', "manual_seed='x'"),
+        ('manual_seed=4294967296', 'manual_seed=4294967296'),
     ],
 )
 def test_a_change_that_can_not_be(given, message, here, capfd):

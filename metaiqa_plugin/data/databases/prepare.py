@@ -138,7 +138,7 @@ def prepare(
 
 def prepare_csv(
     images: str | os.PathLike,
-    scores: str | os.PathLike | None,
+    scores: str | os.PathLike,
     out: str | os.PathLike | None = None,
     overwrite: bool = False,
     skip_missing: bool = False,
@@ -169,8 +169,6 @@ def prepare_csv(
         UserError: as for :func:`prepare`; no such column.
     """
     folder = Path(images)
-    if scores is None:
-        raise UserError('scores=None: name the csv with the scores (--scores)')
     if groups is not None and group_column is not None:
         raise UserError(
             f'groups={groups!r} and group_column={group_column!r}: give one'
@@ -282,7 +280,7 @@ def _check_rows(rows: Sequence[PublishedRow], mos_range: tuple[float, float]) ->
             raise UserError(
                 f'{row.source}: reference {row.ref_name!r} is in group {row.group!r} '
                 f'here and in {other.group!r} in {other.source}; no split can keep '
-                'both together (group_column, --group-column)'
+                'both together (group_column)'
             )
 
 

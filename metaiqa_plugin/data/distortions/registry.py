@@ -84,7 +84,7 @@ def between_levels(values: Sequence[float], level: float) -> float:
 def _checked_level(level: float) -> float:
     number = isinstance(level, Real) and not isinstance(level, (bool, np.bool_))
     if not number or not LEVELS[0] <= level <= LEVELS[-1]:
-        raise UserError(f'level must be a number from 1 to 5, got {level!r}')
+        raise UserError(f'level={level!r}: expected a number from 1 to 5')
     return level
 
 
@@ -275,8 +275,8 @@ def chain_parts(name: str) -> tuple[Distortion, ...]:
     """
     if not isinstance(name, str):
         raise UserError(
-            'distortion must be a name from DISTORTIONS or a Distortion, got '
-            f'{name!r} of type {type(name).__name__}'
+            f'distortion={name!r}: expected a name or a Distortion, not '
+            f'{type(name).__name__}'
         )
     names = name.split(JOINT)
     if JOINT in name and not all(names):
@@ -292,9 +292,7 @@ def chain_parts(name: str) -> tuple[Distortion, ...]:
         if part not in DISTORTIONS:
             close = difflib.get_close_matches(part.lower(), DISTORTIONS)
             known = f'close matches: {close}' if close else f'known: {[*DISTORTIONS]}'
-            raise UserError(
-                f'distortion must be a name from DISTORTIONS, got {part!r}; {known}'
-            )
+            raise UserError(f'distortion={part!r}: no such type; {known}')
     if len(set(names)) < len(names):
         raise UserError(
             f'distortion={name!r}: the parts of a chain must differ; for more of one '
