@@ -61,6 +61,7 @@ RENAMED = {
     '--processes': '--workers',
     '--jobs': '--workers',
     '--levels': '--quality-levels',
+    '--methods': '--maps',
     '--force_yml': '--set KEY=VALUE, which runs no code',
     '--auto_resume': '--resume',
 }

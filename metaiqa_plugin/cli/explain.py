@@ -25,7 +25,6 @@ def add_parser(verbs) -> None:
         help='quality (default) gradient smooth integrated cam, or all that the metric '
         'has; smooth and integrated compute --copies and --steps gradients an image',
     )
-    common.add_retired(verb, '--methods', '--maps')
     verb.add_argument(
         '--longest',
         type=int,
@@ -58,7 +57,9 @@ def add_parser(verbs) -> None:
     )
     verb.add_argument('--arrays', action='store_true', help='write maps as .npy, too')
     common.add_out(verb, 'folder', 'explain')
-    common.add_overwrite(verb)
+    again = verb.add_mutually_exclusive_group()
+    common.add_resume(again)
+    common.add_overwrite(again)
     verb.set_defaults(command=run_explain)
 
 
@@ -71,17 +72,15 @@ def run_explain(options: argparse.Namespace) -> int:
     if not {'all', 'smooth', 'integrated'}.isdisjoint(options.maps):
         with needing('explain'):
             import captum.attr  # noqa: F401
-    from metaiqa_plugin.files import refuse_inputs
     from metaiqa_plugin.score.sources import Sources
     from metaiqa_plugin.study.explain.maps import MapSettings
     from metaiqa_plugin.study.explain.sheet import ExplainSettings, write_explanations
 
-    refuse_inputs(options.out, 'out', options.images)
     names = ('noise', 'copies', 'seed', 'baseline', 'steps', 'patch')
     how = MapSettings(**{name: getattr(options, name) for name in names})
     settings = ExplainSettings(options.maps, options.longest, options.arrays, how)
-    paths = Sources(options.images).files()
+    paths = Sources(options.images).files(options.out)
     failed = write_explanations(
-        paths, options.metric, settings, options.out, options.overwrite
+        paths, options.metric, settings, options.out, options.overwrite, options.resume
     )
     return SOME_FAILED if failed else 0

@@ -1,6 +1,6 @@
 """The verb explain, from images to sheets and a table."""
 
-import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -11,9 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from metaiqa_plugin.cli import explain
+from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.errors import run
 from metaiqa_plugin.score import open_metric
 from metaiqa_plugin.study.explain import sheet
 from metaiqa_plugin.study.explain.maps import METHODS
@@ -22,10 +21,7 @@ QUICK = ('--maps', 'all', '--copies', 2, '--steps', 2)
 
 
 def execute(*arguments):
-    parser = argparse.ArgumentParser()
-    explain.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(['explain', *map(str, arguments)])
-    return run(options.command, options)
+    return main(['explain', *map(str, arguments)])
 
 
 @pytest.fixture
@@ -60,7 +56,36 @@ def test_every_image_has_a_sheet_and_a_row_and_a_bad_one_is_told(
         assert (row['width'], row['height']) == (96, 64)
         assert Image.open(out / row['sheet']).width > 1000
     written = sorted(path.name for path in out.rglob('*') if path.is_file())
-    assert written == ['explain.csv', 'photo.png.png', 'photo.png.png']
+    tables = ['explain.csv', 'explain.json']
+    assert written == [*tables, 'photo.png.png', 'photo.png.png']
+
+
+def test_what_is_there_is_not_computed_again(images, checkpoint, monkeypatch, capfd):
+    command = (images, '--metric', checkpoint, *QUICK, '--maps', 'quality')
+    assert execute(*command, '--out', 'whole') == 1
+    drawn, real = [], sheet.draw_sheet
+
+    def stopped(path, *given):
+        if drawn:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        drawn.append(path)
+        real(path, *given)
+
+    monkeypatch.setattr(sheet, 'draw_sheet', stopped)
+    assert execute(*command, '--out', 'cut') == 2
+    error = capfd.readouterr().err
+    assert "--out='cut' cannot be written" in error and '--resume' in error
+    assert execute(*command[:-1], 'cam', '--out', 'cut', '--resume') == 2
+    assert "the earlier run had --maps=['quality']" in capfd.readouterr().err
+    assert execute(*command, '--out', 'cut', '--resume') == 2
+    drawn.clear()
+    monkeypatch.setattr(sheet, 'draw_sheet', lambda *given: drawn.append(real(*given)))
+    assert execute(*command, '--out', 'cut', '--resume') == 1
+    assert len(drawn) == 1
+    assert execute(*command, '--out', 'cut', '--resume') == 1
+    assert len(drawn) == 1
+    for name in ('explain.csv', 'explain.json'):
+        assert Path('cut', name).read_bytes() == Path('whole', name).read_bytes()
 
 
 def test_the_same_command_writes_the_same_table_and_replaces_when_told_to(
@@ -87,7 +112,8 @@ def test_arrays_are_the_maps_that_were_asked_for(tmp_path, images, checkpoint):
     out = tmp_path / 'explain'
     written = sorted(path.name for path in out.iterdir())
     arrays = [f'photo.png.{method}.npy' for method in methods]
-    assert written == sorted(['explain.csv', *arrays, 'photo.png.png'])
+    tables = ['explain.csv', 'explain.json']
+    assert written == sorted([*tables, *arrays, 'photo.png.png'])
     for name in arrays:
         values = np.load(out / name)
         assert values.shape == (64, 96)
@@ -170,7 +196,7 @@ def test_a_metric_without_gradients_has_a_quality_map_alone(photos, capfd):
     assert execute(*command) == 0
     assert 'piqe has no gradient, smooth, integrated, cam' in capfd.readouterr().err
     arrays = sorted(os.listdir('explain'))
-    assert arrays == ['explain.csv', 'photo.png.png', 'photo.png.quality.npy']
+    assert arrays[2:] == ['photo.png.png', 'photo.png.quality.npy']
     assert execute('photo.png', '--metric', 'piqe', '--maps', 'gradient') == 2
     assert "maps=['gradient']: metric 'piqe' has only" in capfd.readouterr().err
 

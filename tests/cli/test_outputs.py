@@ -91,7 +91,7 @@ def test_odd_names_of_images_end_no_run(
     one_level = ['--quality-levels', '1']
     few = ['--types', 'jpeg', '--levels', '1', '5']
     arguments = {
-        'explain': [*metric, '--methods', 'quality'],
+        'explain': [*metric, '--maps', 'quality'],
         'ranking': [*metric, *few],
         'gmad': ['--defender', checkpoint, '--attacker', rival, *one_level],
         'synthesize': ['database', *few, '--workers', '1'],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -22,8 +25,22 @@ from torchvision.transforms.functional import gaussian_blur, to_tensor
 from tqdm import tqdm
 
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.errors import UserError, one_line, one_of, whole_number
-from metaiqa_plugin.files import check_output, replacing, write_table
+from metaiqa_plugin.errors import (
+    LONGEST_NAME,
+    UserError,
+    one_line,
+    one_of,
+    whole_number,
+)
+from metaiqa_plugin.files import (
+    ANY_NAME,
+    check_output,
+    replacing,
+    same_settings,
+    sha256_of,
+    write_settings,
+    write_table,
+)
 from metaiqa_plugin.score.pipeline import Item, score_items
 from metaiqa_plugin.score.scorers import MetricScorer, Scorer, open_metric
 from metaiqa_plugin.study.explain.gradient_maps import baseline_image
@@ -93,8 +110,11 @@ def write_explanations(
     settings: ExplainSettings,
     out: str | os.PathLike,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> int:
     """Write a sheet for each image, and ``explain.csv`` with a row for each.
+
+    The table grows row by row. ``explain.json`` says what the sheets depend on.
 
     Args:
         paths: of the images.
@@ -102,20 +122,31 @@ def write_explanations(
         settings: which maps, and how.
         out: folder to write to.
         overwrite: it may have files, which are replaced.
+        resume: keep the sheets and rows that an earlier run left.
 
     Returns:
         how many images have an error in place of a sheet.
 
     Raises:
-        UserError: an argument is wrong, ``out`` is in use, or the metric lacks a
-            method.
+        UserError: an argument is wrong, ``out`` is in use, cannot be written or was
+            begun with other settings, or the metric lacks a method.
     """
+    out = check_output(out, overwrite or resume, folder=True, inputs=paths)
     opened = open_metric(metric)
     methods = _methods(opened, settings.maps, metric)
-    out = check_output(out, overwrite, folder=True, inputs=paths)
     explainer = _Explainer(os.path.basename(metric), opened, methods, settings, out)
-    rows = list(_rows(explainer, paths))
-    write_table(out / 'explain.csv', HEADER, rows)
+    told = sha256_of(metric) if os.path.isfile(metric) else metric
+    kept = _kept(out, {'metric': told, **asdict(settings)}, resume)
+    table = out / 'explain.csv'
+    write_table(table, HEADER, kept.values())
+    rows = []
+    with table.open('a', newline='', buffering=1, **ANY_NAME) as file:
+        growing = csv.writer(file, lineterminator='\n')
+        for row in _rows(explainer, paths, kept):
+            rows.append(row)
+            if row is not kept.get(row[0]):
+                growing.writerow(row)
+    write_table(table, HEADER, rows)
     failed = sum(bool(row[-1]) for row in rows)
     sheets = len(rows) - failed
     print(f'{out}: {sheets} sheet{"s" if sheets != 1 else ""}, explain.csv')
@@ -139,12 +170,38 @@ def _methods(metric: nn.Module, asked: Sequence[str], name: str) -> list[str]:
     return [method for method in usable if ALL in asked or method in asked]
 
 
-def _rows(explainer: _Explainer, paths: Sequence[str]) -> Iterator[tuple]:
+def _kept(out: Path, settings: dict[str, Any], resume: bool) -> dict[str, list[str]]:
+    """Rows of an earlier run with a sheet, by image; notes the settings.
+
+    Raises:
+        UserError: it had others.
+    """
+    record, table, kept = out / 'explain.json', out / 'explain.csv', {}
+    if resume and record.is_file() and table.is_file():
+        same_settings(record, settings)
+        with table.open(newline='', **ANY_NAME) as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(HEADER)]
+        kept = {row[0]: row for row in rows[1:] if not row[-1]}
+    write_settings(record, settings)
+    return {path: row for path, row in kept.items() if (out / row[-2]).is_file()}
+
+
+def _rows(
+    explainer: _Explainer, paths: Sequence[str], kept: dict[str, list[str]]
+) -> Iterator[Sequence]:
     """A row of the table for each image, with a bar on stderr."""
     names = _sheet_names(paths)
     for path in tqdm(paths, 'explain', unit='image'):
+        if path in kept and kept[path][-2] == names[path]:
+            yield kept[path]
+            continue
         try:
             yield (path, *explainer.explain(path, names[path]), '')
+        except OSError as error:
+            raise UserError(
+                f'out={str(explainer.out)!r} cannot be written ({one_line(error)}); '
+                'mend that and continue with --resume'
+            ) from error
         except Exception as error:  # metrics of pyiqa refuse images with any of them
             reason = one_line(error)
             tqdm.write(f'metaiqa: skipped {path}: {reason}', sys.stderr)
@@ -161,7 +218,17 @@ def _sheet_names(paths: Sequence[str]) -> dict[str, str]:
         names = {path: '/'.join(each[-length:]) for path, each in parts.items()}
         if len(set(names.values())) == len(names):
             break
-    return {path: f'{name}.png' for path, name in names.items()}
+    return {path: f'{_short(name)}.png' for path, name in names.items()}
+
+
+def _short(name: str) -> str:
+    """The name of a file, with a hash in place of an end that is too long."""
+    folder, slash, last = name.rpartition('/')
+    content = os.fsencode(last)
+    if len(content) > LONGEST_NAME:
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        last = f'{content[:150].decode(errors="ignore")}-{digest}'
+    return f'{folder}{slash}{last}'
 
 
 @dataclass(frozen=True)
@@ -190,6 +257,7 @@ class _Explainer:
         score = _score(scorer, photo)
         score_seen = score if seen is photo else _score(scorer, seen)
         pixels = to_tensor(seen).unsqueeze(0).to(self.metric.device)
+        title = os.path.basename(path).encode(errors='replace').decode()
         panels = []
         for method in self.methods:
             found = compute_map(method, self.metric.net, pixels, self.settings.how)
@@ -204,7 +272,7 @@ class _Explainer:
             self.out / name,
             np.asarray(seen),
             panels,
-            f'{os.path.basename(path)}: {score:.4g} by {self.name}',
+            f'{title}: {score:.4g} by {self.name}',
             self._size_note(photo, seen, score_seen),
             self.metric.lower_better,
         )
