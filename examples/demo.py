@@ -45,6 +45,7 @@ NR_METRICS = ('metaiqa', 'piqe')
 FR_METRICS = ('ssim', 'gmsd')
 MAX_SIDE = 320
 DRAWS = 3
+ADAPT_STEPS = 30
 LABELS = 10
 LABELS_PER_REFERENCE = 2
 PRIOR, IMAGENET = 'meta-trained prior', 'ImageNet weights only'
@@ -186,6 +187,7 @@ def predict(
     labelled, test = draw_labels(table, draw)
     given = LabelledImages(labelled.path.tolist(), labelled.pseudo_mos.tolist())
     settings = AdaptSettings(
+        steps=ADAPT_STEPS,  # of the whole network: another distortion, a weak prior
         seed=draw,
         batch_size=LABELS,
         resize=block['resize'],

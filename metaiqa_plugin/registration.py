@@ -37,6 +37,7 @@ def _metric(score_range: str, **options: str) -> dict:
 METRICS = {
     'metaiqa': _metric('0, 1', type='MetaIQA'),
     'metaiqa-prior': _metric('0, 1', type='MetaIQA', pretrained='prior'),
+    'metaiqa-livec': _metric('0, 1', type='MetaIQA', pretrained='livec'),
     'rankiqa': _metric('~0, ~1', type='RankIQA'),
     'hyperiqa-lite0': _metric('~0, ~1', type='HyperIQA'),
     'metaiqa-official': _metric('0, 1', type='MetaIQAOfficial'),

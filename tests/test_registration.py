@@ -80,7 +80,7 @@ def test_importing_lists_our_metrics_and_loads_no_training_code():
         "names = pyiqa.list_models('NR', filter='metaiqa*')\n"
         'print(*names, *slow & set(sys.modules))'
     )
-    assert python(code) == 'metaiqa metaiqa-official metaiqa-prior'
+    assert python(code) == 'metaiqa metaiqa-livec metaiqa-official metaiqa-prior'
 
 
 def test_trainer_dataset_and_networks_are_found_by_name_alone():

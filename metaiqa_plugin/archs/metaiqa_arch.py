@@ -229,8 +229,9 @@ class MetaIQA(ConfiguredNetwork):
 
     Args:
         backbone: and the other fields of :class:`MetaIQAConfig`.
-        pretrained: ``True``: the metric that ships (trained on LIVE Challenge);
-            ``'prior'``: the prior that it comes from (distorted Kodak photos alone);
+        pretrained: ``True``: the metric that ships (BIQ2021 and LIVE Challenge);
+            ``'prior'``: the prior that it comes from (BIQ2021 alone); ``'livec'``: the
+            metric of before (distorted Kodak photos and LIVE Challenge);
             ``'imagenet'``: ImageNet weights and a fresh head; ``False``: random.
         pretrained_model_path: a checkpoint of ours, or of the authors' network in
             their key layout (``resnet_layer.*``, ``net.*``) or pyiqa's
@@ -240,7 +241,11 @@ class MetaIQA(ConfiguredNetwork):
 
     CONFIG = MetaIQAConfig
     NAME = 'MetaIQA'
-    SHIPPED: ClassVar = {True: 'metaiqa', 'prior': 'metaiqa-prior'}
+    SHIPPED: ClassVar = {
+        True: 'metaiqa',
+        'prior': 'metaiqa-prior',
+        'livec': 'metaiqa-livec',
+    }
     SIZE = 'input_size'
     FOREIGN = ForeignLayout(
         MetaIQAConfig(

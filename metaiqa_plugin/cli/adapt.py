@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ['add_parser', 'run_adapt']
 
-STARTS = {'metaiqa': True, 'metaiqa-prior': 'prior'}
+STARTS = {'metaiqa': True, 'metaiqa-prior': 'prior', 'metaiqa-livec': 'livec'}
 """Metrics that ship, by what ``MetaIQA`` calls their weights."""
 
 FITTED = {

@@ -20,8 +20,9 @@ __all__ = ['FILES', 'card', 'require_sha256', 'shipped_path']
 
 FOLDER = Path(__file__).parent
 FILES = {
-    'metaiqa': 'metaiqa-livec',
+    'metaiqa': 'metaiqa',
     'metaiqa-prior': 'metaiqa-prior',
+    'metaiqa-livec': 'metaiqa-livec',
     'rankiqa': 'rankiqa-livec',
     'hyperiqa-lite0': 'hyperiqa-livec',
 }

@@ -45,15 +45,15 @@ def test_the_card_describes_the_file(name):
 
 def test_another_file_is_refused(monkeypatch, tmp_path):
     for suffix in ('safetensors', 'md'):
-        name = f'metaiqa-livec.{suffix}'
+        name = f'metaiqa.{suffix}'
         (tmp_path / name).write_bytes((weights.FOLDER / name).read_bytes())
-    with (tmp_path / 'metaiqa-livec.safetensors').open('ab') as file:
+    with (tmp_path / 'metaiqa.safetensors').open('ab') as file:
         file.write(b'\0')
     monkeypatch.setattr(weights, 'FOLDER', tmp_path)
     uncached = weights.shipped_path.__wrapped__
     with pytest.raises(CheckpointError, match='SHA-256'):
         uncached('metaiqa')
-    (tmp_path / 'metaiqa-livec.safetensors').unlink()
+    (tmp_path / 'metaiqa.safetensors').unlink()
     with pytest.raises(CheckpointError, match='is missing'):
         uncached('metaiqa')
 
