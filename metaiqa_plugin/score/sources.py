@@ -69,14 +69,15 @@ class Sources:
                     seen.add(path)
                     yield path
 
-    def files(self, out: str) -> list[str]:
+    def files(self, out: str | None = None) -> list[str]:
         """All of them, sorted; of several paths to the same file the first.
 
         Raises:
             UserError: as iterating does; a file or folder that is named is not there,
                 or ``out`` would replace it.
         """
-        refuse_inputs(out, 'out', self._given)
+        if out is not None:
+            refuse_inputs(out, 'out', self._given)
         for name in self._given:
             if not (name == STDIN or os.path.lexists(name) or glob.has_magic(name)):
                 raise UserError(f'images={name!r}: no such file or folder')
