@@ -62,6 +62,7 @@ RENAMED = {
     '--jobs': '--workers',
     '--levels': '--quality-levels',
     '--methods': '--maps',
+    '--head-steps': '--steps, where 0 fits the last layer alone',
     '--force_yml': '--set KEY=VALUE, which runs no code',
     '--auto_resume': '--resume',
 }
