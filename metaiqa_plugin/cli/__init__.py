@@ -128,7 +128,7 @@ class _Parser(argparse.ArgumentParser):
         for word in args:
             old = word.partition('=')[0]
             new = RENAMED.get(old, '')
-            if old not in known and new.partition(' ')[0] in known:
+            if old not in known and new.split(' ')[0].rstrip(',') in known:
                 raise UserError(f'{old} was removed; use {new}; see {self.prog} --help')
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
