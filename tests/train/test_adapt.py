@@ -284,7 +284,7 @@ def test_labels_are_joined_and_normalised(small_photos, labels):
     ('arguments', 'written', 'message'),
     [
         ({}, {}, r'score 20 of image .* outside the range 0 to 1'),
-        ({}, {'header': ('image', 'votes')}, "columns .*'votes'.*--score-column"),
+        ({}, {'header': ('image', 'votes')}, "columns .*'votes'.* and mos_column"),
         ({'score_column': 'm'}, {}, r"no column 'm'"),
         ({'score_range': (0, 100)}, {'drop': 2}, '2 images of .* have no row'),
         (
