@@ -152,7 +152,7 @@ def same(first, second):
 
 
 def kill_at(
-    options, root, iteration, number=signal.SIGKILL, deadline=120, only_readers=False
+    options, root, iteration, number=signal.SIGKILL, deadline=600, only_readers=False
 ):
     """Start a run; signal it and its processes once it has logged ``iteration``."""
     process = Started(command(options, root), stderr=subprocess.PIPE)
@@ -167,7 +167,7 @@ def kill_at(
         os.kill(int(children.read_text().split()[-1]), number)
     else:
         os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     return process.returncode, errors
 
 

@@ -15,7 +15,8 @@ from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.train import ranks
 from metaiqa_plugin.train.run import train
 
-LOST = 60
+LOST = 600
+"""Seconds after which a job is taken to hang."""
 
 
 def torchrun(runs, options, root):
