@@ -27,9 +27,9 @@ def test_the_demo_writes_what_it_promises_and_runs_again(
 ):
     monkeypatch.setattr(demo, 'KODAK', small_photos)
     monkeypatch.setattr(demo, 'NR_METRICS', ('piqe',))
-    monkeypatch.setattr(demo, 'LABELS', 4)
+    monkeypatch.setattr(demo, 'LABELS', 6)
     monkeypatch.setattr(demo, 'DRAWS', 2)
-    monkeypatch.setattr(demo.AdaptSettings, 'total_steps', lambda *_: 2)
+    monkeypatch.setattr(demo, 'ADAPT_STEPS', 2)
     out = tmp_path / 'demo-results'
     out.mkdir()
     (out / demo.MARKER).touch()
@@ -39,7 +39,7 @@ def test_the_demo_writes_what_it_promises_and_runs_again(
     assert 'SROCC before' in printed and '[5/5]' in printed
     assert not (out / 'of an earlier demo').exists()
     predictions = pd.read_csv(out / 'predictions.csv')
-    assert len(predictions) == 4 * 5
+    assert len(predictions) == 3 * 5
     assert predictions.image.str.contains('jpeg2000').all()
     assert len(pd.read_csv(out / 'photo_scores.csv')) == 12
     for name in ('learning_curve.png', 'scatter.png'):
