@@ -16,6 +16,7 @@ __all__ = [
     'SOME_FAILED',
     'CheckpointError',
     'Stopped',
+    'Unavailable',
     'UserError',
     'file_name',
     'needing',
@@ -45,6 +46,10 @@ class UserError(ValueError):
 
 class CheckpointError(UserError):
     """A weight file is missing, damaged, or belongs to another network."""
+
+
+class Unavailable(UserError):
+    """Something that exists cannot be had here: no network, or a package is missing."""
 
 
 class Stopped(Exception):

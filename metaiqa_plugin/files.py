@@ -134,8 +134,14 @@ def write_settings(path: str | os.PathLike, settings: dict[str, Any]) -> None:
 
 
 def same_settings(path: str | os.PathLike, settings: dict[str, Any]) -> None:
-    """Raises UserError where a run was begun with others."""
-    before = json.loads(Path(path).read_text(encoding='utf-8'))
+    """Raises UserError where a run was begun with others, or that cannot be told."""
+    try:
+        before = dict(json.loads(Path(path).read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f'--resume: {os.fspath(path)!r}, which says how the run was begun, is '
+            'damaged; begin anew'
+        ) from error
     settings = json.loads(json.dumps(settings))
     for name in {**before, **settings}:
         if before.get(name) != settings.get(name):
@@ -167,18 +173,18 @@ def check_output(
     Raises:
         UserError: it exists, is an input, or nothing can be written there.
     """
-    path = Path(path)
+    given, path = os.fspath(path), Path(path)
     try:
         used = any(path.iterdir()) if path.is_dir() else path.exists()
         if path.exists() and path.is_dir() != folder:
             is_, wanted = ('a file', 'a folder') if folder else ('a folder', 'a file')
-            raise UserError(f'{argument}={str(path)!r} is {is_}; name {wanted}')
+            raise UserError(f'{argument}={given!r} is {is_}; name {wanted}')
         if used and not overwrite:
             raise UserError(
-                f'{argument}={str(path)!r} exists; give --overwrite to replace it, or '
+                f'{argument}={given!r} exists; give --overwrite to replace it, or '
                 'another name'
             )
-        refuse_inputs(path, argument, inputs)
+        refuse_inputs(given, argument, inputs)
         above = path if path.is_dir() else path.parent
         made = [each for each in (above, *above.parents) if not each.exists()]
         probe = above / f'.{uuid4().hex[:12]}.tmp'
@@ -194,8 +200,7 @@ def check_output(
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
-            f'{argument}={str(path)!r} cannot be written ({reason}); choose another '
-            'place'
+            f'{argument}={given!r} cannot be written ({reason}); choose another place'
         ) from error
     return path
 

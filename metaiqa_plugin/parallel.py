@@ -18,13 +18,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from metaiqa_plugin.errors import UserError, needing
 
 __all__ = [
     'available_cores',
+    'available_memory',
     'connected',
     'keep_freed_memory',
     'one_thread',
@@ -36,6 +40,10 @@ AHEAD_HERE = 4
 AHEAD_ON_RAY = 2
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**30
+MEMORY_LIMITS = (
+    '/sys/fs/cgroup/memory.max',
+    '/sys/fs/cgroup/memory/memory.limit_in_bytes',
+)
 
 
 def keep_freed_memory() -> bool:
@@ -56,6 +64,18 @@ def keep_freed_memory() -> bool:
         return False
     done = set_option(M_MMAP_THRESHOLD, LARGEST)
     return bool(done and set_option(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def available_memory() -> int:
+    """Bytes that are available, at most what the control group of the process allows.
+
+    Memory that other processes of the group use is not taken off that.
+    """
+    available = psutil.virtual_memory().available
+    for limit in MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # not there, or 'max'
+            available = min(available, int(Path(limit).read_text()))
+    return available
 
 
 def available_cores() -> int:

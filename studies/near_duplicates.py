@@ -33,8 +33,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from metaiqa_plugin.cli.common import add_overwrite
-from metaiqa_plugin.data.databases.sources import ImagesOnDisk
-from metaiqa_plugin.data.images import as_seen, decoded
+from metaiqa_plugin.data.images import ImagesOnDisk, as_seen, decoded
 from metaiqa_plugin.data.labels import CsvTable, image_and_mos
 from metaiqa_plugin.errors import run
 from metaiqa_plugin.files import check_output, write_table

@@ -46,7 +46,7 @@ from metaiqa_plugin.archs.base import (
     ForeignLayout,
     NetworkConfig,
 )
-from metaiqa_plugin.errors import UserError, real_number, whole_number
+from metaiqa_plugin.errors import Unavailable, UserError, real_number, whole_number
 from metaiqa_plugin.photos import carried_photos
 
 __all__ = [
@@ -405,14 +405,14 @@ class MetaIQAOfficial(PyiqaMetaIQA):
     0.1.16 ends in a bare ``URLError``; this class says what to do.
 
     Raises:
-        UserError: the hub cannot be reached and no local file was given.
+        Unavailable: the hub cannot be reached and no local file was given.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         try:
             super().__init__(*args, **kwargs)
         except (URLError, ConnectionError, TimeoutError) as error:
-            raise UserError(
+            raise Unavailable(
                 "metric 'metaiqa-official' needs the authors' weights from pyiqa's "
                 f'model hub, which cannot be reached ({error}); give a local file '
                 'with pretrained_model_path=FILE'

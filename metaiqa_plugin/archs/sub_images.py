@@ -17,6 +17,8 @@ __all__ = ['CHUNK', 'SubImageConfig', 'SubImageNetwork', 'SubImages', 'resized']
 
 MOST_CROPS = 10_000
 LARGEST_SEED = 2**63 - 1
+SLIVER = 4
+"""An image so many times larger than its sub-images is never enlarged as a whole."""
 CHUNK = 32
 """Sub-images that go through the network at a time."""
 Size = tuple[int, int]
@@ -111,6 +113,12 @@ class SubImages:
 
     def of(self, images: Tensor) -> Tensor:
         """(k * N, C, side, side) of (N, C, H, W): the first of all N come first."""
+        before = tuple(images.shape[-2:])
+        after = [self.enlarged_by * length for length in self.size or before]
+        sliver = math.prod(after) > SLIVER * len(self.corners) * self.side**2
+        if sliver and after[0] >= before[0] and after[1] >= before[1]:
+            scales = [old / new for old, new in zip(before, after, strict=True)]
+            return torch.cat([self._cut(images, scales, at) for at in self.corners])
         if self.size is not None:
             images = functional.interpolate(
                 images, self.size, mode='bilinear', align_corners=False, antialias=True
@@ -128,6 +136,21 @@ class SubImages:
             for top, left in self.corners
         ]
         return torch.cat(cut)
+
+    def _cut(self, images: Tensor, scales: list[float], corner: Size) -> Tensor:
+        """One of them, enlarged from the pixels below it alone, bilinear."""
+        for dim, scale, start in zip((-2, -1), scales, corner, strict=True):
+            last = images.shape[dim] - 1
+            lengths = torch.arange(start, start + self.side, dtype=torch.float64)
+            at = ((lengths + 0.5) * scale - 0.5).clamp(0, last).to(images.device)
+            low = at.long()
+            part = (at - low).to(images.dtype)
+            low, high = (
+                images.index_select(dim, place)
+                for place in (low, (low + 1).clamp(max=last))
+            )
+            images = low.lerp(high, part[:, None] if dim == -2 else part)
+        return images
 
 
 class SubImageNetwork(ConfiguredNetwork):

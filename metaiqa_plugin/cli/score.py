@@ -37,11 +37,22 @@ def add_parser(verbs) -> None:
     common.add_device(speed)
     common.add_batch_size(speed)
     common.add_workers(speed, 'reading threads')
+    speed.add_argument(
+        '--memory',
+        type=float,
+        metavar='GB',
+        help='for images in flight; default: half of what is available',
+    )
     common.add_ray(speed)
     out = verb.add_argument_group('results')
     common.add_out(out, '.csv, .jsonl or .parquet; default: csv on standard output')
     again = out.add_mutually_exclusive_group()
     common.add_resume(again)
+    again.add_argument(
+        '--retry-failed',
+        action='store_true',
+        help='--resume, and score again images whose rows have an error',
+    )
     common.add_overwrite(again)
     chosen = out.add_mutually_exclusive_group()
     chosen.add_argument('--top', type=int, metavar='N', help='print the N best')
@@ -51,6 +62,7 @@ def add_parser(verbs) -> None:
     )
     out.add_argument('--by', metavar='METRIC', help='decides; default: the first')
     out.add_argument('--html', metavar='FILE', help='contact sheet to write')
+    out.add_argument('--json', action='store_true', help='sum up as a line of JSON')
     verb.set_defaults(command=run_score)
 
 

@@ -141,9 +141,13 @@ class DatasetImages:
         Raises:
             UserError: images that are missing.
         """
+        self._find()
+        return ImageFiles(self.rows, resize)
+
+    def _find(self) -> None:
         for name, rows in self._parts:
             rows.require_files(name)
-        return ImageFiles(self.rows, resize)
+        self.rows = join_databases(self._parts)
 
     def pixels(self, resize: int) -> ImageFiles | ImageStore:
         """The images from the store, if the block has one, else from their files.
@@ -161,6 +165,7 @@ class DatasetImages:
         """
         if not self._store:
             raise UserError('maps are kept in the store: set store: true, or a folder')
+        self._find()
         stores = []
         for name, rows in self._parts:
             if self._store is True:
@@ -320,13 +325,14 @@ class LabelledDataset(BlockDataset):
                 image: ``backbone`` and ``stages``, see ``FrozenMaps``.
         """
         whole_number('seed', seed, minimum=0)
-        self.rows = databases.rows
         self.seed = seed
         if self.training:
+            databases.rows.require_spread()
             views = training_views(databases, resize, crop_size, hflip, maps)
             self.crop, self.pixels = views
         else:
             self.pixels = databases.files(resize)
+        self.rows = databases.rows
 
     def __len__(self) -> int:
         return len(self.rows)

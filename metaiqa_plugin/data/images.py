@@ -6,7 +6,9 @@ import io
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +22,13 @@ from metaiqa_plugin.errors import UserError
 
 __all__ = [
     'IMAGE_SUFFIXES',
+    'ImagesOnDisk',
     'as_rgb',
     'as_seen',
     'decoded',
     'iterate_images',
+    'name_below',
+    'name_key',
     'read_photo',
     'read_resized',
     'read_rgb',
@@ -47,6 +52,7 @@ FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 IMAGE_SUFFIXES = frozenset(
     suffix for suffix, name in Image.registered_extensions().items() if name in _WANTED
 )
+NOT_IMAGES = '__MACOSX'
 MIN_SIDE = 8
 MAX_ELONGATION = 16
 TURNS = {
@@ -80,7 +86,9 @@ def walk_images(folder: str | os.PathLike, argument: str = 'folder') -> list[str
 
 
 def iterate_images(
-    folder: str | os.PathLike, argument: str = 'folder'
+    folder: str | os.PathLike,
+    argument: str = 'folder',
+    left_out: Counter[str] | None = None,
 ) -> Iterator[str]:
     """Image files in ``folder`` and its sub-folders: names below it, sorted.
 
@@ -89,12 +97,18 @@ def iterate_images(
     visited once. A sub-folder that cannot be read is left out with a warning. The names
     of one folder are in memory at a time.
 
+    Args:
+        folder: where to look.
+        argument: that errors name.
+        left_out: counts files that are no images, by their suffixes in lower case.
+
     Raises:
         UserError: no such folder, or it cannot be read; names ``argument``.
     """
     root = os.fspath(folder)
     if not os.path.isdir(root):
         raise UserError(f'{argument}={root!r}: no such folder')
+    left_out = Counter() if left_out is None else left_out
     real_root, seen = os.path.realpath(root), set()
     waiting = ['/']
     while waiting:
@@ -104,7 +118,7 @@ def iterate_images(
             continue
         name = name.removeprefix('/')
         try:
-            found = _entries(root, name, real_root, seen)
+            found = _entries(root, name, real_root, seen, left_out)
         except OSError as error:
             if not name:
                 raise UserError(
@@ -115,7 +129,9 @@ def iterate_images(
             waiting += sorted((name + entry for entry in found), reverse=True)
 
 
-def _entries(root: str, prefix: str, real_root: str, seen: set) -> list[str]:
+def _entries(
+    root: str, prefix: str, real_root: str, seen: set, left_out: Counter[str]
+) -> list[str]:
     """Images, and sub-folders with ``/``, of a folder that was not seen before."""
     folder = os.path.join(root, prefix)
     status = os.stat(folder)
@@ -127,17 +143,22 @@ def _entries(root: str, prefix: str, real_root: str, seen: set) -> list[str]:
         return [
             name
             for entry in found
-            if not entry.name.startswith('.') and (name := _kept(entry, real_root))
+            if not entry.name.startswith('.')
+            and (name := _kept(entry, real_root, left_out))
         ]
 
 
-def _kept(entry: os.DirEntry, real_root: str) -> str:
+def _kept(entry: os.DirEntry, real_root: str, left_out: Counter[str]) -> str:
     try:
         if entry.is_dir():
             again = entry.is_symlink() and _visited_anyway(entry.path, real_root)
             return '' if again else f'{entry.name}/'
         suffix = os.path.splitext(entry.name)[1].lower()
-        return entry.name if suffix in IMAGE_SUFFIXES and entry.is_file() else ''
+        if suffix in IMAGE_SUFFIXES and entry.is_file():
+            return entry.name
+        if entry.is_file():
+            left_out[suffix] += 1
+        return ''
     except OSError as error:
         _warn_left_out(entry.path, error.strerror)
         return ''
@@ -154,6 +175,72 @@ def _visited_anyway(link: str, real_root: str) -> bool:
 @lru_cache
 def _warn_left_out(path: str, reason: str) -> None:
     log.warning('metaiqa: %r is left out: %s', path, reason)
+
+
+def name_below(folder: str | os.PathLike, name: str) -> str:
+    """The shortest way to write the path of a file below a folder, with ``/``.
+
+    ``./a.jpg`` and the absolute path of ``a.jpg`` are ``a.jpg``; folders are not read.
+    """
+    name = name.replace('\\', '/')
+    if name.startswith('/') or './' in name or '//' in name:
+        return os.path.relpath(os.path.join(folder, name), folder)
+    return name
+
+
+def name_key(name: str) -> str:
+    """Equal for names that differ in case, slashes or Unicode normal form only."""
+    return unicodedata.normalize('NFC', name.replace('\\', '/')).casefold()
+
+
+class ImagesOnDisk:
+    """An index of a folder, which need not exist, and all folders below it.
+
+    Hidden ones are left out.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._paths: set[str] = set()
+        self._by_path: dict[str, list[str]] = defaultdict(list)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for path in iterate_images(folder) if folder.is_dir() else ():
+            if NOT_IMAGES in path.split('/'):
+                continue
+            key = name_key(path)
+            self._paths.add(path)
+            self._by_path[key].append(path)
+            self._by_name[key.rpartition('/')[2]].append(path)
+
+    def find(self, image: str) -> str | None:
+        """The path below the folder, with ``/``; None: no such image.
+
+        Case, Unicode normal form and the ways of writing a path are not told apart. A
+        name without a folder is looked for in the folder first, then below it.
+
+        Raises:
+            UserError: several files fit; names them.
+        """
+        image = name_below(self.folder, image)
+        if image in self._paths:
+            return image
+        key = name_key(image)
+        found = self._by_path.get(key, [])
+        if not found and '/' not in image:
+            found = self._by_name.get(key, [])
+        if len(found) > 1:
+            raise UserError(
+                f'image {image!r} is {len(found)} times below {str(self.folder)!r}: '
+                f'{found[0]!r}, {found[1]!r}; keep one'
+            )
+        return found[0] if found else None
+
+    def beside(self, images: Iterable[str]) -> list[str]:
+        """Every image in the folders of ``images``, sorted."""
+        folders = {path.rpartition('/')[0] for path in images}
+        return sorted(
+            path for path in self._paths if path.rpartition('/')[0] in folders
+        )
 
 
 def read_photo(path: str | os.PathLike) -> Image.Image:

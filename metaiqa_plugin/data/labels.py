@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from metaiqa_plugin.data.databases.names import NameParts, describe_name
+from metaiqa_plugin.data.images import name_below
 from metaiqa_plugin.data.rows import (
     WHOLE_DATABASE,
     LabelledRow,
@@ -22,10 +25,12 @@ from metaiqa_plugin.errors import UserError
 
 __all__ = [
     'IMAGE_COLUMNS',
+    'MOS_COLUMNS',
     'REFERENCE_COLUMNS',
     'CsvTable',
     'DatabaseOptions',
     'find_column',
+    'first_two',
     'image_and_mos',
     'low_high',
     'number',
@@ -105,11 +110,14 @@ class DatabaseOptions:
 
 
 class CsvTable:
-    """A csv in UTF-8 with a header, read row by row.
+    """A csv with a header, read row by row.
+
+    In UTF-8, or in UTF-16 with a byte order mark; cells are separated by what is most
+    frequent in the header of commas, semicolons and tabs.
 
     Attributes:
         source: the file, for messages.
-        header: names of the columns, stripped; empty in an empty file.
+        header: names of the columns, stripped.
 
     Args:
         path: the file.
@@ -117,7 +125,7 @@ class CsvTable:
         errors: of decoding, as ``open`` has it.
 
     Raises:
-        UserError: no such file; it is not a readable csv.
+        UserError: no such file; it is empty, or not a readable csv.
     """
 
     def __init__(
@@ -127,8 +135,15 @@ class CsvTable:
         self._argument, self._errors = argument, errors
         if not Path(path).is_file():
             raise UserError(f'{argument}={self.source!r}: no such file')
-        header = next(self._lines(), (0, []))[1]
-        self.header = [name.strip() for name in header]
+        self._encoding, self._delimiter = 'utf-8-sig', ','
+        with suppress(OSError), open(path, 'rb') as file:
+            if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                self._encoding = 'utf-16'
+        header = ','.join(next(self._lines(), (0, []))[1])
+        self._delimiter = max(',;\t', key=header.count)
+        self.header = [name.strip() for name in next(self._lines(), (0, []))[1]]
+        if not self.header:
+            raise UserError(f'{argument}={self.source!r} is empty')
 
     def rows(self, strip: bool = True) -> Iterator[tuple[int, list[str]]]:
         """Line number and cells, stripped or not, of each row that is not blank.
@@ -150,6 +165,17 @@ class CsvTable:
         """File and line of a row, for messages."""
         return f'{self.source}, row {line}'
 
+    def number(self, cells: Sequence[str], place: int, line: int) -> float:
+        """A finite number; where commas do not separate cells they are points.
+
+        Raises:
+            UserError: names column, cell and row.
+        """
+        text = cells[place]
+        if self._delimiter != ',':
+            text = text.replace(',', '.')
+        return number(text, self.header[place], self.where(line))
+
     def column(
         self, argument: str, wanted: str | None, usual: Sequence[str]
     ) -> int | None:
@@ -159,16 +185,16 @@ class CsvTable:
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         try:
             with open(
-                self.source, encoding='utf-8-sig', errors=self._errors, newline=''
+                self.source, encoding=self._encoding, errors=self._errors, newline=''
             ) as file:
-                reader = csv.reader(file)
+                reader = csv.reader(file, delimiter=self._delimiter)
                 for cells in reader:
                     if cells:
                         yield reader.line_num, cells
-        except (csv.Error, UnicodeDecodeError) as error:
+        except (csv.Error, UnicodeError) as error:
             raise UserError(
                 f'{self._argument}={self.source!r} is not a readable csv in UTF-8: '
-                f'{error}'
+                f'{error}; save it as UTF-8'
             ) from error
         except OSError as error:
             raise UserError(
@@ -215,33 +241,71 @@ def image_and_mos(
     """Places of the columns of image names and scores.
 
     None stands for the usual names, :data:`IMAGE_COLUMNS` and :data:`MOS_COLUMNS`, in
-    any case. Images are else in the first column, and where neither has a usual name
-    MOS in the second, as in pyiqa's files; a MOS beside a usual name is not guessed.
+    any case; without a usual name of images see :func:`first_two`. A MOS beside a usual
+    name is not guessed.
 
     Raises:
         UserError: no such column.
     """
+    names = 'image_column and mos_column'
     image = table.column('image_column', image_column, IMAGE_COLUMNS)
     mos = table.column('mos_column', mos_column, MOS_COLUMNS)
-    if image is None and mos is None:
-        mos = 1
-    image = image or 0
-    if mos is None or image == mos or len(table.header) < 2:
-        raise UserError(
-            f'{table.source}: expected columns of image names and MOS, not '
-            f'{table.header}; name them with image_column and mos_column'
-        )
-    if _is_number(table.header[mos]):
-        raise UserError(
-            f'{table.source} begins with {",".join(table.header)!r} instead of names '
-            'of columns; put a first line such as image,mos above it'
-        )
+    if image is None:
+        first = next(table.rows(), (0, ()))[1]
+        return first_two(table.source, table.header, first, names, mos)
+    if mos is None or image == mos:
+        raise _unclear(table.source, table.header, names)
     return image, mos
 
 
-def _is_number(text: str) -> bool:
+def first_two(
+    source: str,
+    header: Sequence[str],
+    first: Sequence,
+    names: str,
+    mos: int | None = None,
+) -> tuple[int, int]:
+    """Places of images and scores in a table without a usual name of images.
+
+    As in pyiqa's files they are the first and the second column. What is taken is said
+    on stderr, once.
+
+    Args:
+        source: the table, for messages.
+        header: its columns.
+        first: cells of its first row; none: it has no row.
+        names: the arguments that name columns, for messages.
+        mos: place of the scores, if that is known.
+
+    Raises:
+        UserError: the second column has no numbers, or there is none.
+    """
+    numbers = len(header) > 1 and not _is_number(header[1])
+    if mos == 0 or (mos is None and not (numbers and all(map(_is_number, first[1:2])))):
+        raise _unclear(source, header, names)
+    mos = mos or 1
+    _say(
+        f'{source}: takes images from column {header[0]!r} and MOS from {header[mos]!r}'
+    )
+    return 0, mos
+
+
+def _unclear(source: str, header: Sequence[str], names: str) -> UserError:
+    return UserError(
+        f'{source}: which of its columns {list(header)} are image names and MOS cannot '
+        f'be told; name them with {names}, or put a line of names such as image,mos '
+        'above the first'
+    )
+
+
+@lru_cache
+def _say(text: str) -> None:
+    print(f'metaiqa: {text}', file=sys.stderr)
+
+
+def _is_number(text: object) -> bool:
     try:
-        float(text)
+        float(str(text).replace(',', '.'))
     except ValueError:
         return False
     return True
@@ -295,10 +359,9 @@ def read_rows(
         every = _all_rows(replace(database, rows=None))
         return every.at(read_places(database.rows, len(every)))
     reading = _Reading(database, phase, described)
-    source = reading.table.source
-    rows = LabelledRows(reading.rows(), database.dataroot_target, source)
+    rows = LabelledRows(reading.rows(), database.dataroot_target, reading.table.source)
     reading.check(rows)
-    _refuse_duplicates(rows.images, source)
+    rows.refuse_duplicates()
     return rows
 
 
@@ -353,7 +416,8 @@ class _Reading:
             if task in exclude or (keep and task not in keep):
                 continue
             mos = self._normalised(cells, line)
-            yield LabelledRow(cells[self._image], mos, task, reference, line)
+            image = name_below(self._database.dataroot_target, cells[self._image])
+            yield LabelledRow(image, mos, task, reference, line)
 
     def check(self, rows: LabelledRows) -> None:
         """Raises UserError for what only shows when all rows are read."""
@@ -402,7 +466,7 @@ class _Reading:
         where, image = self.table.where(line), cells[self._image]
         if not image:
             raise UserError(f'{where}: no image name')
-        value = number(cells[self._mos], self.table.header[self._mos], where)
+        value = self.table.number(cells, self._mos, line)
         low, high = self._range
         if not low <= value <= high:
             raise UserError(outside(where, image, value, low, high))
@@ -436,15 +500,3 @@ def split_place(table: CsvTable, database: DatabaseOptions) -> int | None:
             f'{column!r}; its splits are {known}'
         )
     return table.header.index(column)
-
-
-def _refuse_duplicates(images: Sequence[str], source: str) -> None:
-    hashes = np.fromiter((hash(name) for name in images), np.int64, len(images))
-    order = np.argsort(hashes, kind='stable')
-    same = np.diff(hashes[order]) == 0
-    pairs = zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True)
-    for first, second in pairs:
-        if images[first] == images[second]:
-            raise UserError(
-                f'{source}: image {images[first]!r} has more than one row; keep one'
-            )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metaiqa_plugin.data.images import ImagesOnDisk
 from metaiqa_plugin.errors import UserError
 
 __all__ = [
@@ -130,7 +131,11 @@ class LabelledRows(Sequence):
         return f'{self.sources[self.folder_of[index]]}, row {self.lines[index]}'
 
     def require_files(self, name: str) -> None:
-        """Raises UserError with ``name`` where images of the rows are missing."""
+        """Give images the names that they have on disk, see :class:`ImagesOnDisk`.
+
+        Raises:
+            UserError: with ``name``, where images are missing or in two rows.
+        """
         for folder in self.folders:
             if not folder.is_dir():
                 raise UserError(f'{name}: image folder {str(folder)!r} does not exist')
@@ -142,12 +147,47 @@ class LabelledRows(Sequence):
             )
         ]
         if missing:
+            missing = self._look_for(missing)
+        if missing:
             first = missing[0]
             raise UserError(
                 f'{name}: {len(missing)} of {len(self)} images are not in '
                 f'{str(self.folders[self.folder_of[first]])!r}, the first is '
                 f'{self.images[first]!r} ({self.where(first)})'
             )
+
+    def _look_for(self, missing: Sequence[int]) -> list[int]:
+        """Rename those that are there under another spelling; the others."""
+        disks = [ImagesOnDisk(folder) for folder in self.folders]
+        found = {
+            index: disks[self.folder_of[index]].find(self.images[index])
+            for index in missing
+        }
+        self.images = _Texts(found.get(i) or name for i, name in enumerate(self.images))
+        self.refuse_duplicates()
+        return [index for index, name in found.items() if name is None]
+
+    def require_spread(self) -> None:
+        """Raises UserError where all MOS are the same: there is nothing to learn."""
+        if len(self) > 1 and not np.ptp(self.mos):
+            raise UserError(
+                f'{self.sources[0]}: all {len(self)} labels are the same; there is '
+                'nothing to learn from them'
+            )
+
+    def refuse_duplicates(self) -> None:
+        """Raises UserError where an image of one database has two rows; names both."""
+        images = self.images
+        hashes = np.fromiter((hash(name) for name in images), np.int64, len(images))
+        order = np.argsort(hashes, kind='stable')
+        same = np.diff(hashes[order]) == 0
+        pairs = zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True)
+        for first, second in pairs:
+            if images[first] == images[second]:
+                raise UserError(
+                    f'{self.where(second)}: image {images[first]!r} has a row already, '
+                    f'row {self.lines[first]}; keep one'
+                )
 
 
 def written_places(places: Sequence[int]) -> str:

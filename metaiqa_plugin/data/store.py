@@ -180,15 +180,17 @@ def _read_shards(store: Path, kind: Kind) -> tuple[list[Path], np.ndarray]:
     for index in sorted(store.glob('*.npy')):
         pixels = index.with_suffix('.pixels')
         try:
-            entries = np.load(index, allow_pickle=False)
+            with open(index, 'rb') as file:
+                entries = np.lib.format.read_array(file, allow_pickle=False)
             size = pixels.stat().st_size
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, MemoryError):
             continue
-        if entries.dtype != _INDEX or not len(entries):
+        if entries.dtype != _INDEX or entries.ndim != 1 or not len(entries):
             continue
-        last = entries[-1]
-        cells = int(last['height']) * int(last['width'])
-        if size != int(last['offset']) + cells * kind.bytes_per_cell:
+        sides = entries['height'].astype(np.int64), entries['width']
+        ends = entries['offset'] + sides[0] * sides[1] * kind.bytes_per_cell
+        whole = np.array_equal(entries['offset'], [0, *ends[:-1]]) and ends[-1] == size
+        if not whole or min(map(np.min, sides)) < 1:  # damaged; what it had is added
             continue
         part = np.empty(len(entries), [*_INDEX.descr, ('shard', '<i8')])
         for field in _INDEX.names:

@@ -37,7 +37,7 @@ class ImageScorer:
     Args:
         metrics: names of metrics of pyiqa, or paths of checkpoints of ours.
         names: of the columns of scores; None: the metrics' short names.
-        engine, precision, batch_size: see ``open_scorers``.
+        engine, precision, batch_size, keep_going: see ``open_scorers``.
         as_seen, shrink_jpeg, root: see :class:`Reader`.
         threads: that read and that compute.
 
@@ -56,11 +56,15 @@ class ImageScorer:
         shrink_jpeg: bool = False,
         root: str | None = None,
         threads: int = 1,
+        keep_going: bool = False,
     ) -> None:
         keep_freed_memory()
         self._names = list(names or scorer_names(metrics))
         self._scorers = open_scorers(
-            metrics, self._names, engine, precision, batch_size, threads=threads
+            metrics,
+            *(self._names, engine, precision, batch_size),
+            threads=threads,
+            keep_going=keep_going,
         )
         side = min_side(self._scorers) if shrink_jpeg else None
         self._reader = Reader(as_seen, side, root=root)
@@ -81,7 +85,11 @@ class ImageScorer:
         paths = [str(path) for path in batch[PATH]]
         contents = batch.get(CONTENT, [None] * len(paths))
         items = [
-            Item(path, partial(self._reader, path, content))
+            Item(
+                path,
+                partial(self._reader, path, content),
+                partial(self._reader.pixels, path, content),
+            )
             for path, content in zip(paths, contents, strict=True)
         ]
         rows = list(score_items(items, self._scorers, self._threads))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from metaiqa_plugin.errors import one_line, whole_number
-from metaiqa_plugin.parallel import available_cores
+from metaiqa_plugin.errors import UserError, one_line, whole_number
+from metaiqa_plugin.parallel import available_cores, available_memory
 from metaiqa_plugin.score.scorers import MetricScorer, Scorer
 from metaiqa_plugin.score.sources import FILE_SIZE, Reader
 
@@ -26,6 +26,8 @@ __all__ = ['Item', 'ScoreRow', 'score_images', 'score_items', 'score_network']
 BATCHES_AHEAD = 4
 LOADED_AHEAD = 2
 """Images for each worker."""
+BYTES_PER_PIXEL = 24
+"""That loading takes: a decoder's and our own RGB, and RGB in float32."""
 
 Size = tuple[int, int]
 
@@ -39,10 +41,13 @@ class Item:
         load: gives it in RGB, or real numbers (H, W, 3) in [0, 1]; called once, by a
             thread. Where the image's ``info`` has :data:`FILE_SIZE`, the row has that
             width and height.
+        pixels: how many there will be, at little cost; 0: not known. What it raises is
+            ignored.
     """
 
     key: str
     load: Callable[[], Image.Image | np.ndarray]
+    pixels: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True)
@@ -65,22 +70,29 @@ class ScoreRow:
 
 
 def score_items(
-    items: Iterable[Item], scorers: Sequence[Scorer], workers: int | None = None
+    items: Iterable[Item],
+    scorers: Sequence[Scorer],
+    workers: int | None = None,
+    memory: float | None = None,
 ) -> Iterator[ScoreRow]:
     """A row for each item, in their order.
 
     Whatever loading or scoring an image raises is the error of its row. A few batches
-    of images are held at a time, and two decoded images per worker.
+    of images are held at a time, and two decoded images per worker; fewer where they
+    are large.
 
     Args:
         items: may be endless.
         scorers: at least one; each image is loaded once for all of them.
         workers: threads that load and resize; None: one per core.
+        memory: GB for images on their way, without what a metric takes while it
+            computes; a larger image is an error. None: half of what is available, and
+            a larger image is on its way alone.
 
     Raises:
         UserError: workers is not a number of threads.
     """
-    for item, size, results in _results(items, scorers, workers):
+    for item, size, results in _results(items, scorers, workers, memory):
         yield _row(item.key, size, results)
 
 
@@ -89,15 +101,18 @@ def score_images(
     scorers: Sequence[Scorer],
     workers: int | None = None,
     reader: Reader | None = None,
+    memory: float | None = None,
 ) -> Iterator[ScoreRow]:
     """:func:`score_items` of files.
 
     Args:
         reader: None: reads as pyiqa does.
     """
-    load = reader or Reader()
-    items = (Item(path, partial(load, path)) for path in paths)
-    yield from score_items(items, scorers, workers)
+    read = reader or Reader()
+    items = (
+        Item(path, partial(read, path), partial(read.pixels, path)) for path in paths
+    )
+    yield from score_items(items, scorers, workers, memory)
 
 
 def score_network(
@@ -119,7 +134,7 @@ def score_network(
     scorer = MetricScorer('score', lambda image: network(image.to(device)), False)
     items = (Item(str(path), partial(Reader(), str(path))) for path in paths)
     results = tqdm(
-        _results(items, [scorer], None),
+        _results(items, [scorer]),
         *(progress, len(paths)),
         unit='image',
         disable=progress is None,
@@ -134,25 +149,86 @@ def score_network(
 
 
 def _results(
-    items: Iterable[Item], scorers: Sequence[Scorer], workers: int | None
+    items: Iterable[Item],
+    scorers: Sequence[Scorer],
+    workers: int | None = None,
+    memory: float | None = None,
 ) -> Iterator[tuple[Item, Size | None, list[float | Exception]]]:
     """Items, their sizes where known, and what came of each scorer."""
     workers = available_cores() if workers is None else workers
     whole_number('workers', workers)
     loaded = LOADED_AHEAD * workers
     waiting = loaded + BATCHES_AHEAD * max(scorer.batch_size for scorer in scorers)
-    batches = [_Batches(scorer) for scorer in scorers]
+    largest = math.inf if memory is None else memory * 1e9
+    room = available_memory() / 2 if memory is None else largest
+    flight = _InFlight(scorers)
     with ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
         try:
-            loading = ((item, pool.submit(_prepare, item, scorers)) for item in items)
-            scoring = (
-                (item, *_begin(batches, *prepared.result()))
-                for item, prepared in _ahead(loading, loaded)
-            )
-            for item, size, pending in _ahead(scoring, waiting):
-                yield item, size, [result() for result in pending]
+            sized = ((item, pool.submit(_pixels, item)) for item in items)
+            for item, pixels in _ahead(sized, loaded):
+                needed = BYTES_PER_PIXEL * pixels.result()
+                if needed > largest:
+                    item = replace(item, load=partial(_refuse, item, needed))
+                    needed = 0
+                while flight and flight.bytes + needed > room:
+                    if not flight.begin():
+                        yield flight.finish()
+                prepared = pool.submit(_prepare, item, scorers)
+                flight.loading.append((item, needed, prepared))
+                flight.bytes += needed
+                if len(flight.loading) >= loaded:
+                    flight.begin()
+                if len(flight.scoring) >= waiting:
+                    yield flight.finish()
+            while flight:
+                if not flight.begin():
+                    yield flight.finish()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+class _InFlight:
+    """Images between loading and their scores, in order, and bytes that they take."""
+
+    def __init__(self, scorers: Sequence[Scorer]) -> None:
+        self.loading: deque[tuple[Item, int, Future]] = deque()
+        self.scoring: deque[tuple[Item, int, Size | None, list[Callable]]] = deque()
+        self.bytes = 0
+        self._batches = [_Batches(scorer) for scorer in scorers]
+
+    def __bool__(self) -> bool:
+        return bool(self.loading or self.scoring)
+
+    def begin(self) -> bool:
+        """Score what was loaded first; False: nothing is loading."""
+        if not self.loading:
+            return False
+        item, needed, prepared = self.loading.popleft()
+        size, images = prepared.result()
+        kept = sum(getattr(image, 'nbytes', 0) for image in images)
+        self.bytes += kept - needed
+        pairs = zip(self._batches, images, strict=True)
+        pending = [batches.add(image) for batches, image in pairs]
+        self.scoring.append((item, kept, size, pending))
+        return True
+
+    def finish(self) -> tuple[Item, Size | None, list[float | Exception]]:
+        """What came of the image that was begun first."""
+        item, kept, size, pending = self.scoring.popleft()
+        self.bytes -= kept
+        return item, size, [result() for result in pending]
+
+
+def _pixels(item: Item) -> int:
+    result = _attempt(item.pixels)
+    return 0 if isinstance(result, Exception) else result
+
+
+def _refuse(item: Item, needed: float) -> Image.Image:
+    raise UserError(
+        f'image {item.key!r} is refused: it needs about {needed / 1e9:.1f} GB; give '
+        '--memory more'
+    )
 
 
 def _row(
@@ -197,15 +273,6 @@ def _prepare(
     except Exception as error:
         return None, [error] * len(scorers)
     return size, [_attempt(scorer.prepare, pixels) for scorer in scorers]
-
-
-def _begin(
-    batches: Sequence[_Batches],
-    size: Size | None,
-    prepared: Sequence[Tensor | Exception],
-) -> tuple[Size | None, list[Callable[[], float | Exception]]]:
-    pairs = zip(batches, prepared, strict=True)
-    return size, [of_scorer.add(image) for of_scorer, image in pairs]
 
 
 class _Batches:

@@ -3,8 +3,8 @@
 A csv or JSON-lines file gets each row as it comes, whole or not at all. A Parquet file
 cannot grow: its rows are gathered in ``NAME.unfinished.jsonl`` beside it, and it is
 written at the end; so is a file that replaces another, ``NAME.unfinished.rows.csv``.
-Until then ``NAME.unfinished.json`` holds what the scores depend on, so that no run
-resumes with other settings.
+Until then ``NAME.unfinished.json`` holds what the scores depend on, and afterwards
+a hidden ``.NAME.settings.json``, so that no run resumes with other settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import pyarrow
 from pyarrow import parquet
 
-from metaiqa_plugin.errors import UserError
+from metaiqa_plugin.errors import UserError, one_line
 from metaiqa_plugin.files import (
     check_output,
     locked,
@@ -41,6 +41,7 @@ __all__ = [
     'Csv',
     'JsonLines',
     'ResultFile',
+    'check_table',
     'result_file',
 ]
 
@@ -95,12 +96,6 @@ class Csv:
         header = next(whole, b'')
         if header.removeprefix(codecs.BOM_UTF8).rstrip() != self.header.rstrip():
             raise _other_columns(file.name, self._columns)
-        if header != self.header:
-            raise UserError(
-                f'{file.name!r} was saved by another program, with a byte order mark '
-                'or other ends of lines; save it as UTF-8 with line feeds, or give '
-                'another --out'
-            )
         yield from whole
 
 
@@ -136,39 +131,9 @@ class ResultFile:
     def __init__(self, file: io.FileIO, row_format: Csv | JsonLines) -> None:
         self._file, self._format = file, row_format
 
-    def clear(self) -> None:
-        """Start with no rows."""
-        self._file.truncate(0)
-        self._append(self._format.header)
-
-    def repair(self, unfinished: bool) -> None:
-        """Cut off half a row at the end, which a full disk or lost power may leave.
-
-        Args:
-            unfinished: the run that wrote it was stopped.
-
-        Raises:
-            UserError: the file has other columns, or is damaged elsewhere.
-        """
-        if self._size() == 0:
-            self.clear()
-            return
-        whole = len(self._format.header)
-        for record, _ in self._records():
-            whole += len(record)
-        with open(self._file.name, 'rb') as file:
-            file.seek(whole)
-            rest = file.readlines()
-        if any(map(self._is_row, rest)) or (
-            rest and rest[-1].endswith(b'\n') and not unfinished
-        ):
-            raise self._damaged(rest[0])
-        self._file.truncate(whole)
-
     def rows(self) -> Iterator[ScoreRow]:
         """The rows that are written."""
-        for _, row in self._records():
-            yield row
+        return _rows_of(self._file.name, self._format)
 
     def write(self, row: ScoreRow) -> None:
         """Append a row.
@@ -176,13 +141,8 @@ class ResultFile:
         Raises:
             UserError: the disk is full; what was written before is whole.
         """
-        self._append(self._format.encode(row))
-
-    def _size(self) -> int:
-        return os.fstat(self._file.fileno()).st_size
-
-    def _append(self, record: bytes) -> None:
-        before, fault = self._size(), 'the disk is full'
+        record = self._format.encode(row)
+        before, fault = os.fstat(self._file.fileno()).st_size, 'the disk is full'
         try:
             if self._file.write(record) == len(record):
                 return
@@ -194,27 +154,127 @@ class ResultFile:
             'with --resume'
         )
 
-    def _records(self) -> Iterator[tuple[bytes, ScoreRow]]:
-        with open(self._file.name, 'rb') as file:
-            for record in self._format.records(file):
-                try:
-                    row = self._format.decode(record)
-                except ValueError as error:
-                    raise self._damaged(record) from error
-                yield record, row
 
-    def _is_row(self, line: bytes) -> bool:
-        try:
-            self._format.decode(line)
-        except ValueError:
-            return False
-        return line.endswith(b'\n')
+def _rows_of(
+    path: str | os.PathLike, row_format: Csv | JsonLines, unfinished: bool = False
+) -> Iterator[ScoreRow]:
+    """Rows of a file, but for half of one at its end.
 
-    def _damaged(self, record: bytes) -> UserError:
+    Args:
+        path: an empty file has none.
+        row_format: how they are written.
+        unfinished: the run that wrote it was stopped; it may end in half a row that
+            looks whole.
+
+    Raises:
+        UserError: the file has other columns, or is damaged elsewhere.
+    """
+
+    def damaged(record: bytes) -> UserError:
         return UserError(
-            f'{self._file.name!r} has a line that is not a row of this table: '
+            f'{os.fspath(path)!r} has a line that is not a row of this table: '
             f'{record[:80]!r}; mend it, or give another --out'
         )
+
+    def is_row(line: bytes) -> bool:
+        with contextlib.suppress(ValueError):
+            row_format.decode(line)
+            return line.endswith(b'\n')
+        return False
+
+    if not os.path.getsize(path):
+        return
+    with open(path, 'rb') as file:
+        whole = len(file.readline()) if row_format.header else 0
+        file.seek(0)
+        for record in row_format.records(file):
+            try:
+                row = row_format.decode(record)
+            except ValueError as error:
+                raise damaged(record) from error
+            yield row
+            whole += len(record)
+        file.seek(whole)
+        rest = file.readlines()
+    if any(map(is_row, rest)) or (rest and rest[-1].endswith(b'\n') and not unfinished):
+        raise damaged(rest[0])
+
+
+class _Table:
+    """Where a table is, and the files beside it while it is not finished.
+
+    Attributes:
+        mark: what the scores depend on; there while it is unfinished.
+        settings: the same of a finished table.
+        growing: the file that takes rows.
+        unfinished: whether an earlier run was stopped.
+    """
+
+    def __init__(
+        self, path: Path, metrics: Sequence[str], resume: bool, overwrite: bool
+    ) -> None:
+        if path.suffix not in SUFFIXES:
+            raise UserError(
+                f'out={str(path)!r}: expected a name that ends in {", ".join(SUFFIXES)}'
+            )
+        self.path = path
+        self.parquet = _Parquet(path, metrics) if path.suffix == '.parquet' else None
+        self.row_format = Csv(metrics) if path.suffix == '.csv' else JsonLines(metrics)
+        rows_end = 'jsonl' if self.parquet else f'rows{path.suffix}'
+        self.mark, self.lock, self.beside = (
+            path.with_name(f'{path.name}.unfinished.{end}')
+            for end in ('json', 'lock', rows_end)
+        )
+        self.settings = path.with_name(f'.{path.name}.settings.json')
+        self.unfinished = self.mark.exists()
+        replaced = path.exists() if overwrite else self.beside.exists()
+        aside = self.parquet or (replaced and (overwrite or self.unfinished))
+        self.growing = self.beside if aside else path
+        self._resume = resume
+
+    def earlier(self) -> Iterable[ScoreRow]:
+        """Rows of an earlier run, where it is to be continued."""
+        begun = self.path if not self.unfinished else self.growing
+        if not self._resume or not begun.exists():
+            return ()
+        if self.parquet and not self.unfinished:
+            return self.parquet.rows()
+        return _rows_of(begun, self.row_format, self.unfinished)
+
+    def check(self, settings: dict[str, Any], overwrite: bool) -> None:
+        """Raises UserError for what :func:`check_table` names."""
+        if not (self._resume or overwrite) and (self.path.exists() or self.unfinished):
+            raise UserError(
+                f'out={str(self.path)!r} '
+                f'{"is unfinished" if self.unfinished else "exists"}; continue '
+                'with --resume, or replace it with --overwrite'
+            )
+        if self._resume and self.unfinished:
+            same_settings(self.mark, settings)
+        elif self._resume and self.path.exists() and self.settings.exists():
+            same_settings(self.settings, settings)
+        next(iter(self.earlier()), None)
+
+
+def check_table(
+    path: str | os.PathLike,
+    metrics: Sequence[str],
+    settings: dict[str, Any],
+    resume: bool = False,
+    overwrite: bool = False,
+    inputs: Iterable[str | os.PathLike] = (),
+) -> None:
+    """Find out what :func:`result_file` would, before any work is done.
+
+    Args:
+        inputs: see :func:`check_output`.
+
+    Raises:
+        UserError: as :func:`result_file`; but rows after the first are not looked at.
+    """
+    table = _Table(Path(path), metrics, resume, overwrite)
+    check_output(path, overwrite=True, inputs=inputs)
+    table.check(settings, overwrite)
 
 
 @contextlib.contextmanager
@@ -224,6 +284,7 @@ def result_file(
     settings: dict[str, Any],
     resume: bool = False,
     overwrite: bool = False,
+    retry: bool = False,
 ) -> Iterator[ResultFile]:
     """A table to write rows to; complete when the block succeeds.
 
@@ -232,60 +293,42 @@ def result_file(
     Args:
         path: ``.csv``, ``.jsonl`` or ``.parquet``.
         metrics: names of the columns of scores.
-        settings: what the scores depend on, as JSON.
+        settings: what the scores depend on, as JSON; kept for ``resume``.
         resume: keep what is written; a file that is not there is begun.
         overwrite: replace it, once the new rows are all there.
+        retry: with ``resume``: leave out the rows that have an error.
 
     Raises:
         UserError: another suffix; the file is there and neither is asked for; other
-            metrics or settings than those it was begun with; or another run is writing.
+            metrics or settings than those it was begun with; damage; or another run is
+            writing.
     """
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise UserError(
-            f'out={str(path)!r}: expected a name that ends in {", ".join(SUFFIXES)}'
-        )
-    parquet = path.suffix == '.parquet'
-    rows_end = 'jsonl' if parquet else f'rows{path.suffix}'
-    mark, lock, beside = (
-        path.with_name(f'{path.name}.unfinished.{end}')
-        for end in ('json', 'lock', rows_end)
-    )
-    unfinished = mark.exists()
-    replaced = path.exists() if overwrite else unfinished and beside.exists()
-    growing = beside if parquet or replaced else path
-    finished = path.exists() and not unfinished
-    if not (resume or overwrite) and (path.exists() or unfinished):
-        raise UserError(
-            f'out={str(path)!r} {"exists" if finished else "is unfinished"}; continue '
-            'with --resume, or replace it with --overwrite'
-        )
-    if resume and unfinished:
-        same_settings(mark, settings)
-    table = _Parquet(path, metrics) if parquet else None
-    earlier = table.rows() if parquet and resume and finished else ()
+    table = _Table(Path(path), metrics, resume, overwrite)
     check_output(path, overwrite=True)
-    row_format = Csv(metrics) if path.suffix == '.csv' else JsonLines(metrics)
+    table.check(settings, overwrite)
+    path, mark = table.path, table.mark
     busy = f'{str(path)!r} is being written by another run; wait, or give another --out'
-    with locked(lock, busy), _removed(lock):
-        with open(str(growing), 'ab', buffering=0) as file:
-            rows = ResultFile(file, row_format)
-            if growing == path:
-                beside.unlink(missing_ok=True)
-            if resume and (unfinished or growing == path):
-                rows.repair(unfinished)
-            else:
-                rows.clear()
-            for row in earlier:
-                rows.write(row)
+    with locked(table.lock, busy), _removed(table.lock):
+        with replacing(table.growing) as temporary, temporary.open('wb') as file:
+            file.write(table.row_format.header)
+            for row in table.earlier():
+                if not (retry and row.error):
+                    file.write(table.row_format.encode(row))
+        if table.growing == path:
+            table.beside.unlink(missing_ok=True)
+        with open(str(table.growing), 'ab', buffering=0) as file:
             write_settings(mark, settings)
+            rows = ResultFile(file, table.row_format)
             yield rows
-        if parquet:
-            table.write(rows.rows())
-            growing.unlink()
-        elif growing != path:
-            os.replace(growing, path)
-        mark.unlink()
+        if table.parquet:
+            table.parquet.write(rows.rows())
+            table.growing.unlink()
+        elif table.growing != path:
+            os.replace(table.growing, path)
+        if settings:
+            os.replace(mark, table.settings)
+        else:
+            mark.unlink()
 
 
 @contextlib.contextmanager
@@ -310,15 +353,23 @@ class _Parquet:
         )
 
     def rows(self) -> Iterator[ScoreRow]:
-        """Rows of the file that is there; raises UserError for other columns."""
-        file = parquet.ParquetFile(self._path)
-        if file.schema_arrow.names != self._schema.names:
-            raise _other_columns(str(self._path), self._schema.names)
-        return (
-            _row_of(values.values())
-            for batch in file.iter_batches(ROWS)
-            for values in batch.to_pylist()
-        )
+        """Rows of the file that is there.
+
+        Raises:
+            UserError: it has other columns, or is damaged.
+        """
+        try:
+            with parquet.ParquetFile(self._path) as file:
+                if file.schema_arrow.names != self._schema.names:
+                    raise _other_columns(str(self._path), self._schema.names)
+                for batch in file.iter_batches(ROWS):
+                    for values in batch.to_pylist():
+                        yield _row_of(values.values())
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(
+                f'{str(self._path)!r} cannot be read as Parquet ({one_line(error)}); '
+                'give --overwrite, or another --out'
+            ) from error
 
     def write(self, rows: Iterator[ScoreRow]) -> None:
         lines = (

@@ -17,12 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from metaiqa_plugin.archs.base import ConfiguredNetwork, network_name
-from metaiqa_plugin.errors import CheckpointError, UserError, one_line, one_of
+from metaiqa_plugin.errors import (
+    CheckpointError,
+    Unavailable,
+    UserError,
+    one_line,
+    one_of,
+)
 from metaiqa_plugin.registration import METRIC_OF_NETWORK
 from metaiqa_plugin.score.engines import Engine, EngineName, Precision, open_engine
 
 __all__ = [
     'MetricScorer',
+    'MissingScorer',
     'NetworkScorer',
     'Scorer',
     'min_side',
@@ -101,6 +108,24 @@ class NetworkScorer:
         return collect
 
 
+class MissingScorer:
+    """Stands for a metric that cannot be had here; every image has that as its error.
+
+    Args:
+        name: of the metric.
+        reason: why not.
+    """
+
+    lower_better = False
+    batch_size = 1
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+
+    def prepare(self, pixels: np.ndarray) -> Tensor:
+        raise Unavailable(self.reason)
+
+
 class MetricScorer:
     """A metric of pyiqa that is not ours: one image at a time, as pyiqa does it.
 
@@ -138,7 +163,8 @@ def open_metric(name: str, **arguments) -> nn.Module:
         arguments: of ``pyiqa.create_metric``.
 
     Raises:
-        UserError: pyiqa has none of that name, or its weights cannot be downloaded.
+        Unavailable: its weights cannot be downloaded, or it needs a package.
+        UserError: pyiqa has none of that name.
         CheckpointError: the file is not there, or not a checkpoint of ours.
     """
     require_metric(name)
@@ -156,7 +182,7 @@ def open_metric(name: str, **arguments) -> nn.Module:
     except UserError:
         raise
     except Exception as error:  # hubs and packages that are not there raise many kinds
-        raise UserError(
+        raise Unavailable(
             f'metric {name!r} cannot be opened: {one_line(error)[:200]}; its weights '
             'may be on a model hub that cannot be reached, or a package is missing'
         ) from error
@@ -182,6 +208,7 @@ def open_scorers(
     batch_size: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    keep_going: bool = False,
 ) -> list[Scorer]:
     """Scorers of metrics of pyiqa and checkpoints of ours.
 
@@ -192,6 +219,8 @@ def open_scorers(
         batch_size: images at a time, only for networks of ours; None: what suits the
             engine.
         device: of torch; None: a GPU if there is one.
+        keep_going: a metric that cannot be had is a :class:`MissingScorer`, unless all
+            are.
 
     Raises:
         UserError: no such metric, engine or precision; or its weights cannot be
@@ -205,12 +234,20 @@ def open_scorers(
         require_metric(metric)
     scorers: list[Scorer] = []
     for metric, name in zip(metrics, names or scorer_names(metrics), strict=True):
-        opened = open_metric(metric, **placed)
+        try:
+            opened = open_metric(metric, **placed)
+        except Unavailable as error:
+            if not keep_going:
+                raise
+            scorers.append(MissingScorer(name, str(error)))
+            continue
         if isinstance(opened.net, ConfiguredNetwork):
             computing = open_engine(opened.net, engine, precision, threads)
             scorers.append(NetworkScorer(name, opened.net, computing, batch_size))
         else:
             scorers.append(MetricScorer(name, opened, opened.lower_better))
+    if all(isinstance(scorer, MissingScorer) for scorer in scorers):
+        raise Unavailable(scorers[0].reason)
     return scorers
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -22,20 +23,35 @@ SLACK = 10_000
 class Summary:
     """Of rows as they come; holds four bytes for each score.
 
+    Attributes:
+        images, failed: how many, and how many of them lack a score.
+        first_failed: path and error of the first of these.
+
     Args:
         metrics: names of the scores.
+        expected: which of them images should have; None: all.
     """
 
-    def __init__(self, metrics: Sequence[str]) -> None:
+    def __init__(
+        self, metrics: Sequence[str], expected: Sequence[bool] | None = None
+    ) -> None:
+        self._expected = [True] * len(metrics) if expected is None else expected
         self.images = self.failed = 0
+        self.first_failed = ''
         self._scores = {metric: array('f') for metric in metrics}
 
     def add(self, row: ScoreRow) -> None:
         self.images += 1
-        self.failed += bool(row.error)
+        if self.lacks(row):
+            self.failed += 1
+            self.first_failed = self.first_failed or f'{row.path!r}: {row.error}'
         for scores, score in zip(self._scores.values(), row.scores, strict=True):
             if score is not None:
                 scores.append(score)
+
+    def lacks(self, row: ScoreRow) -> bool:
+        """Whether a score that was expected is not there."""
+        return None in itertools.compress(row.scores, self._expected)
 
     def distributions(self) -> dict[str, dict[str, Any]]:
         """By metric: ``images`` that have a score, and if there are any: ``mean``;

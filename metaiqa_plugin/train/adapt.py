@@ -223,6 +223,7 @@ def read_labels(
         described=False,
     )
     rows.require_files(os.fspath(scores))
+    rows.require_spread()
     labelled = set(rows.images)
     unlabelled = [name for name in found if name not in labelled]
     if unlabelled and not allow_unlabelled:

@@ -6,6 +6,7 @@ import torch
 from pyiqa.archs.arch_util import uniform_crop
 from torchvision.transforms import functional
 
+from metaiqa_plugin.archs import sub_images
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.archs.sub_images import SubImageConfig, resized
 from metaiqa_plugin.errors import UserError
@@ -130,3 +131,19 @@ def test_a_network_that_resizes_scores_the_resized_image():
 def test_a_number_that_a_placement_cannot_have_is_named(sampling, count):
     with pytest.raises(UserError, match=f"crops={count}.*sampling='{sampling}'"):
         SubImageConfig(sampling=sampling, crops=count)
+
+
+@pytest.mark.parametrize('size', [(1, 5000), (600, 3)])
+@pytest.mark.parametrize(
+    'arguments',
+    [{}, {'resize': 40}, {'sampling': 'uniform', 'crops': 9}],
+    ids=['grid', 'resized', 'uniform'],
+)
+def test_a_sliver_is_not_enlarged_as_a_whole(monkeypatch, size, arguments):
+    image = torch.rand(2, 3, *size)
+    views = network(**arguments).sub_images(size)
+    with monkeypatch.context() as patched:
+        patched.setattr(sub_images, 'SLIVER', 1e9)
+        expected = views.of(image)
+    monkeypatch.setattr(sub_images.functional, 'interpolate', None)
+    torch.testing.assert_close(views.of(image), expected, rtol=0, atol=0.02)

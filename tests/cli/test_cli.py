@@ -123,10 +123,10 @@ def test_broken_images_are_rows_and_a_non_zero_code(tmp_path, prior, photos, cap
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['score', 'nowhere'], 'not scored'),
+        (['score', 'nowhere'], 'no such file or folder'),
         (['score', '{empty}'], 'no image in this folder'),
-        (['score', 'x.png', '--metric', 'ssim'], "'ssim' is not a no-reference"),
-        (['score', 'x.png', '--metric', 'nowhere.pth'], 'does not exist'),
+        (['score', '{photos}', '--metric', 'ssim'], "'ssim' is not a no-reference"),
+        (['score', '{photos}', '--metric', 'nowhere.pth'], 'does not exist'),
         (['synthesize', 'nowhere', '{new}'], 'no such folder'),
         (['score', '{photos}', '--device', 'nosuch'], "device='nosuch'"),
         (['adapt', '--images', '{photos}', '{labels}', '--out=x.h5'], "'.h5'"),

@@ -28,7 +28,8 @@ def command(tmp_path, small_photos, checkpoint):
     """Arguments of a verb that are right but for the place, by verb and place."""
     labels = tmp_path / 'labels.csv'
     names = sorted(os.listdir(small_photos))
-    labels.write_text('image,mos\n' + ''.join(f'{name},0.5\n' for name in names))
+    rows = [f'{name},0.{place}\n' for place, name in enumerate(names)]
+    labels.write_text(''.join(['image,mos\n', *rows]))
     photos, metric = str(small_photos), ['--metric', checkpoint]
     levels = ['--quality-levels', '2']
     fixed = {

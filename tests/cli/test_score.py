@@ -12,26 +12,29 @@ import sys
 import time
 
 import pandas as pd
+import pyiqa
 import pytest
 from started import Started, finished
 
+from metaiqa_plugin.archs.checkpoint import write_state_dict
 from metaiqa_plugin.cli import main
 from metaiqa_plugin.data.images import read_rgb
-from metaiqa_plugin.score import open_metric
+from metaiqa_plugin.score import open_metric, run
 
 
 @pytest.fixture
 def score(checkpoint, capfd):
     """Run the command; its exit code, rows on standard output, and summary."""
 
-    def run(*arguments):
-        code = main(['score', *map(str, arguments), '--metric', checkpoint])
+    def call(*arguments):
+        command = ['score', *map(str, arguments), '--metric', checkpoint]
+        code = main([*command, '--json'])
         out, error = capfd.readouterr()
         rows = list(csv.DictReader(io.StringIO(out)))
         facts = [json.loads(line) for line in error.splitlines() if line[:1] == '{']
         return code, rows, facts[0] if facts else error
 
-    return run
+    return call
 
 
 @pytest.fixture
@@ -173,7 +176,7 @@ def test_a_run_that_is_killed_goes_on_without_a_row_lost_or_twice(
         photo.rotate(number % 360).save(folder / f'{number:04}.png')
     out = tmp_path / 'scores.csv'
     command = [sys.executable, '-m', 'metaiqa_plugin.cli', 'score', str(folder)]
-    command += ['--metric', checkpoint, '--out', str(out), '--resume']
+    command += ['--metric', checkpoint, '--out', str(out), '--resume', '--json']
     run = Started(command, stderr=subprocess.DEVNULL)
     while not out.exists() or out.read_bytes().count(b'\n') < 50:
         assert run.poll() is None
@@ -196,19 +199,178 @@ def test_a_list_on_standard_input(score, nested, monkeypatch):
     assert [bool(row['error']) for row in rows] == [True, False, False, False]
 
 
-def test_on_a_terminal_there_is_a_bar_with_the_rate_and_a_histogram(
+def test_a_file_in_several_spellings_is_scored_once(
     score, nested, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'link').symlink_to('photos')
+    rows = score('photos/1', './photos', nested, 'link', 'photos/0/../broken.png')[1]
+    assert len(rows) == 7
+    assert sum(row['path'].startswith('photos/') for row in rows) == 3
+
+
+def test_rows_with_an_error_are_tried_again(score, nested, tmp_path):
+    out = tmp_path / 'scores.csv'
+    score(nested, '--out', out)
+    shutil.copy(next((nested / '0').iterdir()), nested / 'broken.png')
+    assert score(nested, '--out', out, '--resume')[2]['failed'] == 1
+    code, _, facts = score(nested, '--out', out, '--retry-failed')
+    assert (code, facts['before'], facts['images'], facts['failed']) == (0, 6, 7, 0)
+    table = pd.read_csv(out)
+    assert len(table) == 7 and table.error.isna().all()
+
+
+def test_a_finished_table_takes_no_scores_of_other_weights(
+    score, checkpoint, nested, tmp_path, tiny_network
+):
+    out = tmp_path / 'scores.csv'
+    score(nested, '--out', out)
+    before = out.read_text()
+    state = tiny_network.state_dict()
+    state['head.0.bias'] = state['head.0.bias'] + 1
+    write_state_dict(checkpoint, state, overwrite=True)
+    code, _, error = score(nested, '--out', out, '--resume')
+    assert code == 2 and 'the earlier run had metrics=' in error
+    assert out.read_text() == before
+
+
+def test_names_that_are_not_utf8_do_not_come_twice(score, nested, tmp_path):
+    broken = os.fsencode(nested) + b'/broken.png'
+    os.rename(broken, os.fsencode(nested) + b'/\xff.png')
+    out = tmp_path / 'scores.parquet'
+    score(nested, '--out', out)
+    facts = score(nested, '--out', out, '--resume')[2]
+    assert (facts['before'], facts['images']) == (7, 7)
+
+
+def test_names_are_no_formulas(score, nested, tmp_path, monkeypatch):
+    monkeypatch.chdir(nested / '0')
+    names = ['=a.png', '+b.png', '@c.png']
+    for old, new in zip(sorted(os.listdir()), names, strict=True):
+        os.rename(old, new)
+    out = tmp_path / 'scores.csv'
+    assert score(*names, '--out', out)[0] == 0
+    assert pd.read_csv(out).path.tolist() == [f'./{name}' for name in names]
+    assert score('.', '--out', out, '--resume')[2]['images'] == 3
+
+
+def test_rows_on_a_terminal_do_not_control_it(checkpoint, nested, monkeypatch):
+    names = [b'\x1b[31m.png', b'\x07.png', b'\xff.png']
+    folder = os.fsencode(nested / '0')
+    for old, new in zip(sorted(os.listdir(folder)), names, strict=True):
+        os.rename(folder + b'/' + old, folder + b'/' + new)
+
+    def printed(terminal):
+        out = io.TextIOWrapper(io.BytesIO(), 'ascii', newline='')
+        out.isatty = lambda: terminal
+        monkeypatch.setattr(sys, 'stdout', out)
+        assert main(['score', str(nested / '0'), '--metric', checkpoint]) == 0
+        return out.buffer.getvalue()
+
+    assert all(name in printed(False) for name in names)
+    shown = printed(True)
+    assert rb'/\x1b[31m.png' in shown and rb'/\x07.png' in shown
+    assert rb'/\xff.png' in shown and shown.replace(b'\n', b'').isascii()
+    assert not any(byte < 32 for byte in shown.replace(b'\n', b''))
+
+
+def test_a_metric_that_cannot_be_had_does_not_stop_the_others(
+    checkpoint, nested, tmp_path, monkeypatch, capfd
+):
+    build = pyiqa.create_metric
+
+    def create(name, **options):
+        if name == 'piqe':
+            raise OSError('no route')
+        return build(name, **options)
+
+    monkeypatch.setattr(pyiqa, 'create_metric', create)
+    out = str(tmp_path / 'scores.csv')
+    command = ['score', str(nested / '0'), '--metric', 'piqe', '--metric', checkpoint]
+    assert main([*command, '--out', out]) == 1
+    lines = capfd.readouterr().err.splitlines()
+    told = (
+        "metaiqa: column 'piqe' stays empty: metric 'piqe' cannot be opened: no route"
+    )
+    assert lines[0].startswith(told) and lines[-1].startswith(told)
+    assert not any('not scored' in line for line in lines)
+    table = pd.read_csv(out)
+    assert table.piqe.isna().all() and table['tiny.safetensors'].notna().all()
+    assert main([*command[:4], '--overwrite', '--out', out]) == 2
+    monkeypatch.undo()
+    assert main([*command, '--out', out, '--retry-failed']) == 0
+    assert pd.read_csv(out).piqe.notna().sum() == 3
+
+
+def test_away_from_a_terminal_the_summary_is_for_people(
+    checkpoint, nested, monkeypatch, capfd
+):
+    monkeypatch.setattr(run, 'PROGRESS_SECONDS', 0)
+    (nested / 'photo.CR2').touch()
+    (nested / 'photo.cr2').touch()
+    (nested / 'readme').touch()
+    command = ['score', str(nested), '--metric', checkpoint, '--top', '1']
+    assert main(command) == 1
+    text = capfd.readouterr().err
+    assert re.search(r'metaiqa: 7 images, [0-9.]+ a second\n', text)
+    assert '7 images in' in text and 'tiny.safetensors (higher is better): mean' in text
+    broken = f"no score: '{nested}/broken.png': image '{nested}/broken.png' cannot be"
+    assert broken in text
+    assert 'files that are no images: 2 .cr2, 1 without suffix' in text
+    assert '{' not in text and '\r' not in text
+
+
+def test_on_a_terminal_there_is_a_bar_with_the_rate_and_a_histogram(
+    checkpoint, nested, tmp_path, monkeypatch
 ):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, 'stderr', terminal)
-    code, _, _ = score(nested, '--out', tmp_path / 'scores.csv')
-    assert code == 1
+    out = str(tmp_path / 'scores.csv')
+    assert main(['score', str(nested), '--metric', checkpoint, '--out', out]) == 1
     text = terminal.getvalue()
     assert re.search(r'score: 100%.*7/7 .*image/s', text)
     assert '7 images in' in text and 'tiny.safetensors (higher is better): mean' in text
     assert '█' in text and '1 images not scored' in text
     assert '{' not in text
+
+
+def test_a_contact_sheet_replaces_no_image_of_a_table(score, nested, tmp_path):
+    page = tmp_path / 'photo.html'
+    shutil.copy(nested / 'broken.png', page)
+    (tmp_path / 'list.csv').write_text(f'path\n{page}\n')
+    code, _, error = score(tmp_path / 'list.csv', '--html', page, '--overwrite')
+    assert code == 2 and 'would replace an image' in error
+    assert page.read_text() == 'no image'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nowhere'], "images='nowhere': no such file or folder"),
+        (['{photos}', 'nowhere.jpg'], "images='nowhere.jpg': no such file or folder"),
+        (['{photos}', '--out', 'there.csv'], 'exists; continue with --resume'),
+        (['{photos}', '--out', 'scores.txt'], "'scores.txt': expected"),
+        (['{photos}', '--out', 'there.csv', '--resume'], 'has other columns than'),
+        (['{photos}', '--out', 'there.parquet', '--resume'], 'cannot be read as Parq'),
+        (['{photos}', '--out', 'begun.csv', '--resume'], 'begun, is damaged'),
+        (['{photos}', '--out', 'there.csv/scores.csv'], 'cannot be written'),
+        (['{photos}', '--out', f'{"n" * 300}.csv'], 'too long'),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_network_is_loaded(
+    score, small_photos, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, 'open_scorers', lambda *a, **k: pytest.fail('loaded'))
+    (tmp_path / 'there.csv').write_text('path,mos\n')
+    (tmp_path / 'there.parquet').write_text('PAR1')
+    (tmp_path / 'begun.csv').touch()
+    (tmp_path / 'begun.csv.unfinished.json').write_text('[')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    code, _, error = score(*(a.format(photos=small_photos) for a in arguments))
+    assert code == 2 and message in error
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -223,6 +385,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_rate_and_a_histogram(
         (['{photos}', '--metric', 'ssim'], "'ssim' is not a no-reference"),
         (['nowhere/*.jpg', '--out', 'new.csv'], 'no file matches'),
         (['{photos}', '--ray', '--workers', '2'], '--ray: it decides'),
+        (['{photos}', '--memory', '0'], '--memory=0.0'),
         (['{photos}', '--shrink-jpeg', '--metric', 'piqe'], "'piqe' takes images"),
     ],
 )

@@ -592,7 +592,7 @@ def test_references_and_groups_of_a_csv_are_found_by_name(own, run):
 @pytest.mark.parametrize(
     ('text', 'options', 'message'),
     [
-        ('name;mos\na.png;1\n', [], '--image-column and --score-column'),
+        ('name;mos\na.png;2,5\n', [], 'row 2: score 2.5 of'),
         ('image,x\na.png,1\n', [], '--image-column and --score-column'),
         ('image,mos\na.png,1\n', ['--group-column', 'g'], "no column 'g'"),
         ('image,mos\na.png,1\n', ['--out', 'SCORES'], 'would replace what is read'),
@@ -601,8 +601,9 @@ def test_references_and_groups_of_a_csv_are_found_by_name(own, run):
         ('image,mos\na.png,2\n', [], 'outside the range 0 to 1'),
         ('image,mos\n\na.png,1\nA.PNG,1\n', [], 'row 4: image'),
         ('image,mos\n', [], 'has no row'),
-        ('', [], 'expected columns of image names and MOS'),
-        ('a.png,1\nb c.png,0\n', [], "begins with 'a.png,1' instead of names"),
+        ('image,mos\na.png,1\n./a.png,1\n', [], 'row 3: image'),
+        ('', [], 'is empty'),
+        ('a.png,1\nb c.png,0\n', [], 'put a line of names such as'),
         ('image,mos\n../scores.csv,1\n', [], '1 of 1 images are not below'),
         (
             'image,mos,r,g\na.png,1,p,1\nb c.png,1,p,2\n',
@@ -616,6 +617,15 @@ def test_odd_csvs_are_refused(own, refused, text, options, message):
     options = [own.scores if item == 'SCORES' else item for item in options]
     options += ['--overwrite'] if '--out' in options else []
     assert message in refused(*command, *options)
+
+
+def test_a_csv_of_groups_is_not_replaced(own, refused, tmp_path):
+    groups = tmp_path / 'groups.csv'
+    groups.write_text('image,group\na.png,g\n')
+    command = own.write('image,mos\na.png,1\n')
+    line = refused(*command, '--groups', groups, '--out', groups, '--overwrite')
+    assert 'would replace what is read' in line
+    assert groups.read_text().startswith('image')
 
 
 def test_odd_files_of_scores_are_refused(own, refused, tmp_path):

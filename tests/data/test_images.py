@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 from metaiqa_plugin.data.images import (
     IMAGE_SUFFIXES,
     iterate_images,
+    name_below,
     read_photo,
     read_resized,
     read_rgb,
@@ -230,6 +231,22 @@ def test_walking_finds_subfolders_in_order_and_leaves_hidden_ones_out(tmp_path):
         walk_images('nowhere', 'photos')
     with pytest.raises(UserError, match=r'no image in it .*\.avif, .*\.webp'):
         walk_images(tmp_path / 'folder.png')
+
+
+@pytest.mark.parametrize(
+    ('name', 'shortest'),
+    [
+        ('a.jpg', 'a.jpg'),
+        ('./a.jpg', 'a.jpg'),
+        ('b//..\\a.jpg', 'a.jpg'),
+        ('{folder}/b/a.jpg', 'b/a.jpg'),
+        ('../{name}/a.jpg', 'a.jpg'),
+        ('../a.jpg', '../a.jpg'),
+    ],
+)
+def test_the_shortest_way_to_write_a_path(tmp_path, name, shortest):
+    name = name.format(folder=tmp_path, name=tmp_path.name)
+    assert name_below(tmp_path, name) == shortest
 
 
 def test_suffixes_are_those_of_the_formats_that_are_opened():

@@ -1,6 +1,7 @@
 """Labelled rows: what the columns mean, several databases, and rows that lie."""
 
 import pickle
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,8 @@ GOOD = 'img_name,mos,distortion,ref_name\na,10,blur,r\n'
             "row 3: score 101 of image 'b' is outside the range 0 to 100",
         ),
         (GOOD, {'mos_range': (0, 1)}, 'outside the range 0 to 1'),
-        (GOOD + 'a,20,blur,r\n', {}, "image 'a' has more than one row"),
+        (GOOD + 'a,20,blur,r\n', {}, "row 3: image 'a' has a row already, row 2"),
+        (GOOD + './a,20,blur,r\n', {}, "row 3: image 'a' has a row already, row 2"),
         (GOOD + 'b,20,blur\n', {}, 'row 3: 3 cells under 4 column names'),
         (GOOD, {'mos_range': (5, 1)}, 'low < high'),
         (GOOD, {'mos_range': 7}, 'mos_range=7'),
@@ -184,14 +186,72 @@ GOOD = 'img_name,mos,distortion,ref_name\na,10,blur,r\n'
         (GOOD, {'exclude_distortions': ['blur']}, 'no row is left'),
         (GOOD, {'lower_better': 1}, 'lower_better=1'),
         ('img_name,mos\n', {}, 'has no row'),
-        ('img_name\na\n', {}, 'expected columns of image names and MOS'),
-        ('', {}, 'expected columns of image names and MOS'),
+        ('img_name\na\n', {}, r"columns \['img_name'\] are .*image_column and mos_co"),
+        ('img_name,x\na,1\n', {}, r"columns \['img_name', 'x'\] are image names"),
+        ('mos,x\n1,a\n', {}, r"columns \['mos', 'x'\] are image names"),
+        ('a\nx\n', {}, r"columns \['a'\] are image names and MOS cannot be told"),
+        ('a,b,c\nx,y,1\n', {}, r"columns \['a', 'b', 'c'\] are image names"),
+        ('a.jpg,0.5\nb.jpg,1\n', {}, r"'a\.jpg'.*put a line of names such as"),
+        ('', {}, 'is empty'),
         ('i,m\nI01_01_1.bmp,1\nother.bmp,2\n', {}, r"row 3: .*'other\.bmp'"),
     ],
 )
 def test_rows_that_lie_are_named(tmp_path, text, options, message):
     with pytest.raises(UserError, match=message):
         read(tmp_path, text, **options)
+
+
+@pytest.mark.parametrize(
+    ('text', 'mos'),
+    [('photo,votes\na.jpg,50\n', 'votes'), ('photo;x;mos\na.jpg;y;50\n', 'mos')],
+)
+def test_the_first_two_columns_are_taken_as_pyiqa_does_and_that_is_said(
+    tmp_path, capsys, text, mos
+):
+    for _ in range(2):
+        assert [row[:2] for row in read(tmp_path, text)] == [('a.jpg', 0.5)]
+    told = f"images from column 'photo' and MOS from '{mos}'\n"
+    assert capsys.readouterr().err.count(told) == 1
+
+
+@pytest.mark.parametrize('separator', ',;\t')
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_ways_to_write_a_csv(tmp_path, separator, encoding):
+    point = '.' if separator == ',' else ','
+    lines = ['image,mos', f'ä.jpg,12{point}5', 'b.jpg,50']
+    text = '\r\n'.join([lines[0].replace(',', separator)])
+    for line in lines[1:]:
+        text += '\r\n' + line.replace(',', separator, 1)
+    source = write(tmp_path, f'{text}\r\n', encoding=encoding)
+    rows = read_rows(DatabaseOptions(source, 'x', (0, 100)))
+    assert list(rows.images) == ['ä.jpg', 'b.jpg']
+    assert rows.mos.tolist() == [0.125, 0.5]
+
+
+def test_names_are_found_as_they_are_on_disk(tmp_path):
+    folder = tmp_path / 'photos'
+    (folder / 'sub').mkdir(parents=True)
+    on_disk = [
+        'a.jpg',
+        'B.JPG',
+        'sub/c.jpg',
+        'd.jpg',
+        unicodedata.normalize('NFD', 'ä'),
+    ]
+    on_disk[-1] += '.jpg'
+    for name in on_disk:
+        (folder / name).touch()
+    told = ['./a.jpg', 'b.jpg', 'sub\\c.jpg', f'{folder}/sub/../d.jpg', 'ä.jpg']
+    text = 'image,mos\n' + ''.join(f'{name},1\n' for name in told)
+    rows = read_rows(DatabaseOptions(write(tmp_path, text), folder))
+    rows.require_files('x')
+    assert list(rows.images) == on_disk
+    rows = read_rows(DatabaseOptions(write(tmp_path, f'{text}A.jpg,1\n'), folder))
+    with pytest.raises(UserError, match=r"row 7: image 'a\.jpg' .* row 2"):
+        rows.require_files('x')
+    rows = read_rows(DatabaseOptions(write(tmp_path, f'{text}e.jpg,1\n'), folder))
+    with pytest.raises(UserError, match=r"1 of 6 .* the first is 'e\.jpg' .*row 7"):
+        rows.require_files('x')
 
 
 def test_a_reference_in_both_parts_is_refused_by_name(tmp_path):

@@ -129,6 +129,15 @@ def test_a_touched_image_is_read_again(folder, monkeypatch):
     assert read == [names(folder)[0]]
 
 
+def changed_index(store, **fields):
+    """Say something else of the first image."""
+    path = next(store.glob('*.npy'))
+    index = np.load(path)
+    for name, value in fields.items():
+        index[0][name] = value
+    np.save(path, index)
+
+
 @pytest.mark.parametrize(
     'damage',
     [
@@ -138,6 +147,10 @@ def test_a_touched_image_is_read_again(folder, monkeypatch):
         lambda store: os.truncate(next(store.glob('*.npy')), 130),
         lambda store: next(store.glob('*.npy')).write_bytes(b''),
         lambda store: (store / '0.npy').write_bytes(b'not an array'),
+        lambda store: changed_index(store, height=-1),
+        lambda store: changed_index(store, height=2**30),
+        lambda store: changed_index(store, offset=2**40),
+        lambda store: next(store.glob('*.npy')).write_bytes(b'PK\x03\x04 and no more'),
         lambda store: (store / 'x.part').write_bytes(b'left over'),
     ],
 )

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import threading
+import time
 
 import numpy as np
 import pyiqa
@@ -16,7 +18,7 @@ from metaiqa_plugin.archs.metaiqa_arch import MetaIQA
 from metaiqa_plugin.archs.rankiqa_arch import RankIQA
 from metaiqa_plugin.data.images import read_rgb
 from metaiqa_plugin.errors import UserError
-from metaiqa_plugin.score import engines, open_metric
+from metaiqa_plugin.score import engines, open_metric, pipeline
 from metaiqa_plugin.score.pipeline import (
     Item,
     ScoreRow,
@@ -208,6 +210,61 @@ def test_each_error_is_told_once_before_scores_that_are_not_finite():
     (row,) = score_items(items, scorers)
     error = 'too small; the score is nan'
     assert row == ScoreRow('a', (None, 0.0, None, None), 3, 4, error)
+
+
+@pytest.mark.parametrize(
+    ('memory', 'available', 'together'), [(0.5, 1e12, 2), (None, 1e9, 2), (None, 1, 1)]
+)
+def test_large_images_wait_for_each_other(monkeypatch, memory, available, together):
+    monkeypatch.setattr(pipeline, 'available_memory', lambda: available)
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def load():
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.01)
+        with lock:
+            inside -= 1
+        return Image.new('RGB', (8, 8))
+
+    items = [Item(str(n), load, lambda: 10_000_000) for n in range(12)]
+    scorers = [MetricScorer('mean', torch.mean, lower_better=False)]
+    rows = list(score_items(items, scorers, workers=6, memory=memory))
+    assert [row.path for row in rows] == [item.key for item in items]
+    assert not any(row.error for row in rows)
+    assert 0 < most <= together
+
+
+def test_an_image_larger_than_the_memory_is_an_error(odd_images, tmp_path):
+    large = tmp_path / 'large.png'
+    Image.new('1', (13300, 13300)).save(large)
+    assert large.stat().st_size < 30_000
+    scorers = [MetricScorer('mean', torch.mean, lower_better=False)]
+    rows = list(score_images([str(large), odd_images[0]], scorers, memory=1))
+    assert 'needs about 4.2 GB; give --memory more' in rows[0].error
+    assert not rows[1].error
+
+
+def test_prepared_images_count_until_they_are_scored():
+    asked = []
+
+    def items():
+        for number in range(100):
+            asked.append(number)
+            yield Item('a', lambda: Image.new('RGB', (1000, 1000)), lambda: 1_000_000)
+
+    class Four(MetricScorer):
+        batch_size = 4
+
+        def submit(self, prepared):
+            return lambda: [0.0] * len(prepared)
+
+    scorers = [Four('none', None, lower_better=False)]
+    rows = score_items(items(), scorers, workers=1, memory=0.03)
+    next(rows)
+    assert len(asked) < 8
 
 
 def test_a_bare_network_scores_strictly(checkpoints, odd_images, tmp_path):

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from metaiqa_plugin.errors import UserError
 from metaiqa_plugin.score.pipeline import ScoreRow
-from metaiqa_plugin.score.result_file import Csv, JsonLines, result_file
+from metaiqa_plugin.score.result_file import (
+    Csv,
+    JsonLines,
+    check_table,
+    result_file,
+)
 
 SETTINGS = {'metrics': {'m': 'abc'}, 'precision': 'fp32'}
 ROWS = [
@@ -50,6 +55,10 @@ def write(path, rows, stop=False, **options):
             raise Interrupted
 
 
+def finished_files(path):
+    return {path.name, f'.{path.name}.settings.json'}
+
+
 def contents(path):
     if path.suffix == '.csv':
         frame = pd.read_csv(path)
@@ -72,7 +81,7 @@ def test_an_interrupted_table_is_gone_on_with(tmp_path, suffix):
         assert list(file.rows()) == ROWS[:2]
         file.write(ROWS[2])
     assert contents(path) == ([row.path for row in ROWS], [0.5, -1, 0.25])
-    assert os.listdir(path.parent) == [path.name]
+    assert finished_files(path) == {*os.listdir(path.parent)}
     with pytest.raises(UserError, match=r'exists; .*--resume'):
         write(path, ROWS)
 
@@ -147,7 +156,7 @@ def test_other_metrics_do_not_go_on(tmp_path, suffix):
     ):
         pass
     assert contents(path) == (['a.jpg'], [0.5])
-    assert os.listdir(tmp_path) == [path.name]
+    assert finished_files(path) == {*os.listdir(tmp_path)}
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path):
@@ -184,19 +193,66 @@ def test_of_a_finished_table_no_whole_line_goes(tmp_path):
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize('suffix', ['.csv', '.jsonl'])
 @pytest.mark.parametrize(
     'changed',
     [lambda content: codecs.BOM_UTF8 + content, lambda c: c.replace(b'\n', b'\r\n')],
     ids=['byte order mark', 'ends of lines'],
 )
-def test_a_csv_that_another_program_saved_is_named_so(tmp_path, changed):
+def test_a_table_that_another_program_saved_goes_on(tmp_path, changed, suffix):
+    path, other = tmp_path / f'scores{suffix}', tmp_path / f'other{suffix}'
+    rows = [ROWS[0], ROWS[2]]
+    write(other, rows)
+    write(path, rows[:1])
+    path.write_bytes(changed(path.read_bytes()))
+    write(path, rows[1:], resume=True)
+    assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+@pytest.mark.parametrize('stop', [True, False])
+def test_rows_with_an_error_are_left_out_to_be_tried_again(tmp_path, suffix, stop):
+    path = tmp_path / f'scores{suffix}'
+    with contextlib.suppress(Interrupted):
+        write(path, ROWS, stop)
+    with contextlib.suppress(Interrupted):
+        write(path, (), stop=True, resume=True, retry=True)
+    write(path, [replace(ROWS[1], scores=(0.5,), error='')], resume=True)
+    names = ['a.jpg', 'c.jpg', ROWS[1].path]
+    assert contents(path) == (names, [0.5, 0.25, 0.5])
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_other_weights_do_not_go_on_a_finished_table(tmp_path, suffix):
+    path = tmp_path / f'scores{suffix}'
+    write(path, ROWS[:1])
+    other = {**SETTINGS, 'metrics': {'m': 'other'}}
+    with pytest.raises(UserError, match=r"had metrics=.*'abc'.*this one has .*'other'"):
+        check_table(path, ['m'], other, resume=True)
+    write(path, ROWS[2:], resume=True)
+    assert contents(path)[0] == ['a.jpg', 'c.jpg']
+
+
+@pytest.mark.parametrize('content', ['', '{', '[]x', '3'])
+def test_a_damaged_record_of_settings_is_named(tmp_path, content):
     path = tmp_path / 'scores.csv'
     write(path, ROWS[:1])
-    content = changed(path.read_bytes())
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r'saved by another program.* as UTF-8 with'):
+    (tmp_path / '.scores.csv.settings.json').write_text(content)
+    with pytest.raises(UserError, match=r"scores\.csv\.settings\.json'.* is damaged"):
         write(path, ROWS, resume=True)
-    assert path.read_bytes() == content
+    write(path, ROWS, overwrite=True)
+
+
+@pytest.mark.parametrize('cut', [4, 200])
+def test_damaged_parquet_is_named(tmp_path, cut):
+    path = tmp_path / 'scores.parquet'
+    write(path, ROWS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b'x' * (len(whole) - 4 - cut) + whole[-cut:])
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"scores\.parquet' cannot be read as Parquet"):
+        write(path, ROWS, resume=True)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)
@@ -209,7 +265,7 @@ def test_a_table_is_there_until_its_replacement_is_whole(tmp_path, suffix):
     assert path.read_bytes() == before
     write(path, ROWS[2:], resume=True)
     assert contents(path) == ([ROWS[1].path, 'c.jpg'], [-1, 0.25])
-    assert os.listdir(tmp_path) == [path.name]
+    assert finished_files(path) == {*os.listdir(tmp_path)}
 
 
 def test_two_runs_do_not_write_one_table(tmp_path):

@@ -285,12 +285,17 @@ def test_labels_are_joined_and_normalised(small_photos, labels):
     [
         ({}, {}, r'score 20 of image .* outside the range 0 to 1'),
         ({}, {'header': ('image', 'votes')}, "columns .*'votes'.* and mos_column"),
+        (
+            {'score_range': (0, 100)},
+            {'change': lambda rows: [row.__setitem__(1, 50) for row in rows]},
+            'all 6 labels are the same',
+        ),
         ({'score_column': 'm'}, {}, r"no column 'm'"),
         ({'score_range': (0, 100)}, {'drop': 2}, '2 images of .* have no row'),
         (
             {'score_range': (0, 100)},
             {'change': lambda rows: rows.append(rows[0])},
-            'more than one row',
+            r'row 8: image .* has a row already, row 2',
         ),
         (
             {'score_range': (0, 100)},

@@ -15,19 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metaiqa_plugin.data.databases.registry import DATABASES
-from metaiqa_plugin.data.databases.sources import (
-    ImagesOnDisk,
-    Labels,
-    PublishedRow,
-    name_key,
-)
+from metaiqa_plugin.data.databases.sources import Labels, PublishedRow
+from metaiqa_plugin.data.images import ImagesOnDisk, name_key
 from metaiqa_plugin.data.labels import (
     IMAGE_COLUMNS,
     REFERENCE_COLUMNS,
     CsvTable,
     image_and_mos,
     low_high,
-    number,
     outside,
 )
 from metaiqa_plugin.data.splits import split_columns
@@ -120,9 +115,10 @@ def prepare(
         raise UserError(f'database={name!r}: expected csv or one of {list(DATABASES)}')
     database, root = DATABASES[name], Path(root)
     folder = database.images_folder(root)
-    out = _free(out or root / database.meta_info_name, overwrite, database.labels(root))
-    labels = database.read(root)
     groups = groups or database.groups
+    inputs = [*database.labels(root), *([groups] if groups else [])]
+    out = _free(out or root / database.meta_info_name, overwrite, inputs)
+    labels = database.read(root)
     if groups:
         labels = _grouped(labels, groups)
     mos_range = _range(score_range) or labels.mos_range or database.mos_range
@@ -178,14 +174,14 @@ def prepare_csv(
     table = CsvTable(scores, 'scores')
     name = folder.resolve().name
     out = Path(out or f'meta_info_{name}.csv')
-    _free(out, overwrite, [scores])
+    _free(out, overwrite, [scores, *([groups] if groups else [])])
     image, mos = image_and_mos(table, image_column, score_column)
     ref_name = table.column('--reference-column', reference_column, REFERENCE_COLUMNS)
     group = table.column('--group-column', group_column, ('group',))
     rows = [
         PublishedRow(
             cells[image],
-            number(cells[mos], table.header[mos], table.where(line)),
+            table.number(cells, mos, line),
             table.where(line),
             ref_name='' if ref_name is None else cells[ref_name],
             group='' if group is None else cells[group],
@@ -207,7 +203,7 @@ def _free(out: str | os.PathLike, overwrite: bool, inputs: Iterable) -> Path:
 def _grouped(labels: Labels, groups: str | os.PathLike) -> Labels:
     """The labels with the groups of a csv; what it does not name is in none."""
     table = CsvTable(groups, 'groups')
-    image = table.column('image_column', None, IMAGE_COLUMNS) or 0
+    image = table.column('--groups', None, IMAGE_COLUMNS) or 0
     group = table.column('--groups', 'group', ())
     of = {name_key(cells[image]): cells[group] for _, cells in table.rows()}
     rows = [row._replace(group=of.get(name_key(row.image), '')) for row in labels.rows]

@@ -19,7 +19,6 @@ from metaiqa_plugin.data.databases.names import (
     parse_tid2013,
 )
 from metaiqa_plugin.data.databases.sources import (
-    ImagesOnDisk,
     Labels,
     PublishedRow,
     published,
@@ -28,6 +27,7 @@ from metaiqa_plugin.data.databases.sources import (
     read_mat,
     read_sheet,
 )
+from metaiqa_plugin.data.images import ImagesOnDisk
 from metaiqa_plugin.data.labels import number
 from metaiqa_plugin.errors import UserError
 
