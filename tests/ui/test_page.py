@@ -77,7 +77,7 @@ def drop(page, paths, scored):
     text = page.locator('#status')
     done = re.compile(rf'^\s*{scored} photos scored')
     expect(text).to_have_text(done, timeout=LONG)
-    page.wait_for_function(f'{SCORES}.length === {scored}')
+    expect(page.locator('.tile .score')).to_have_count(scored, timeout=LONG)
 
 
 def rate(page, paths, stars):
@@ -110,10 +110,10 @@ def test_scores_are_those_of_the_metric_sorted_and_in_the_csv(
     page = open_page()
     drop(page, nine, 9)
     names, scores = zip(*expected, strict=True)
-    page.wait_for_function(f'{NAMES}.join() === {",".join(names)!r}')
+    expect(page.locator('.tile .name')).to_have_text(list(names), timeout=LONG)
     assert page.evaluate(SCORES) == [f'{score:.3f}' for score in scores]
     page.select_option('#order', label='best first')
-    page.wait_for_function(f'{NAMES}[0] === {names[-1]!r}')
+    expect(page.locator('.tile .name').first).to_have_text(names[-1])
     assert page.evaluate(NAMES) == list(names)[::-1]
 
     page.get_by_text('Table and csv').click()
@@ -130,7 +130,7 @@ def test_scores_are_those_of_the_metric_sorted_and_in_the_csv(
 def test_a_click_shows_the_maps_of_that_photo(open_page, nine, expected):
     page = open_page()
     drop(page, nine, 9)
-    page.wait_for_function(f'{NAMES}[2] === {expected[2][0]!r}')
+    expect(page.locator('.tile .name').nth(2)).to_have_text(expected[2][0])
     page.locator('.tile').nth(2).locator('.shot').click()
     panel = page.locator('#details')
     expect(panel).to_contain_text('Quality of each part', timeout=LONG)
@@ -238,7 +238,7 @@ def test_ratings_are_learned_and_the_checkpoint_scores_as_the_page_does(
     after = {path.name: metric(str(path)).item() for path in nine}
     assert after != dict(expected)
     names = sorted(after, key=after.get)
-    page.wait_for_function(f'{NAMES}.join() === {",".join(names)!r}')
+    expect(page.locator('.tile .name')).to_have_text(list(names), timeout=LONG)
     assert page.evaluate(SCORES) == [f'{after[name]:.3f}' for name in names]
 
 
