@@ -160,7 +160,7 @@ def test_the_threshold_counts_dims_and_filters(page, place_of):
     page.fill('#threshold', '0.25')
     assert page.locator('.card.worse').count() == 3
     dimmed = page.locator('.card.worse img').first
-    assert dimmed.evaluate('(img) => getComputedStyle(img).opacity') == '0.5'
+    assert dimmed.evaluate('(img) => getComputedStyle(img).opacity') == '0.75'
     page.select_option('#show', 'worse')
     assert place_of(page.evaluate(ORDER)) == list(HOSTILE[:3])
     page.select_option('#show', 'rest')
@@ -371,7 +371,8 @@ def test_of_many_images_those_in_sight_are_in_the_page(many, open_page):
     page.evaluate('scrollTo(0, 0)')
     expect(page.locator('.card a').first).to_have_attribute('title', images[0].path)
     assert len(page.evaluate(ORDER)) < 100
-    page.wait_for_function('document.querySelector(".card img").naturalWidth === 256')
+    thumbnail = page.locator('.card img').first
+    expect(thumbnail).to_have_js_property('naturalWidth', 256)
     check_list(page, images[-1].path)
     page.locator('.card input').first.focus()
     for _ in range(30):
