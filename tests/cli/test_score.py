@@ -292,7 +292,7 @@ def test_a_metric_that_cannot_be_had_does_not_stop_the_others(
     told = (
         "metaiqa: column 'piqe' stays empty: metric 'piqe' cannot be opened: no route"
     )
-    assert lines[0].startswith(told) and lines[-1].startswith(told)
+    assert sum(line.startswith(told) for line in lines) == 2  # first and last of ours
     assert not any('not scored' in line for line in lines)
     table = pd.read_csv(out)
     assert table.piqe.isna().all() and table['tiny.safetensors'].notna().all()
