@@ -316,7 +316,18 @@ class Exact(ThroughQuery):
     In place of Eq. 4 the support set moves the last layer by :func:`ridge_change`, and
     the loss of the query set after it is followed back through that step into the
     whole network. So what is trained is a prior that this step makes the most of.
+
+    Raises:
+        UserError: the network is not a ``MetaIQA``.
     """
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        if not hasattr(self.network.module, 'hidden'):
+            raise UserError(
+                'train.meta.update=exact needs the last layer of a MetaIQA, not '
+                f'{type(self.network.module).__name__}; use bilevel'
+            )
 
     def _one(self, task: Task) -> TaskLosses:
         given, asked = (_joined(part) for part in (task.support, task.query))

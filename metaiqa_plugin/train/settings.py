@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from metaiqa_plugin.errors import UserError, one_of, real_number, whole_number
+from metaiqa_plugin.train.ridge import PENALTY
 from metaiqa_plugin.train.update import AdamSettings
 
 __all__ = [
@@ -75,7 +76,8 @@ class MetaSettings(BlockSettings, AdamSettings):
         alpha: inner learning rate of the backbone; that of Adam in ``'joint'`` and
             ``'single'``.
         alpha_head: of the head; None: alpha.
-        penalty: of ``'exact'``: L2 penalty on the change of the last layer's weight.
+        penalty: of ``'exact'``: L2 penalty on the change of the last layer's weight;
+            the default is that of adaptation.
         head: the names of the head's parameters start with one of these.
         inner: ``'all'``: the support steps move every parameter; ``'head'``: the head
             alone, as in ANIL (Raghu et al., ICLR 2020); the query steps move all.
@@ -100,7 +102,7 @@ class MetaSettings(BlockSettings, AdamSettings):
     update: Literal['bilevel', 'exact', 'maml', 'joint', 'single'] = 'bilevel'
     alpha: float = 1e-4
     alpha_head: float | None = None
-    penalty: float = 1.0
+    penalty: float = PENALTY
     head: tuple[str, ...] = ('head.',)
     inner: Literal['all', 'head'] = 'all'
     steps: int = 6

@@ -191,6 +191,11 @@ def test_exact_follows_the_ridge_regression_of_the_support_set():
     assert reference.body[0].weight.grad.abs().max() > 1e-6
 
 
+def test_exact_needs_a_last_layer():
+    with pytest.raises(UserError, match=r'exact needs the last layer.*not Small'):
+        learner('exact')
+
+
 def test_anil_moves_the_head_alone_in_the_support_steps():
     anil = learner('bilevel', inner='head')
     given = tasks(count=1)
