@@ -10,6 +10,7 @@ from torch import nn
 from metaiqa_plugin.train.ridge import (
     Labelled,
     apply_change,
+    fit_layer,
     left_out,
     ridge_change,
 )
@@ -90,3 +91,48 @@ def test_a_layer_takes_up_the_change(given):
     expected = change.of(given.hidden, logits)
     apply_change(layer, change)
     torch.testing.assert_close(layer(given.hidden), expected)
+
+
+def moved_labels(given, move):
+    """MOS that ``move`` makes of logits."""
+    return torch.sigmoid(move(given.hidden, given.logits))
+
+
+@pytest.mark.parametrize(
+    ('move', 'left'),
+    [
+        (lambda hidden, logits: logits + 0.8, 1e-6),
+        (lambda hidden, logits: 0.4 * logits - 0.3, 1e-6),
+        (lambda hidden, logits: logits + hidden[:, :1], 0.6),
+    ],
+    ids=['offset', 'line', 'layer'],
+)
+def test_a_layer_is_fitted_as_its_labels_ask(move, left):
+    generator = torch.Generator().manual_seed(1)
+    hidden = 3 * torch.randn(60, 5, dtype=float, generator=generator)
+    layer = nn.Linear(5, 1).double()
+    nn.init.constant_(layer.weight, 0.2)
+    given = Labelled(hidden, layer(hidden).detach(), None)
+    mos = moved_labels(given, move)
+    before = torch.sigmoid(given.logits)
+    fit = fit_layer(layer, hidden, mos)
+    after = torch.sigmoid(layer(hidden))
+    assert fit.kind != 'none'
+    assert (after - mos).norm() < left * (before - mos).norm()
+    torch.testing.assert_close(fit.before, before[:, 0])
+
+
+def test_labels_that_are_noise_fit_nothing(given):
+    """Noise that no line explains: each fit is worse for a label that was left out."""
+    layer = nn.Linear(WIDTH, 1).double()
+    with torch.no_grad():
+        score = torch.sigmoid(layer(given.hidden))
+    gradient = score * (1 - score)
+    free = torch.cat([gradient, gradient * torch.logit(score)], 1)
+    noise = given.mos - 0.5
+    noise = noise - free @ torch.linalg.lstsq(free, noise).solution
+    start = [tensor.clone() for tensor in layer.parameters()]
+    fit = fit_layer(layer, given.hidden, score + 0.1 * noise)
+    assert fit.kind == 'none'
+    assert all(map(torch.equal, layer.parameters(), start))
+    torch.testing.assert_close(fit.left_out, score[:, 0])
